@@ -1,0 +1,56 @@
+"""Modules that only an extra brings, imported when needed and without their start-up chatter."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+from .errors import MissingExtra
+
+
+def require(module: str, *, extra: str, what: str) -> Any:
+    """Import `module`, or raise MissingExtra saying that `what` needs ``hangtag[extra]``.
+
+    TensorFlow writes about oneDNN and CUDA to file descriptor 2 while it is imported, whatever the log level; that is
+    held back, and shown only if the import fails.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        if module in sys.modules:
+            return sys.modules[module]
+        with _stderr_held_back():
+            return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.split(".")[0] == module.split(".")[0]:
+            raise MissingExtra(what, extra) from error
+        raise
+
+
+@contextmanager
+def _stderr_held_back() -> Iterator[None]:
+    """Send file descriptor 2 to a temporary file; on an exception, show what was written to it."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
+        try:
+            original = os.dup(2)
+        except OSError:  # started without standard error: nothing to hold back
+            yield
+            return
+        try:
+            os.dup2(held.fileno(), 2)
+            try:
+                yield
+            finally:
+                sys.stderr.flush()
+                os.dup2(original, 2)
+        except BaseException:
+            held.seek(0)
+            os.write(2, held.read())
+            raise
+        finally:
+            os.close(original)

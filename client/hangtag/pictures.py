@@ -1,0 +1,76 @@
+"""The tutorial's picture: each image with its predicted name, beside the bars of its probabilities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import InvalidInput
+from .extras import require
+from .results import Classification, Prediction
+
+_RIGHT, _WRONG, _OTHER = "blue", "red", "#777777"  # the tutorial's colours
+
+
+def draw_predictions(
+    images: Sequence[np.ndarray],
+    result: Classification,
+    file: str | Path,
+    *,
+    truth: Sequence[int] | None = None,
+    columns: int = 3,
+) -> None:
+    """Draw `images` and what `result` says of them into `file` (PNG, SVG or PDF by its ending).
+
+    With `truth`, the true label of each image, names are blue when right and red when wrong, with the true name in
+    brackets, and the bars of the predicted and the true class are coloured.
+    """
+    figure_module = require("matplotlib.figure", extra="images", what="drawing")
+    rows = math.ceil(len(images) / columns)
+    figure = figure_module.Figure(figsize=(4 * columns, 2 * rows), layout="tight")
+    axes = figure.subplots(rows, 2 * columns, squeeze=False)
+    for place in range(rows * columns):
+        picture, bars = axes[place // columns][2 * (place % columns) :][:2]
+        if place >= len(images):
+            picture.axis("off")
+            bars.axis("off")
+            continue
+        row, actual = result[place], None if truth is None else int(truth[place])
+        _draw_image(picture, images[place], row, actual)
+        _draw_bars(bars, row, actual)
+    try:
+        figure.savefig(file, dpi=100)
+    except (OSError, ValueError) as error:  # ValueError: an ending that matplotlib does not know
+        raise InvalidInput(f"cannot write the picture {file}: {error}") from error
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """A PNG or JPEG file as an array to look at."""
+    image = require("PIL.Image", extra="images", what="drawing")
+    with image.open(path) as opened:
+        return np.asarray(opened if opened.mode in ("L", "RGB") else opened.convert("RGB"))
+
+
+def _draw_image(axes: Any, image: np.ndarray, row: Prediction, actual: int | None) -> None:
+    axes.imshow(image, cmap="binary" if image.ndim == 2 else None)
+    axes.set(xticks=[], yticks=[])
+    words = f"{row.label} {100 * row.score:2.0f}%"
+    if actual is None:
+        axes.set_xlabel(words)
+    else:
+        right = row.class_names[actual] == row.label
+        axes.set_xlabel(f"{words} ({row.class_names[actual]})", color=_RIGHT if right else _WRONG)
+
+
+def _draw_bars(axes: Any, row: Prediction, actual: int | None) -> None:
+    bars = axes.bar(range(len(row.probabilities)), row.probabilities, color=_OTHER)
+    axes.set(xticks=range(len(row.probabilities)), yticks=[], ylim=(0, 1))
+    axes.tick_params(labelsize=7)
+    best = int(row.probabilities.argmax())
+    bars[best].set_color(_OTHER if actual is None else _WRONG)
+    if actual is not None:
+        bars[actual].set_color(_RIGHT)

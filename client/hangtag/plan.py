@@ -1,0 +1,174 @@
+"""Hold images against the model's signatures, before a byte is sent: which signature, which dtype, which chunks.
+
+TensorFlow Serving itself compares neither shape nor dtype with the signature, and a model that starts with Flatten
+silently takes 14 x 56 for 28 x 28; so this is the only check there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from . import dtypes
+from .errors import InvalidInput, UnknownSignature
+from .images import Encoded, Pixels
+from .model import ModelMetadata, Signature, TensorSpec
+
+ENCODED, NORMALIZED, LABELS = "encoded_images", "normalized_images", "labels"
+
+GRPC_ROWS = 512
+"""Images a gRPC chunk: the C++ server gave its best rate from 512 to 1024."""
+
+_GRPC_BYTES = 2 << 20  # stays under the 4 MiB that many proxies and servers allow a message
+_REST_VALUES = 640  # 64 images of 10 classes: an answer over 16 KiB stalls 40 ms on TensorFlow Serving's HTTP server
+
+
+class Plan(NamedTuple):
+    """What to send: `array` whole, to be cut into chunks of `rows`; and which output holds the probabilities."""
+
+    signature_name: str
+    signature: Signature
+    input_name: str
+    array: np.ndarray
+    output_name: str
+    rows: int
+    classes: int | None
+
+    def chunks(self) -> list[dict[str, np.ndarray]]:
+        """The inputs of each request, in order."""
+        starts = range(0, len(self.array), self.rows)
+        return [{self.input_name: self.array[start : start + self.rows]} for start in starts]
+
+
+def plan_classify(
+    batch: Pixels | Encoded, model: ModelMetadata, signature_name: str, *, protocol: str, batch_size: int | None
+) -> Plan:
+    """Choose the signature for `batch` and check it; raises InvalidInput or UnknownSignature."""
+    if isinstance(batch, Encoded):
+        signature_name = ENCODED
+        array = batch.as_array()
+    else:
+        signature_name, array = _pixels(batch, model, signature_name)
+    signature = find_signature(model, signature_name)
+    output_name, classes = _probabilities(signature, signature_name)
+    rows = batch_size or _rows(array, classes, protocol)
+    return Plan(signature_name, signature, only_input(signature, signature_name), array, output_name, rows, classes)
+
+
+def find_signature(model: ModelMetadata, name: str) -> Signature:
+    """The signature of that name."""
+    name = name or "serving_default"
+    signature = model.signatures.get(name)
+    if signature is None:
+        known = ", ".join(sorted(n for n in model.signatures if not n.startswith("__"))) or "none"
+        hint = " (PNG and JPEG files are decoded by the model)" if name == ENCODED else ""
+        raise UnknownSignature(
+            f"{model.name} version {model.version} has no signature {name!r}{hint}; it has {known}",
+            code="FAILED_PRECONDITION",
+        )
+    return signature
+
+
+def only_input(signature: Signature, name: str) -> str:
+    """The name of the single input."""
+    if len(signature.inputs) != 1:
+        raise InvalidInput(
+            f"signature {name!r} takes {len(signature.inputs)} inputs ({', '.join(signature.inputs)}); use predict()"
+        )
+    return next(iter(signature.inputs))
+
+
+# ---- shape, dtype, range
+
+
+def _pixels(batch: Pixels, model: ModelMetadata, signature_name: str) -> tuple[str, np.ndarray]:
+    signature = find_signature(model, signature_name)
+    spec = signature.inputs[only_input(signature, signature_name)]
+    array = _with_batch_dimension(batch.data, spec, model.name)
+    if spec.dtype != "DT_UINT8":
+        return signature_name, _as_float(array, spec, signature_name)
+    if array.dtype == np.uint8:
+        return signature_name, array
+    if array.dtype.kind not in "buif":
+        raise InvalidInput(f"images of dtype {array.dtype}: give uint8 0..255 or floats 0..1")
+    if not array.size:
+        return signature_name, array.astype(np.uint8)
+    low, high = array.min(), array.max()
+    if array.dtype.kind == "f" and low >= 0 and high <= 1 and NORMALIZED in model.signatures:
+        return NORMALIZED, array.astype(np.float32)
+    if not (low >= 0 and high <= 255):  # NaN fails here too
+        raise InvalidInput(f"pixels run from {low:g} to {high:g}: give uint8 0..255 or floats 0..1")
+    if array.dtype.kind == "f" and (array != np.floor(array)).any():
+        raise InvalidInput(f"float pixels run to {high:g} and are not whole: give whole numbers 0..255 or floats 0..1")
+    return signature_name, array.astype(np.uint8)
+
+
+def _as_float(array: np.ndarray, spec: TensorSpec, signature_name: str) -> np.ndarray:
+    """Images for a model that takes floats: only the caller knows the range it was trained on."""
+    dtype = dtypes.BY_NAME.get(spec.dtype)
+    if dtype is None or dtype.numpy.kind != "f":
+        raise InvalidInput(f"signature {signature_name!r} takes {spec}, which are no images; use predict()")
+    if array.dtype.kind != "f":
+        raise InvalidInput(
+            f"signature {signature_name!r} takes {spec} and the images are {array.dtype}: "
+            "scale them as in training, for instance images / 255.0"
+        )
+    return array.astype(dtype.numpy, copy=False)
+
+
+def _with_batch_dimension(data: np.ndarray | Sequence[np.ndarray], spec: TensorSpec, model: str) -> np.ndarray:
+    """`data` as [N, …] of the shape that the signature takes; one image gets its batch dimension."""
+    if spec.shape is None:
+        return data if isinstance(data, np.ndarray) else _stack(data, None, model)
+    row = spec.shape[1:]
+    if not isinstance(data, np.ndarray):
+        return _stack(data, row, model)
+    for array in (data, data[..., 0]) if data.ndim and data.shape[-1] == 1 else (data,):
+        if _fits(array.shape[1:], row) and array.ndim:
+            return array
+        if _fits(array.shape, row):
+            return array[np.newaxis]
+    wanted = _words(row)
+    raise InvalidInput(f"images of shape {data.shape}: {model} takes [N, {wanted}], or one image [{wanted}]")
+
+
+def _stack(data: Sequence[np.ndarray], row: tuple[int | None, ...] | None, model: str) -> np.ndarray:
+    images = [image[..., 0] if row and image.ndim == len(row) + 1 and image.shape[-1] == 1 else image for image in data]
+    for index, image in enumerate(images):
+        if row is not None and not _fits(image.shape, row):
+            raise InvalidInput(f"image {index} has shape {image.shape}: {model} takes [{_words(row)}]")
+        if image.shape != images[0].shape:
+            raise InvalidInput(f"image {index} has shape {image.shape} and image 0 has {images[0].shape}")
+    return np.stack(images) if images else np.empty((0, *(d or 1 for d in row or ())), np.uint8)
+
+
+def _fits(shape: tuple[int, ...], row: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(row) and all(want in (None, have) for have, want in zip(shape, row, strict=True))
+
+
+def _words(row: tuple[int | None, ...]) -> str:
+    return ", ".join("any" if size is None else str(size) for size in row)
+
+
+# ---- outputs, chunks
+
+
+def _probabilities(signature: Signature, name: str) -> tuple[str, int | None]:
+    """The output with one score a class, and how many classes there are if the signature says."""
+    outputs = signature.outputs
+    output = "probabilities" if "probabilities" in outputs else next(iter(outputs), "")
+    if not output or (len(outputs) > 1 and output != "probabilities"):
+        raise InvalidInput(
+            f"signature {name!r} gives {', '.join(outputs) or 'nothing'}, not probabilities; use predict()"
+        )
+    shape = outputs[output].shape
+    return output, shape[-1] if shape else None
+
+
+def _rows(array: np.ndarray, classes: int | None, protocol: str) -> int:
+    if protocol == "rest":
+        return max(1, _REST_VALUES // (classes or 10))
+    row_bytes = sum(map(len, array)) / max(1, len(array)) if array.dtype == object else array[:1].nbytes
+    return max(1, min(GRPC_ROWS, int(_GRPC_BYTES // max(1, row_bytes))))

@@ -1,0 +1,114 @@
+"""What `classify` returns: arrays for the whole batch, rows made when asked for."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+
+
+class Top(NamedTuple):
+    """The best classes of each image, best first: `labels` str [N, k], `scores` float32 [N, k]."""
+
+    labels: np.ndarray
+    scores: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One image: its class name, the probability of it (0..1), and those of all classes (float32 [C])."""
+
+    label: str
+    score: float
+    probabilities: np.ndarray
+    class_names: tuple[str, ...]
+
+    def top(self, k: int = 5) -> list[tuple[str, float]]:
+        """The `k` best (class name, probability), best first."""
+        order = np.argsort(-self.probabilities, kind="stable")[:k]
+        return [(self.class_names[index], float(self.probabilities[index])) for index in order]
+
+
+class Classification:
+    """Class names for N images, in the order they were given.
+
+    `probabilities` is float32 [N, C], `class_names` the C names, `indices` int64 [N]; `model_version` is the version
+    that answered, None over REST unless it was asked for.
+
+    >>> result = Classification(np.array([[0.1, 0.9], [0.7, 0.3]], "f4"), ("bag", "boot"), model_version=3)
+    >>> result.labels.tolist(), result[0].label, len(result)
+    (['boot', 'bag'], 'boot', 2)
+    >>> result.top(1).labels.tolist()
+    [['boot'], ['bag']]
+    """
+
+    def __init__(
+        self, probabilities: np.ndarray, class_names: tuple[str, ...], *, model_version: int | None = None
+    ) -> None:
+        self.probabilities = probabilities
+        self.class_names = class_names
+        self.model_version = model_version
+        self.indices: np.ndarray = probabilities.argmax(axis=1) if len(probabilities) else np.zeros(0, np.int64)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The most probable class name of each image, str [N]."""
+        names: np.ndarray = np.array(self.class_names)[self.indices]
+        return names
+
+    @property
+    def scores(self) -> np.ndarray:
+        """The probability of that class, float32 [N]."""
+        best: np.ndarray = self.probabilities[np.arange(len(self)), self.indices]
+        return best
+
+    def top(self, k: int = 5) -> Top:
+        """The `k` best classes of each image (all of them, if there are fewer)."""
+        order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :k]
+        return Top(np.array(self.class_names)[order], np.take_along_axis(self.probabilities, order, axis=1))
+
+    def __len__(self) -> int:
+        return len(self.probabilities)
+
+    @overload
+    def __getitem__(self, index: int) -> Prediction: ...
+    @overload
+    def __getitem__(self, index: slice) -> Classification: ...
+
+    def __getitem__(self, index: int | slice) -> Prediction | Classification:
+        if isinstance(index, slice):
+            return Classification(self.probabilities[index], self.class_names, model_version=self.model_version)
+        row, best = self.probabilities[index], int(self.indices[index])
+        return Prediction(self.class_names[best], float(row[best]), row, self.class_names)
+
+    def __iter__(self) -> Iterator[Prediction]:
+        return (self[index] for index in range(len(self)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, ready for json."""
+        return {
+            "labels": self.labels.tolist(),
+            "scores": self.scores.tolist(),
+            "probabilities": self.probabilities.tolist(),
+            "class_names": list(self.class_names),
+            "model_version": self.model_version,
+        }
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{row.label} {row.score:.1%}" for row in self[:3])
+        more = f", … {len(self) - 3} more" if len(self) > 3 else ""
+        version = "" if self.model_version is None else f" by version {self.model_version}"
+        return f"<Classification of {len(self)} images{version}: {shown}{more}>"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: the first twenty images, each with a bar for its score."""
+        rows = "".join(
+            f"<tr><td>{number}</td><td>{html.escape(row.label)}</td><td>{row.score:.1%}</td><td>"
+            f'<div style="background:#4c78a8;height:.8em;width:{row.score * 8:.2f}em"></div></td></tr>'
+            for number, row in enumerate(self[:20])
+        )
+        more = f"<p>… {len(self) - 20} more</p>" if len(self) > 20 else ""
+        return f"<table><tr><th></th><th>class</th><th>score</th><th></th></tr>{rows}</table>{more}"

@@ -1,0 +1,136 @@
+"""TensorProto to numpy and back, without protobuf.
+
+Source: tensorflow/core/framework/tensor.proto and tensor_shape.proto. Numbers are written as `tensor_content` (one
+copy of the array's memory, little endian), strings as `string_val`; every form that a server may choose is read.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from . import dtypes, wire
+from .dtypes import BFLOAT16, STRING, DataType
+from .wire import WireError
+
+MAX_RANK = 254
+"""TensorFlow's own limit on the number of dimensions."""
+
+MAX_FILLED_BYTES = 1 << 28
+"""A list of values shorter than its shape repeats its last value; this bounds what a few bytes can make us allocate."""
+
+
+def contiguous(array: np.ndarray) -> np.ndarray:
+    """`array` as `tensor_content` has it: C order, little endian; no copy where it already is."""
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
+
+
+def head(dtype: DataType, shape: tuple[int, ...]) -> bytes:
+    """The first two fields of a TensorProto: dtype and shape."""
+    dims = b"".join(wire.block(2, wire.number(1, size) if size else b"") for size in shape)
+    return wire.number(1, dtype.number) + wire.block(2, dims)
+
+
+def encode(array: np.ndarray) -> bytes:
+    """A whole TensorProto. `dialect_grpc` joins the hot path, one big numeric input, without this copy."""
+    dtype = dtypes.of_array(array)
+    start = head(dtype, array.shape)
+    if dtype is STRING:
+        return start + b"".join(wire.block(8, string) for string in as_bytes(array))
+    if not array.size:
+        return start
+    return b"".join((start, wire.prefix(4, array.nbytes), contiguous(array).data))
+
+
+def as_bytes(array: np.ndarray) -> list[bytes]:
+    """The elements of a string array, flat, text as UTF-8."""
+    return [item.encode() if isinstance(item, str) else bytes(item) for item in array.ravel().tolist()]
+
+
+def decode(buffer: memoryview) -> np.ndarray:
+    """The array that a TensorProto holds. Strings come as an object array of bytes, bfloat16 as float32.
+
+    Numeric arrays from `tensor_content` are read-only views of `buffer`.
+    """
+    dtype: DataType | None = None
+    shape: tuple[int, ...] = ()
+    content = memoryview(b"")
+    values: dict[int, list[tuple[int, wire.Value]]] = {}
+    for field, kind, value in wire.fields(buffer):
+        if field == 1:
+            dtype = dtypes.BY_NUMBER.get(wire.as_int(value))
+        elif field == 2:
+            shape = _shape(wire.as_block(value))
+        elif field == 4:
+            content = wire.as_block(value)
+        else:
+            values.setdefault(field, []).append((kind, value))
+    if dtype is None:
+        raise WireError("a tensor of no known dtype")
+    size = math.prod(shape)
+    if dtype is STRING:
+        return _strings(values.get(8, []), size).reshape(shape)
+    if len(content):
+        if len(content) != size * dtype.numpy.itemsize:
+            raise WireError(f"a tensor of shape {list(shape)} with {len(content)} bytes of content")
+        flat = np.frombuffer(content, dtype.numpy)
+    else:
+        flat = _fill(_typed(dtype, values.get(dtype.field, [])), size)
+    if dtype is BFLOAT16:
+        flat = (flat.astype("<u4") << 16).view("<f4")
+    return flat.reshape(shape)
+
+
+def _shape(buffer: memoryview) -> tuple[int, ...]:
+    dims = []
+    for field, _, value in wire.fields(buffer):
+        if field == 2:
+            size = 0
+            for inner, _, dim in wire.fields(wire.as_block(value)):
+                if inner == 1:
+                    size = wire.as_int(dim)
+            dims.append(size)
+        elif field == 3 and value:
+            raise WireError("a tensor of unknown rank")
+    if len(dims) > MAX_RANK or any(size < 0 for size in dims):
+        raise WireError(f"a tensor of shape {dims[:8]}")
+    return tuple(dims)
+
+
+def _typed(dtype: DataType, parts: list[tuple[int, wire.Value]]) -> np.ndarray:
+    """The values of float_val, int_val and their like; a sender may pack them or not."""
+    if dtype.field in (5, 6, 9, 12):  # fixed-width: the packed block is the array's memory
+        real = np.dtype("<f4" if dtype.field in (5, 9) else "<f8")
+        raw = b"".join(wire.as_block(value) for _, value in parts)
+        if len(raw) % dtype.numpy.itemsize:
+            raise WireError("a list of numbers is cut off")
+        return np.frombuffer(raw, real).view(dtype.numpy)
+    pieces = [
+        np.array([value], np.uint64) if isinstance(value, int) else wire.packed_varints(value) for _, value in parts
+    ]
+    bits = np.concatenate(pieces) if pieces else np.zeros(0, np.uint64)
+    if dtype.name == "DT_HALF":
+        return bits.astype("<u2").view("<f2")
+    return bits != 0 if dtype.name == "DT_BOOL" else bits.astype(dtype.numpy)
+
+
+def _fill(flat: np.ndarray, size: int) -> np.ndarray:
+    """A list shorter than its shape repeats its last value (none: zeros), a longer one is cut."""
+    if flat.size >= size:
+        return flat[:size]
+    if size * flat.itemsize > MAX_FILLED_BYTES:
+        raise WireError(f"a tensor of {size} values, of which {flat.size} were sent")
+    return np.concatenate((flat, np.full(size - flat.size, flat[-1] if flat.size else 0, flat.dtype)))
+
+
+def _strings(parts: list[tuple[int, wire.Value]], size: int) -> np.ndarray:
+    flat = np.empty(len(parts), object)
+    flat[:] = [bytes(wire.as_block(value)) for _, value in parts]
+    if flat.size >= size:
+        return flat[:size]
+    if size * flat.itemsize > MAX_FILLED_BYTES:
+        raise WireError(f"a tensor of {size} strings, of which {flat.size} were sent")
+    filler = np.empty(size - flat.size, object)
+    filler[:] = flat[-1] if flat.size else b""
+    return np.concatenate((flat, filler))

@@ -1,0 +1,48 @@
+"""Fixtures that are dear, made once a session: the data, one published version, one server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hangtag import Client
+from hangtag_export.data import Dataset, load_fashion_mnist
+from support import Server, run, serving
+
+
+@pytest.fixture(scope="session")
+def dataset() -> Dataset:
+    """The real Fashion-MNIST."""
+    return load_fashion_mnist()
+
+
+@pytest.fixture(scope="session")
+def images(dataset: Dataset) -> np.ndarray:
+    """The 10,000 test images, uint8 [N, 28, 28]."""
+    return dataset.test_images
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base path with one version, trained for one epoch by the command line; its Keras model lies beside it."""
+    folder = tmp_path_factory.mktemp("exported")
+    done = run("export", "--epochs=1", f"--base-path={folder / 'fashion'}", f"--keras={folder / 'model.keras'}")
+    assert done.returncode == 0, done.stderr
+    return folder / "fashion"
+
+
+@pytest.fixture(scope="session")
+def server(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """`hangtag serve` over `exported`, as a process of its own."""
+    with serving(exported, tmp_path_factory.mktemp("server") / "log") as running:
+        yield running
+
+
+@pytest.fixture(params=["grpc", "rest"])
+def client(request: pytest.FixtureRequest, server: Server) -> Iterator[Client]:
+    """A client of `server`, once over each protocol."""
+    with Client(server.target(request.param), timeout=60) as opened:
+        yield opened
