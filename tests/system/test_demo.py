@@ -1,0 +1,69 @@
+"""The demo, and that it stops what it started."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from support import PATIENCE, ROOT
+
+DEMO = [sys.executable, str(ROOT / "examples" / "demo.py"), "--epochs=1"]
+
+
+def processes_of(group: int) -> list[int]:
+    """Living processes of a process group; zombies have nothing left to stop."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, pgid = (entry / "stat").read_text().rsplit(")", 1)[1].split()[:3]
+        except OSError:  # it ended meanwhile
+            continue
+        if int(pgid) == group and state != "Z":
+            found.append(int(entry.name))
+    return found
+
+
+def test_the_demo_trains_serves_classifies_and_agrees_with_keras(tmp_path):
+    options = [f"--base-path={tmp_path / 'fashion'}", f"--output={tmp_path / 'demo'}"]
+    done = subprocess.run(
+        [*DEMO, *options], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, start_new_session=True
+    )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
+    assert summary["images"] == 10_000
+    assert summary["model_version"] == 1
+    assert summary["server"] == "embedded"
+    assert summary["accuracy"].keys() == {"keras", "grpc", "rest"}
+    assert len(set(summary["accuracy"].values())) == 1
+    assert summary["accuracy"]["keras"] > 0.8
+    assert summary["seconds"].keys() == {"setup", "train", "grpc", "rest"}
+    assert (tmp_path / "demo" / "predictions.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_interrupted_demo_stops_its_server(tmp_path):
+    """As Ctrl-C on a terminal does, the signal goes to the demo and its server alike."""
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        options = [f"--base-path={tmp_path / 'fashion'}", f"--output={tmp_path / 'demo'}"]
+        with subprocess.Popen(
+            [*DEMO, *options],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as demo:
+            for line in demo.stdout:
+                if line.startswith("serving "):
+                    break
+            assert len(processes_of(demo.pid)) >= 2
+            if number == signal.SIGINT:
+                os.killpg(demo.pid, number)
+            else:
+                demo.send_signal(number)
+            demo.communicate(timeout=PATIENCE)
+        assert demo.returncode == code
+        assert processes_of(demo.pid) == []
