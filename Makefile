@@ -1,4 +1,4 @@
-# Every target but help and clean makes .venv first, if it is not there or no longer what pyproject.toml asks for.
+# Every target but help, clean and those of Docker makes .venv first, if it is not there or no longer what pyproject.toml asks for.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,10 +7,12 @@ MODEL := fashion
 IMAGE := docs/images/ankle-boot.png
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data train serve classify test lint clean
+COMPOSE := docker compose -f serving/docker/compose.yaml
+
+.PHONY: help setup demo data train serve classify serve-docker stop-docker secrets test lint clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## install everything into .venv
 
@@ -25,6 +27,15 @@ train: $(INSTALLED) ## train and publish the next version of models/fashion
 
 serve: $(INSTALLED) ## serve models/fashion on ports 8500 (gRPC) and 8501 (REST)
 	@$(BIN)/hangtag serve --model_base_path=models/$(MODEL)
+
+serve-docker: ## serve models/fashion by TensorFlow Serving in Docker, on the same ports
+	@$(COMPOSE) up --detach --wait
+
+stop-docker: ## stop what serve-docker started
+	@$(COMPOSE) --profile '*' down
+
+secrets: ## make a certificate, a token and a password for compose's edge and monitoring
+	@serving/docker/make-secrets.sh
 
 classify: $(INSTALLED) ## name what is on IMAGE=file.png, by the running server
 	@$(BIN)/hangtag classify $(IMAGE) --model $(MODEL) --top 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,10 @@ import pytest
 from hangtag import Client
 from hangtag_export.data import Dataset, load_fashion_mnist
 from support import Server, run, serving
+
+# Whoever starts the tests in the background (`… &` in a script) makes them ignore Ctrl-C, and with them every program
+# they start; a handler of any kind is reset to the default in those.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
