@@ -12,7 +12,7 @@ COMPOSE := docker compose -f serving/docker/compose.yaml
 .PHONY: help setup demo data train serve classify serve-docker stop-docker secrets test lint clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## install everything into .venv
 
