@@ -83,6 +83,7 @@ def decode(buffer: memoryview) -> np.ndarray:
 
 
 def _shape(buffer: memoryview) -> tuple[int, ...]:
+    """The dimensions; `unknown_rank` beside them means nothing to a tensor with values, as TensorFlow has it."""
     dims = []
     for field, _, value in wire.fields(buffer):
         if field == 2:
@@ -91,8 +92,6 @@ def _shape(buffer: memoryview) -> tuple[int, ...]:
                 if inner == 1:
                     size = wire.as_int(dim)
             dims.append(size)
-        elif field == 3 and value:
-            raise WireError("a tensor of unknown rank")
     if len(dims) > MAX_RANK or any(size < 0 for size in dims):
         raise WireError(f"a tensor of shape {dims[:8]}")
     return tuple(dims)

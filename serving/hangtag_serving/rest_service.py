@@ -1,6 +1,7 @@
-"""TensorFlow Serving's REST API as a function from a request to an answer, whatever HTTP library carries it.
+"""TensorFlow Serving's REST API as a function from a request to an answer, whatever carries it.
 
-Semantics and texts: tensorflow_serving/model_servers/http_rest_api_{util,handler}.cc, recorded on 2.20.0.
+Semantics and texts: tensorflow_serving/model_servers/http_rest_api_{util,handler}.cc and http_server.cc, recorded on
+2.20.0.
 """
 
 from __future__ import annotations
@@ -8,6 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -16,19 +21,27 @@ import orjson
 from hangtag.extras import require
 from hangtag.model import ModelSpec
 
-from . import json_documents
+from . import examples, json_answers, json_examples
 from .errors import ServingError, invalid
 from .grpc_service import signature_map
-from .json_tensors import excerpt
+from .json_fast import Request as PredictRequest
 from .models import Models
+from .prediction import check_inputs, check_method
+from .rapid_json import MAX_DEPTH
+from .recorder import Recorder
+from .servable import Servable
 
 log = logging.getLogger("hangtag.serving")
 
 _MODEL = r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?"
-_POST = re.compile(rf"{_MODEL}:(classify|regress|predict)", re.IGNORECASE)
-_GET = re.compile(r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?", re.IGNORECASE)
+_POST = re.compile(rf"{_MODEL}:(classify|regress|predict)", re.IGNORECASE | re.ASCII)
+_GET = re.compile(
+    r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?", re.IGNORECASE | re.ASCII
+)
+_METHODS = frozenset(("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"))
 
 _HTTP = {
+    "OK": 200,
     "CANCELLED": 499,
     "INVALID_ARGUMENT": 400,
     "DEADLINE_EXCEEDED": 504,
@@ -44,13 +57,6 @@ _HTTP = {
     "UNAVAILABLE": 503,
 }
 
-_NOT_FOUND_PAGE = b"""<HTML><HEAD>
-<TITLE>404 Not Found</TITLE>
-</HEAD><BODY>
-<H1>Not Found</H1>
-</BODY></HTML>
-"""
-
 
 class Answer(NamedTuple):
     """Status, body and its type."""
@@ -60,81 +66,192 @@ class Answer(NamedTuple):
     content_type: str = "application/json"
 
 
-def respond(models: Models, verb: str, path: str, body: bytes) -> Answer:
-    """Answer one request; `path` includes the query string, which the C++ server matches too."""
-    if path[:4].lower() != "/v1/":
-        return Answer(404, _NOT_FOUND_PAGE, "text/html")
-    try:
-        return Answer(200, _route(models, verb, path, body))
-    except ServingError as error:
-        return _refusal(error)
-    except Exception:
-        log.exception("a REST request failed")
-        return _refusal(ServingError("INTERNAL", "internal error; the server's log has the reason"))
+@dataclass(frozen=True)
+class RestOptions:
+    """`metrics_path` is None when metrics are off. Sizes in bytes."""
+
+    metrics_path: str | None = None
+    cors: bool = False
+    max_inflated_bytes: int = 100 << 20
+    max_json_depth: int = MAX_DEPTH
 
 
-def _refusal(error: ServingError) -> Answer:
-    document = json.dumps({"error": error.message}, indent=4, ensure_ascii=False)
-    return Answer(_HTTP.get(error.code, 500), document.encode("utf-8", "replace") + b"\n")
+class RestService:
+    """Answers requests; `respond` may be called from any thread."""
+
+    def __init__(self, models: Models, recorder: Recorder, options: RestOptions = RestOptions()) -> None:
+        self._models, self._recorder, self._options = models, recorder, options
+
+    @property
+    def cors(self) -> bool:
+        """Whether every answer carries the headers that let any web page read it."""
+        return self._options.cors
+
+    def respond(self, verb: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """`path` includes the query, as it was sent; the names of `headers` are lower-case."""
+        if verb not in _METHODS:
+            return _page(501, "Not Implemented")
+        metrics_path = self._options.metrics_path
+        if metrics_path is not None and path.split("?")[0] == metrics_path:
+            if "?" in path:
+                text = f"Unexpected path: {path}. Should be {metrics_path}"
+                return Answer(400, text.encode("utf-8", "replace"), "text/plain")
+            return Answer(200, self._recorder.metrics.text(), "text/plain")
+        if path[:4].lower() != "/v1/":
+            return _page(404, "Not Found")
+        if verb == "OPTIONS":
+            origin = headers.get("origin", "")
+            return Answer(200 if "http://" in origin or "https://" in origin else 400, b"")
+        try:
+            if "gzip" in headers.get("content-encoding", ""):
+                body = self._inflate(body)
+            return Answer(200, self._route(verb, path, body))
+        except ServingError as error:
+            return _refusal(error)
+        except Exception:
+            log.exception("a REST request failed")
+            return _refusal(ServingError("INTERNAL", "internal error; the server's log has the reason"))
+
+    def _inflate(self, body: bytes) -> bytes:
+        """A body that cannot be inflated is an empty one, as in C++."""
+        inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        try:
+            inflated = inflater.decompress(body, self._options.max_inflated_bytes)
+        except zlib.error:
+            return b""
+        return inflated if inflater.eof else b""
+
+    def _route(self, verb: str, path: str, body: bytes) -> bytes:
+        if verb == "POST" and (match := _POST.fullmatch(path)):
+            name, version, label, action = match.groups()
+            spec = _spec(name, version, label)
+            if action == "predict":  # the verb, unlike the path, is case-sensitive
+                return self._recorded(spec, action, body, self._predict)
+            if action in ("classify", "regress"):
+                return self._recorded(spec, action, body, self._classify if action == "classify" else self._regress)
+        elif verb == "GET" and (match := _GET.fullmatch(path)):
+            name, version, label, metadata = match.groups()
+            if name is None:
+                raise invalid("Missing model name in request.")
+            spec = _spec(name, version, label)
+            return self._recorded(spec, "", b"", self._metadata if metadata else self._status)
+        raise invalid(f"Malformed request: {verb} {path}")
+
+    def _recorded(self, spec: ModelSpec, api: str, body: bytes, answer: _Action) -> bytes:
+        note = _Note()
+        begun = time.perf_counter()
+        code = "OK"
+        try:
+            return answer(spec, body, note)
+        except ServingError as error:
+            code = error.code
+            raise
+        except Exception:
+            code = "INTERNAL"
+            raise
+        finally:
+            self._recorder.answered(
+                model=spec.name,
+                api=api,
+                door="REST",
+                code=code,
+                begun=begun,
+                servable=note.servable,
+                signature=note.signature,
+                size=len(body),
+            )
+
+    def _predict(self, spec: ModelSpec, body: bytes, note: _Note) -> bytes:
+        request = PredictRequest(body, self._options.max_json_depth)
+        try:
+            with self._models.use(spec) as servable:
+                name = note.signature = request.signature_name
+                signature = servable.signature(name)
+                if signature is None:
+                    raise invalid(f'Serving signature name: "{name}" not found in signature def')
+                if not signature.inputs:
+                    raise invalid(f"Failed to get input map for signature: {name or 'DEFAULT'}")
+                note.servable = servable
+                inputs, as_rows = request.inputs(signature.inputs)
+                check_method(servable, signature)
+                check_inputs(signature, inputs.keys())
+                outputs = sorted(signature.outputs)
+                arrays = servable.run(name, inputs, outputs)
+                return json_answers.predictions(dict(zip(outputs, arrays, strict=True)), as_rows)
+        finally:
+            request.close()
+
+    def _classify(self, spec: ModelSpec, body: bytes, note: _Note) -> bytes:
+        note.signature, content = json_examples.read(body, self._options.max_json_depth)
+        with self._models.use(spec) as note.servable:
+            return json_answers.classifications(examples.classify(note.servable, note.signature, memoryview(content)))
+
+    def _regress(self, spec: ModelSpec, body: bytes, note: _Note) -> bytes:
+        note.signature, content = json_examples.read(body, self._options.max_json_depth)
+        with self._models.use(spec) as note.servable:
+            return json_answers.regressions(examples.regress(note.servable, note.signature, memoryview(content)))
+
+    def _status(self, spec: ModelSpec, body: bytes, note: _Note) -> bytes:
+        entries = [
+            {
+                "version": str(version.number),
+                "state": version.state,
+                "status": {"error_code": version.error_code, "error_message": version.error_message},
+            }
+            for version in self._models.status(spec)
+        ]
+        return orjson.dumps({"model_version_status": entries}, option=orjson.OPT_INDENT_2) + b"\n"
+
+    def _metadata(self, spec: ModelSpec, body: bytes, note: _Note) -> bytes:
+        json_format = require("google.protobuf.json_format", extra="serving", what="hangtag serve")
+        with self._models.use(spec) as servable:
+            found = json_format.MessageToDict(
+                signature_map(servable), preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+            )
+            document = {
+                "model_spec": {"name": servable.name, "signature_name": "", "version": str(servable.version)},
+                "metadata": {"signature_def": found},
+            }
+        return orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
 
 
-def _route(models: Models, verb: str, path: str, body: bytes) -> bytes:
-    if verb == "POST" and (match := _POST.fullmatch(path)):
-        name, version, label, action = match.groups()
-        if action == "predict":  # the verb, unlike the path, is case-sensitive
-            return _predict(models, _spec(name, version, label), body)
-    elif verb == "GET" and (match := _GET.fullmatch(path)):
-        name, version, label, metadata = match.groups()
-        if name is None:
-            raise invalid("Missing model name in request.")
-        return (_metadata if metadata else _status)(models, _spec(name, version, label))
-    raise invalid(f"Malformed request: {verb} {path}")
+@dataclass
+class _Note:
+    """What the record of a request wants to know, filled in on the way."""
+
+    servable: Servable | None = None
+    signature: str = ""
+
+
+_Action = Callable[[ModelSpec, bytes, _Note], bytes]
+
+
+class _EmptyBody(ServingError):
+    """A refusal that the C++ server sends without its words."""
 
 
 def _spec(name: str, version: str | None, label: str | None) -> ModelSpec:
-    number = None if version is None else int(version)
+    number = None if version is None else int(version[-4000:])
     if number is not None and number >= 2**63:
-        raise invalid(f"Failed to convert version: {version} to numeric.")
+        raise _EmptyBody("INVALID_ARGUMENT", "")
     return ModelSpec(unquote(name), number, None if label is None else unquote(label))
 
 
-def _predict(models: Models, spec: ModelSpec, body: bytes) -> bytes:
-    document = json_documents.parse(body)
-    signature_name = document.get("signature_name", "")
-    if not isinstance(signature_name, str):
-        raise invalid(
-            f"JSON Value: {excerpt(document)} not formatted correctly. 'signature_name' key must be a string value."
-        )
-    with models.use(spec) as servable:
-        signature = servable.signature(signature_name)
-        if signature is None:
-            raise invalid(f'Serving signature name: "{signature_name}" not found in signature def')
-        inputs, as_rows = json_documents.read_inputs(document, signature.inputs)
-        outputs = sorted(signature.outputs)
-        arrays = servable.run(signature_name, inputs, outputs)
-        return json_documents.write_outputs(dict(zip(outputs, arrays, strict=True)), as_rows)
+def _refusal(error: ServingError) -> Answer:
+    status = _HTTP.get(error.code, 500)
+    if isinstance(error, _EmptyBody):
+        return Answer(status, b"")
+    document = json.dumps({"error": error.message}, indent=4, ensure_ascii=False)
+    return Answer(status, document.encode("utf-8", "replace") + b"\n")
 
 
-def _status(models: Models, spec: ModelSpec) -> bytes:
-    entries = [
-        {
-            "version": str(version.number),
-            "state": version.state,
-            "status": {"error_code": version.error_code, "error_message": version.error_message},
-        }
-        for version in models.status(spec)
-    ]
-    return orjson.dumps({"model_version_status": entries}, option=orjson.OPT_INDENT_2) + b"\n"
+def too_large(limit: int) -> Answer:
+    """What a body over the limit gets; the C++ server has no limit and no such answer."""
+    document = json.dumps({"error": f"The request is larger than {limit} bytes"}, indent=4)
+    return Answer(413, document.encode() + b"\n")
 
 
-def _metadata(models: Models, spec: ModelSpec) -> bytes:
-    json_format = require("google.protobuf.json_format", extra="serving", what="hangtag serve")
-    with models.use(spec) as servable:
-        found = json_format.MessageToDict(
-            signature_map(servable), preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-        )
-        document = {
-            "model_spec": {"name": servable.name, "signature_name": "", "version": str(servable.version)},
-            "metadata": {"signature_def": found},
-        }
-    return orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
+def _page(status: int, words: str) -> Answer:
+    """What libevent, inside the C++ server, answers by itself."""
+    html = f"<HTML><HEAD>\n<TITLE>{status} {words}</TITLE>\n</HEAD><BODY>\n<H1>{words}</H1>\n</BODY></HTML>\n"
+    return Answer(status, html.encode(), "text/html")

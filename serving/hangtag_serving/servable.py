@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hangtag import dtypes
 from hangtag.codes import CODES
 from hangtag.extras import require
 
 from .errors import ServingError, invalid
+from .freezing import Parts, freeze
+from .metrics import Histogram
+from .tensor_protos import number_of, short_name
 
 _MISSING = (
     "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
     "`saved_model.pb`)\nSpecified file path: {}"
 )
+_UNREADABLE = "Read less bytes than requested"  # the C++ server's words for a saved_model.pb that is none
+
+Run = Callable[..., list[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How models are loaded. Threads: 0 lets TensorFlow choose."""
+
+    tags: tuple[str, ...] = ("serve",)
+    intra_op_threads: int = 0
+    inter_op_threads: int = 0
+    checks_methods: bool = False
+    """Whether a signature's method_name must be that of the API it is called by."""
 
 
 class Servable:
@@ -27,65 +45,122 @@ class Servable:
     `signatures` are the SignatureDef messages by name.
     """
 
-    def __init__(self, name: str, version: int, folder: Path) -> None:
-        self.name, self.version = name, version
+    def __init__(
+        self,
+        name: str,
+        version: int,
+        folder: Path,
+        options: LoadOptions = LoadOptions(),
+        runtime_latency: Histogram | None = None,
+    ) -> None:
+        self.name, self.version, self.checks_methods = name, version, options.checks_methods
+        self._runtime_latency = runtime_latency
         self._running, self._closing = 0, False
         self._idle = threading.Condition()
-        self._callables: dict[tuple[str, tuple[str, ...]], Callable[..., list[np.ndarray]]] = {}
+        self._callables: dict[tuple[str, tuple[str, ...]], Run] = {}
         tf = require("tensorflow", extra="serving", what="hangtag serve")
         self._op_error: type[Exception] = tf.errors.OpError
-        if not folder.is_dir():
-            reserving = (
-                f"Error while attempting to reserve resources to load servable {{name: {name} version: {version}}}"
-            )
-            raise ServingError("FAILED_PRECONDITION", f"{reserving}: {folder}; Not a directory")
-        if not (folder / "saved_model.pb").is_file():
-            raise ServingError("NOT_FOUND", _MISSING.format(folder))
-        self._session = tf.compat.v1.Session(graph=tf.Graph())
+        self._config = tf.compat.v1.ConfigProto(
+            intra_op_parallelism_threads=options.intra_op_threads, inter_op_parallelism_threads=options.inter_op_threads
+        )
+        _check_files(name, version, folder)
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=self._config)
+        self._frozen_session: Any = None
+        self._frozen: set[str] = set()
         try:
-            loader = tf.compat.v1.saved_model.loader
-            meta_graph = loader.load(self._session, [tf.saved_model.SERVING], str(folder))
+            self._load(tf, folder, options.tags)
         except tf.errors.OpError as error:
-            self._session.close()
+            self._close_sessions()
             raise ServingError(CODES[error.error_code], error.message) from error
-        except Exception as error:  # garbage in saved_model.pb comes out as any of several parsers' errors
-            self._session.close()
-            raise ServingError("DATA_LOSS", f"cannot load {folder}: {error}") from error
+        except ServingError:
+            self._close_sessions()
+            raise
+        except Exception as error:
+            self._close_sessions()
+            raise _not_loaded(folder, error) from error
+
+    def _load(self, tf: Any, folder: Path, tags: Sequence[str]) -> None:
+        meta_graph = tf.compat.v1.saved_model.loader.load(self._session, list(tags), str(folder))
         self.signatures: dict[str, Any] = dict(meta_graph.signature_def)
+        served = {name: s for name, s in self.signatures.items() if s.outputs and not name.startswith("__")}
+        graph_def = self._session.graph.as_graph_def()
+        parts = Parts(graph_def)
+        self._check_variables(tf, {node for signature in served.values() for node in parts.variables(signature)})
+        self._frozen = {name for name, signature in served.items() if parts.can_be_frozen(signature)}
+        if not self._frozen:
+            return
+        try:
+            frozen = freeze(self._session, graph_def, [served[name] for name in self._frozen])
+            graph = tf.Graph()
+            with graph.as_default():
+                tf.import_graph_def(frozen, name="")
+            self._frozen_session = tf.compat.v1.Session(graph=graph, config=self._config)
+        except Exception:  # whatever the converter cannot take runs as it was loaded
+            self._frozen = set()
+            return
+        if len(self._frozen) == len(served):
+            self._session.close()  # the variables live on as constants; their memory is wanted back
+
+    def _check_variables(self, tf: Any, names: set[str]) -> None:
+        """Refuse a version whose variables have no values; the C++ server makes it AVAILABLE and fails each request."""
+        graph = self._session.graph
+        handles = [graph.get_operation_by_name(name) for name in sorted(names)]
+        with graph.as_default():
+            checks = [
+                tf.raw_ops.VarIsInitializedOp(resource=handle.outputs[0])
+                for handle in handles
+                if handle.type == "VarHandleOp"
+            ]
+        for handle, has_value in zip(handles, self._session.run(checks), strict=False):
+            if not has_value:
+                raise ServingError(
+                    "FAILED_PRECONDITION",
+                    f"Could not find variable {handle.get_attr('shared_name').decode() or handle.name}. The version "
+                    "has no value for it: is its variables/ folder complete, and did the export track the model?",
+                )
 
     def signature(self, name: str) -> Any:
         """The SignatureDef of that name, or None; an empty name is ``serving_default``."""
         return self.signatures.get(name or "serving_default")
 
-    def run(self, signature_name: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
+    def run(
+        self, signature_name: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str], api: str = "Predict"
+    ) -> list[np.ndarray]:
         """The named outputs of a signature. The caller has checked the names; dtypes and shapes are checked here."""
-        signature = self.signature(signature_name)
-        aliases = sorted(signature.inputs)
+        name = signature_name or "serving_default"
+        signature = self.signatures[name]
+        aliases = sorted(inputs)
         for position, alias in enumerate(aliases):
-            wanted, given = signature.inputs[alias].dtype, dtypes.of_array(inputs[alias]).number
+            wanted, given = signature.inputs[alias].dtype, number_of(inputs[alias])
             if wanted != given:
-                raise invalid(f"Expects arg[{position}] to be {_short(wanted)} but {_short(given)} is provided")
-        call = self._callable(signature_name, signature, aliases, tuple(outputs))
+                raise invalid(f"Expects arg[{position}] to be {short_name(wanted)} but {short_name(given)} is provided")
+        call = self._callables.get((name, tuple(outputs)))
+        if call is None:
+            call = self._prepare(name, signature, tuple(outputs))
+        begun = time.perf_counter()
         try:
-            return call(*(inputs[alias] for alias in aliases))
+            arrays = call(*(inputs[alias] for alias in aliases))
         except self._op_error as error:
             code, message = CODES[error.error_code], error.message  # type: ignore[attr-defined]
             raise ServingError(code, message) from error
-        except ValueError as error:  # TensorFlow's Python side refuses a shape before the graph sees it
+        except (ValueError, TypeError) as error:  # TensorFlow's Python side refuses before the graph sees it
             raise invalid(str(error)) from error
+        if self._runtime_latency is not None:
+            self._runtime_latency.observe((time.perf_counter() - begun) * 1e6, self.name, api, "TF1")
+        return arrays
 
-    def _callable(
-        self, name: str, signature: Any, aliases: Sequence[str], outputs: tuple[str, ...]
-    ) -> Callable[..., list[np.ndarray]]:
-        """A prepared call: a tenth of the cost of Session.run for a small model."""
-        key = (name or "serving_default", outputs)
-        found = self._callables.get(key)
-        if found is None:
-            fetches = [signature.outputs[alias].name for alias in outputs]
-            feeds = [signature.inputs[alias].name for alias in aliases]
-            with self._session.graph.as_default():
-                found = self._callables[key] = self._session.make_callable(fetches, feeds)
-        return found
+    def _prepare(self, name: str, signature: Any, outputs: tuple[str, ...]) -> Run:
+        """A prepared call that runs in the caller's thread: no hand-over to a pool, no look-up by name."""
+        config = require("tensorflow.core.protobuf.config_pb2", extra="serving", what="hangtag serve")
+        options = config.CallableOptions()
+        options.feed.extend(signature.inputs[alias].name for alias in sorted(signature.inputs))
+        options.fetch.extend(signature.outputs[alias].name for alias in outputs)
+        session = self._frozen_session if name in self._frozen else self._session
+        if name in self._frozen:
+            options.run_options.inter_op_thread_pool = -1
+        call: Run = session._make_callable_from_options(options)
+        self._callables[name, outputs] = call
+        return call
 
     # ---- use and retirement
 
@@ -109,10 +184,28 @@ class Servable:
         with self._idle:
             self._closing = True
             self._idle.wait_for(lambda: self._running == 0)
+        self._close_sessions()
+
+    def _close_sessions(self) -> None:
         self._callables.clear()
         self._session.close()
+        if self._frozen_session is not None:
+            self._frozen_session.close()
 
 
-def _short(number: int) -> str:
-    """TensorFlow's name of a dtype in messages: ``float``, ``uint8``."""
-    return dtypes.name_of(number).removeprefix("DT_").lower()
+def _check_files(name: str, version: int, folder: Path) -> None:
+    if not folder.is_dir():
+        reserving = f"Error while attempting to reserve resources to load servable {{name: {name} version: {version}}}"
+        raise ServingError("FAILED_PRECONDITION", f"{reserving}: {folder}; Not a directory")
+    if not ((folder / "saved_model.pb").is_file() or (folder / "saved_model.pbtxt").is_file()):
+        raise ServingError("NOT_FOUND", _MISSING.format(folder))
+
+
+def _not_loaded(folder: Path, error: Exception) -> ServingError:
+    """From what TensorFlow's Python loader says to what the C++ loader would."""
+    words = str(error)
+    if "could not be found in SavedModel" in words:  # the tags
+        return ServingError("NOT_FOUND", words)
+    if "Cannot parse file" in words or "Error parsing" in words:
+        return ServingError("OUT_OF_RANGE", _UNREADABLE)
+    return ServingError("DATA_LOSS", f"cannot load {folder}: {words}")

@@ -8,34 +8,20 @@ import signal
 import socket
 import sys
 import threading
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 from hangtag.errors import HangtagError, InvalidInput
 from hangtag.extras import require
 
+from .config import ModelConfig, read_config
+from .errors import ServingError
+from .loading import Loader
 from .manager import ModelManager
+from .metrics import Metrics
 from .models import Models
+from .options import ServerOptions
+from .recorder import Recorder
 
 log = logging.getLogger("hangtag.serving")
-
-GRACE_SECONDS = 10.0
-"""How long requests may go on after SIGTERM: what `docker stop` gives by default."""
-
-
-@dataclass(frozen=True)
-class ServerOptions:
-    """What the flags say. Ports: 0 is off. Times are in seconds."""
-
-    model_name: str
-    model_base_path: Path
-    host: str = "127.0.0.1"
-    port: int = 8500
-    rest_api_port: int = 8501
-    file_system_poll_wait_seconds: float = 1.0
-    max_num_load_retries: int = 5
-    load_retry_interval_seconds: float = 60.0
 
 
 class StartError(HangtagError):
@@ -44,10 +30,6 @@ class StartError(HangtagError):
 
 def serve(options: ServerOptions) -> int:
     """Run until SIGTERM or SIGINT; returns the exit code."""
-    if not (options.port or options.rest_api_port):
-        raise InvalidInput("both ports are 0, which is off: give --port or --rest_api_port")
-    if options.port == options.rest_api_port:
-        raise InvalidInput(f"gRPC and REST cannot both have port {options.port}")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -64,61 +46,81 @@ def serve(options: ServerOptions) -> int:
 
 def _serve(options: ServerOptions, listener: socket.socket | None, stop: threading.Event) -> int:
     require("tensorflow", extra="serving", what="hangtag serve")
-    manager = ModelManager(
-        options.model_name,
-        options.model_base_path,
-        poll_seconds=options.file_system_poll_wait_seconds,
-        max_retries=options.max_num_load_retries,
-        retry_seconds=options.load_retry_interval_seconds,
-    )
-    models = Models({options.model_name: manager})
-    manager.start()
+    recorder = Recorder(Metrics(), access_log=options.access_log)
+    load = Loader(options, recorder.metrics)
+
+    def make(config: ModelConfig) -> ModelManager:
+        return ModelManager(config, options.manager, load)
+
+    models = Models(make, early_labels=options.early_labels, path_map=options.path_map)
+    models.stop_waiting = stop
     try:
         # As the C++ server: no port is open until there is something to serve, so "the port is open" means ready.
-        manager.wait_settled(stop)
-        if stop.is_set():
-            return 0
-        if failed := manager.failures():
-            reasons = ", ".join(
-                f"{{{{name: {options.model_name} version: {v.number}}} due to error: {v.error_message}}}"
-                for v in failed
-            )
-            raise StartError(f"Failed to start server. Error: 1 servable(s) did not become available: {reasons}")
-        _open_doors(options, models, listener, stop)
+        try:
+            models.apply(options.models)
+        except ServingError as error:
+            words = error.message.replace("model(s) did not", "servable(s) did not")
+            raise StartError(f"Failed to start server. Error: {error.code}: {words}") from error
+        if not stop.is_set():
+            _watch_config(options, models, stop)
+            _open_doors(options, models, recorder, listener, stop)
     finally:
-        manager.stop()
+        models.stop()
     return 0
 
 
-def _open_doors(options: ServerOptions, models: Models, listener: socket.socket | None, stop: threading.Event) -> None:
-    from . import grpc_service
-    from .grpc_front import GrpcFront
-    from .rest_front import RestFront
-    from .rest_service import respond
+def _watch_config(options: ServerOptions, models: Models, stop: threading.Event) -> None:
+    """Read the model config file again and again, if told to. What is wrong with it is logged; the old one stays."""
+    file, seconds = options.config_file, options.config_poll_seconds
+    if file is None or seconds <= 0:
+        return
 
-    doors: list[GrpcFront | RestFront] = []
+    def watch() -> None:
+        while not stop.wait(seconds):
+            try:
+                models.apply(read_config(file, options.path_map))
+            except (ServingError, InvalidInput) as error:
+                log.error("the model config file stays as it was: %s", error)
+            except Exception:
+                log.exception("the model config file stays as it was")
+
+    threading.Thread(target=watch, name="config", daemon=True).start()
+
+
+def _open_doors(
+    options: ServerOptions, models: Models, recorder: Recorder, listener: socket.socket | None, stop: threading.Event
+) -> None:
+    from .doors import grpc_door, rest_door
+
+    doors = []
     addresses = []
     try:
-        if options.port:
+        if options.port or options.grpc_socket_path:
             try:
-                doors.append(GrpcFront(options.host, options.port, grpc_service.methods(models)))
-            except RuntimeError as error:
+                doors.append(grpc_door(options, models, recorder))
+            except (RuntimeError, OSError) as error:
                 raise StartError(_taken(options.host, options.port)) from error
-            addresses.append(f"gRPC at {options.host}:{options.port}")
+            addresses.append(f"gRPC at {_grpc_address(options)}")
         if listener is not None:
-            doors.append(RestFront(listener, partial(respond, models)))
-            addresses.append(f"REST at http://{options.host}:{options.rest_api_port}/v1/models/{options.model_name}")
+            doors.append(rest_door(options, models, recorder, listener))
+            first = models.names()[0] if models.names() else "MODEL"
+            addresses.append(f"REST at http://{options.host}:{options.rest_api_port}/v1/models/{first}")
         for door in doors:
             door.start()
-        print(f"serving {options.model_name}: {', '.join(addresses)}", flush=True)
+        print(f"serving {', '.join(models.names())}: {', '.join(addresses)}", flush=True)
         stop.wait()
         print("stopping", file=sys.stderr, flush=True)
     finally:
-        closers = [threading.Thread(target=door.stop, args=(GRACE_SECONDS,)) for door in doors]
+        closers = [threading.Thread(target=door.stop, args=(options.grace_seconds,)) for door in doors]
         for closer in closers:
             closer.start()
         for closer in closers:
             closer.join()
+
+
+def _grpc_address(options: ServerOptions) -> str:
+    port = f"{options.host}:{options.port}" if options.port else ""
+    return " and ".join(filter(None, (port, options.grpc_socket_path)))
 
 
 def _bind(host: str, port: int) -> socket.socket:

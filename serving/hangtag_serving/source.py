@@ -1,4 +1,4 @@
-"""Which versions of a model are on disk.
+"""Which versions of a model are on disk, and which of them to serve.
 
 Semantics: tensorflow_serving/sources/storage_path/file_system_storage_path_source.cc.
 """
@@ -6,26 +6,54 @@ Semantics: tensorflow_serving/sources/storage_path/file_system_storage_path_sour
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 _INT64 = range(-(2**63), 2**63)
 
+Found = dict[int, Path]
+Policy = Callable[[Found], Found]
+"""From the versions on disk to those that should be served."""
 
-def scan(base_path: Path) -> dict[int, Path]:
+
+def scan(base_path: Path) -> Found:
     """Version number to folder for every child whose name is an int64; raises OSError if `base_path` is not there.
 
     Zeros in front, a sign and blanks around are allowed, as absl::SimpleAtoi allows them; of two names for one number
     the lexically last wins. Files count too: loading them fails, and the status says so.
     """
-    found: dict[int, Path] = {}
+    found: Found = {}
     for name in sorted(os.listdir(base_path)):  # noqa: PTH208 - names are all that is needed
         digits = name.strip(" \t\n\v\f\r")
         unsigned = digits[1:] if digits[:1] in ("-", "+") else digits
-        if unsigned.isascii() and unsigned.isdecimal() and int(digits) in _INT64:
+        if unsigned.isascii() and unsigned.isdecimal() and len(unsigned) < 1000 and int(digits) in _INT64:
             found[int(digits)] = base_path / name
     return found
 
 
-def latest(found: dict[int, Path], count: int = 1) -> dict[int, Path]:
-    """The `count` highest versions: TensorFlow Serving's default policy is latest 1."""
-    return {version: found[version] for version in sorted(found)[-max(count, 1) :]}
+@dataclass(frozen=True)
+class Latest:
+    """The `count` highest versions; 0 counts as 1. TensorFlow Serving's default is the latest one."""
+
+    count: int = 1
+
+    def __call__(self, found: Found) -> Found:
+        """The highest versions."""
+        return {version: found[version] for version in sorted(found)[-max(self.count, 1) :]}
+
+
+@dataclass(frozen=True)
+class Specific:
+    """These versions and no other; what is not on disk is left out."""
+
+    versions: tuple[int, ...]
+
+    def __call__(self, found: Found) -> Found:
+        """Those of the versions that are there."""
+        return {version: found[version] for version in self.versions if version in found}
+
+
+def every_version(found: Found) -> Found:
+    """All versions on disk."""
+    return found

@@ -1,0 +1,40 @@
+"""The two doors of a server, made as the flags say."""
+
+from __future__ import annotations
+
+import socket
+
+from .grpc_front import GrpcFront, GrpcioFront, GrpcOptions
+from .grpc_service import methods
+from .health import CHECK, check
+from .models import Models
+from .options import ServerOptions
+from .recorder import Recorder
+from .rest_front import RestFront
+from .rest_service import RestService
+from .tensor_protos import encode_content, encode_typed
+
+
+def rest_door(options: ServerOptions, models: Models, recorder: Recorder, listener: socket.socket) -> RestFront:
+    """REST on a socket that is bound already."""
+    service = RestService(models, recorder, options.rest)
+    return RestFront(listener, service, threads=options.rest_threads, max_body_bytes=options.max_request_bytes)
+
+
+def grpc_door(options: ServerOptions, models: Models, recorder: Recorder) -> GrpcFront:
+    """GRPC by the front that suits the flags; raises RuntimeError or OSError if it cannot listen."""
+    encode = encode_content if options.tensor_content else encode_typed
+    known = methods(models, encode, recorder)
+    if options.health:
+        known[CHECK] = check
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    grpc_options = GrpcOptions(
+        address=f"{host}:{options.port}" if options.port else None,
+        socket_path=options.grpc_socket_path,
+        threads=options.grpc_threads,
+        max_message_bytes=min(options.max_request_bytes, 2**31 - 1),
+        channel_arguments=options.channel_arguments,
+        tls=options.tls,
+        health=options.health,
+    )
+    return GrpcioFront(grpc_options, known)

@@ -1,0 +1,135 @@
+"""The flags of `hangtag serve`: tensorflow_model_server's, with its defaults, and a few of our own.
+
+Source: tensorflow_serving/model_servers/main.cc. Where the C++ server prints ``unknown argument`` and goes on, we stop
+and name the nearest flag: a typo must not be silent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+_CPUS = os.cpu_count() or 1
+
+# Accepted so that a command line written for the C++ server works; there is nothing here for them to change.
+WITHOUT_EFFECT = (
+    "enable_profiler",
+    "flush_filesystem_caches",
+    "num_unload_threads",
+    "num_load_threads",
+    "per_process_gpu_memory_fraction",
+    "remove_unused_fields_from_bundle_metagraph",
+    "prefer_tflite_model",
+    "mixed_precision",
+    "skip_initialize_tpu",
+    "thread_pool_factory_config_file",
+    "platform_config_file",
+    "tensorflow_session_config_file",
+    "use_alts_credentials",
+)
+
+
+def boolean(text: str) -> bool:
+    """TensorFlow's spelling of a boolean flag."""
+    if text.lower() in ("true", "1", "t", "yes"):
+        return True
+    if text.lower() in ("false", "0", "f", "no"):
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+
+
+def path_map(text: str) -> tuple[str, Path]:
+    """``/models=DIR``."""
+    prefix, _, folder = text.partition("=")
+    if not prefix.startswith("/") or not folder:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form /PATH/IN/THE/CONFIG=FOLDER")
+    return prefix, Path(folder).absolute()
+
+
+def add_flags(serve: argparse.ArgumentParser) -> None:
+    """Add all flags to the parser of the command."""
+
+    def flag(name: str, default: Any, text: str, kind: Any = None) -> None:
+        kind = kind or type(default)
+        if kind is bool:
+            serve.add_argument(f"--{name}", type=boolean, nargs="?", const=True, default=default, help=text)
+        else:
+            serve.add_argument(f"--{name}", type=kind, default=default, help=text)
+
+    flag("host", "127.0.0.1", "address to listen on (default %(default)s: this machine only)")
+    flag("port", 8500, "of gRPC; 0 is off (default %(default)s)")
+    flag("grpc_socket_path", "", "unix socket for gRPC, besides the port or instead of it")
+    flag("rest_api_port", 8501, "of REST; 0 is off (default %(default)s)")
+    flag("model_name", None, "default: the last folder of the base path", str)
+    flag("model_base_path", Path("models/fashion"), "folder of versions (default %(default)s)", Path)
+    flag("model_config_file", None, "text file of a ModelServerConfig: several models, policies, labels", Path)
+    flag("model_config_file_poll_wait_seconds", 0.0, "between two looks at that file; 0 is once (default 0)")
+    serve.add_argument(
+        "--path_map",
+        type=path_map,
+        action="append",
+        default=[],
+        metavar="/PATH=FOLDER",
+        help="where a base path of the config lies on this machine, for a config written for a container",
+    )
+    flag("file_system_poll_wait_seconds", 1.0, "between two looks for versions; 0 is once (default 1)")
+    flag("max_num_load_retries", 5, "for a version that fails (default 5)")
+    flag("load_retry_interval_micros", 60_000_000, "between two tries (default 60000000)")
+    flag("allow_version_labels_for_unavailable_models", False, "let a new label name a version not loaded yet")
+    flag("enable_model_warmup", True, "run a version's warmup requests before it is available (default true)")
+    flag("num_request_iterations_for_warmup", 0, "how often each of them runs; 0 is once")
+    flag("enable_batching", False, "collect requests into batches, as --batching_parameters_file says")
+    flag("batching_parameters_file", None, "text file of BatchingParameters", Path)
+    flag("enable_per_model_batching_parameters", False, "read batching_params.pbtxt of each version")
+    flag("grpc_max_threads", 4 * _CPUS, "that answer gRPC calls (default 4 for each CPU)")
+    flag("grpc_channel_arguments", "", "k=v,k=v for gRPC's server")
+    flag("rest_api_num_threads", 4 * _CPUS, "that answer REST requests (default 4 for each CPU)")
+    flag("rest_api_timeout_in_ms", 30_000, "a run's longest time over REST (default 30000)")
+    flag("rest_api_enable_cors_support", False, "let web pages of any origin read the answers")
+    flag("enable_grpc_healthcheck_service", False, "answer grpc.health.v1")
+    flag("enable_serialization_as_tensor_content", False, "answer with tensor_content instead of typed fields")
+    flag("enable_signature_method_name_check", False, "refuse a signature by an API its method_name is not for")
+    flag("monitoring_config_file", None, "text file of a MonitoringConfig: Prometheus metrics on the REST port", Path)
+    flag("ssl_config_file", None, "text file of an SSLConfig: TLS for gRPC", Path)
+    flag("saved_model_tags", "serve", "of the graph to load, separated by commas (default serve)")
+    flag("tensorflow_session_parallelism", 0, "threads of TensorFlow, both kinds; 0 lets it choose")
+    flag("tensorflow_intra_op_parallelism", 0, "threads inside an operation; 0 lets TensorFlow choose")
+    flag("tensorflow_inter_op_parallelism", 0, "threads between operations; 0 lets TensorFlow choose")
+    flag("version", False, "print the versions of the server and of TensorFlow")
+    flag("access_log", False, "a line of JSON on standard output for each request (ours)")
+    flag("grace_seconds", 10.0, "for running requests after SIGTERM (ours, default 10)")
+    flag("max_request_bytes", 256 << 20, "of a REST body or, beyond loopback, a gRPC message (ours, default 256 MiB)")
+    flag("max_inflated_bytes", 100 << 20, "of a gzipped REST body when inflated (default 100 MiB)")
+    flag("max_json_depth", 254, "of lists and objects in a REST body (ours, at most and by default 254)")
+    serve.add_argument(
+        "--grpc_front",
+        choices=("auto", "native", "grpcio"),
+        default="auto",
+        help="what carries gRPC (ours): the compiled front where it can, or grpcio",
+    )
+    for name in WITHOUT_EFFECT:
+        serve.add_argument(f"--{name}", nargs="?", help=argparse.SUPPRESS)
+    _name_nearest(serve)
+
+
+def _name_nearest(serve: argparse.ArgumentParser) -> None:
+    """Answer an unknown flag with the nearest known one."""
+    known = sorted(option for action in serve._actions for option in action.option_strings if option.startswith("--"))
+    parse = serve.parse_known_args
+
+    def complain(unknown: str) -> NoReturn:
+        name = unknown.split("=")[0]
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        serve.error(f"unknown flag {name}" + (f": did you mean {near[0]}?" if near else ""))
+
+    def parse_known_args(arguments: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        found, unknown = parse(arguments, namespace)
+        if unknown:
+            complain(unknown[0])
+        return found, unknown
+
+    serve.parse_known_args = parse_known_args  # type: ignore[method-assign,assignment]

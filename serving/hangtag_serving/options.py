@@ -1,0 +1,183 @@
+"""From the flags to what the server is to do; every file they name is read here, before anything starts."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hangtag.errors import InvalidInput
+
+from .batching import BatchingOptions, read_batching
+from .config import ModelConfig, read_config
+from .grpc_front import Tls
+from .manager import ManagerOptions
+from .rest_service import RestOptions
+from .servable import LoadOptions
+from .text_config import parse_file
+
+_METRICS_PATH = "/monitoring/prometheus/metrics"
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """All of it. Ports: 0 is off. Times are in seconds, sizes in bytes."""
+
+    models: list[ModelConfig]
+    config_file: Path | None
+    config_poll_seconds: float
+    path_map: Mapping[str, Path]
+    early_labels: bool
+    host: str
+    port: int
+    rest_api_port: int
+    grpc_socket_path: str
+    grpc_threads: int
+    rest_threads: int
+    grpc_front: str
+    channel_arguments: tuple[tuple[str, int | str], ...]
+    tls: Tls | None
+    health: bool
+    tensor_content: bool
+    access_log: bool
+    grace_seconds: float
+    max_request_bytes: int
+    warmup: bool
+    warmup_iterations: int
+    batching: BatchingOptions | None
+    per_model_batching: bool
+    rest: RestOptions = field(default_factory=RestOptions)
+    load: LoadOptions = field(default_factory=LoadOptions)
+    manager: ManagerOptions = field(default_factory=ManagerOptions)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+def from_flags(flags: argparse.Namespace) -> ServerOptions:
+    """Check the flags and read the files they name; raises InvalidInput, or ServingError from a model config."""
+    if not (flags.port or flags.rest_api_port or flags.grpc_socket_path):
+        raise InvalidInput("both ports are 0, which is off: give --port or --rest_api_port")
+    if flags.port == flags.rest_api_port:
+        raise InvalidInput(f"gRPC and REST cannot both have port {flags.port}")
+    for name in ("port", "rest_api_port"):
+        if not 0 <= getattr(flags, name) < 65536:
+            raise InvalidInput(f"--{name} is {getattr(flags, name)}: a port is between 1 and 65535, 0 is off")
+    if not 1 <= flags.max_json_depth <= 254:
+        raise InvalidInput(f"--max_json_depth is {flags.max_json_depth}: give 1 to 254")
+    path_map = dict(flags.path_map)
+    if flags.model_config_file is not None:
+        models = read_config(flags.model_config_file, path_map)
+    else:
+        base_path = flags.model_base_path.absolute()
+        models = [ModelConfig(flags.model_name or base_path.name, base_path)]
+    return ServerOptions(
+        models=models,
+        config_file=flags.model_config_file,
+        config_poll_seconds=flags.model_config_file_poll_wait_seconds,
+        path_map=path_map,
+        early_labels=flags.allow_version_labels_for_unavailable_models,
+        host=flags.host,
+        port=flags.port,
+        rest_api_port=flags.rest_api_port,
+        grpc_socket_path=flags.grpc_socket_path,
+        grpc_threads=_positive(flags, "grpc_max_threads"),
+        rest_threads=_positive(flags, "rest_api_num_threads"),
+        grpc_front=flags.grpc_front,
+        channel_arguments=_channel_arguments(flags.grpc_channel_arguments),
+        tls=None if flags.ssl_config_file is None else _tls(flags.ssl_config_file),
+        health=flags.enable_grpc_healthcheck_service,
+        tensor_content=flags.enable_serialization_as_tensor_content,
+        access_log=flags.access_log,
+        grace_seconds=flags.grace_seconds,
+        max_request_bytes=_positive(flags, "max_request_bytes"),
+        warmup=flags.enable_model_warmup,
+        warmup_iterations=max(1, flags.num_request_iterations_for_warmup),
+        batching=_batching(flags),
+        per_model_batching=flags.enable_per_model_batching_parameters,
+        rest=RestOptions(
+            metrics_path=None if flags.monitoring_config_file is None else _metrics_path(flags.monitoring_config_file),
+            cors=flags.rest_api_enable_cors_support,
+            max_inflated_bytes=_positive(flags, "max_inflated_bytes"),
+            max_json_depth=flags.max_json_depth,
+        ),
+        load=_load(flags),
+        manager=ManagerOptions(
+            poll_seconds=flags.file_system_poll_wait_seconds,
+            max_retries=flags.max_num_load_retries,
+            retry_seconds=flags.load_retry_interval_micros / 1e6,
+        ),
+    )
+
+
+def _positive(flags: argparse.Namespace, name: str) -> int:
+    value: int = getattr(flags, name)
+    if value < 1:
+        raise InvalidInput(f"--{name} is {value}: give 1 or more")
+    return value
+
+
+def _load(flags: argparse.Namespace) -> LoadOptions:
+    both, intra, inter = (
+        flags.tensorflow_session_parallelism,
+        flags.tensorflow_intra_op_parallelism,
+        flags.tensorflow_inter_op_parallelism,
+    )
+    if both and (intra or inter):
+        raise InvalidInput(
+            "--tensorflow_session_parallelism sets the other two: give it, or --tensorflow_intra_op_parallelism and "
+            "--tensorflow_inter_op_parallelism"
+        )
+    return LoadOptions(
+        tags=tuple(flags.saved_model_tags.split(",")),
+        intra_op_threads=both or intra,
+        inter_op_threads=both or inter,
+        checks_methods=flags.enable_signature_method_name_check,
+    )
+
+
+def _batching(flags: argparse.Namespace) -> BatchingOptions | None:
+    if not flags.enable_batching:
+        if flags.batching_parameters_file is not None:
+            raise InvalidInput(
+                "Failed to start server. Error: INVALID_ARGUMENT: server_options.batching_parameters_file is set "
+                "without setting server_options.enable_batching to true."
+            )
+        return None
+    if flags.batching_parameters_file is None:
+        return BatchingOptions()
+    return read_batching(flags.batching_parameters_file)
+
+
+def _channel_arguments(text: str) -> tuple[tuple[str, int | str], ...]:
+    found: list[tuple[str, int | str]] = []
+    for pair in filter(None, text.split(",")):
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise InvalidInput(f"--grpc_channel_arguments has {pair!r}: give k=v,k=v")
+        found.append((key, int(value) if value.lstrip("-").isdecimal() else value))
+    return tuple(found)
+
+
+def _metrics_path(file: Path) -> str | None:
+    prometheus = parse_file(file, "MonitoringConfig", "monitoring config file").prometheus_config
+    return (prometheus.path or _METRICS_PATH) if prometheus.enable else None
+
+
+def _tls(file: Path) -> Tls:
+    message = parse_file(file, "SSLConfig", "SSL config file")
+    if not (message.server_key and message.server_cert):
+        raise InvalidInput(f"the SSL config file {file} lacks server_key or server_cert")
+    return Tls(
+        message.server_key.encode(),
+        message.server_cert.encode(),
+        message.custom_ca.encode() or None,
+        message.client_verify,
+    )

@@ -1,0 +1,84 @@
+"""The C++ server's small configuration messages, which tensorflow-serving-api does not bring, read from text files.
+
+Sources: tensorflow_serving/config/{monitoring_config,ssl_config}.proto and
+tensorflow_serving/servables/tensorflow/session_bundle_config.proto (BatchingParameters).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hangtag.errors import InvalidInput
+from hangtag.extras import require
+
+# Message: field name, number and type. A capital letter begins the name of another message.
+_MESSAGES = {
+    "Int64": [("value", 1, "int64")],
+    "Bool": [("value", 1, "bool")],
+    "String": [("value", 1, "string")],
+    "PrometheusConfig": [("enable", 1, "bool"), ("path", 2, "string")],
+    "MonitoringConfig": [("prometheus_config", 1, "PrometheusConfig")],
+    "SSLConfig": [
+        ("server_key", 1, "string"),
+        ("server_cert", 2, "string"),
+        ("custom_ca", 3, "string"),
+        ("client_verify", 4, "bool"),
+    ],
+    "BatchingParameters": [
+        ("max_batch_size", 1, "Int64"),
+        ("batch_timeout_micros", 2, "Int64"),
+        ("max_enqueued_batches", 3, "Int64"),
+        ("num_batch_threads", 4, "Int64"),
+        ("thread_pool_name", 5, "String"),
+        ("allowed_batch_sizes", 6, "repeated int64"),
+        ("pad_variable_length_inputs", 7, "bool"),
+        ("enable_large_batch_splitting", 8, "Bool"),
+        ("max_execution_batch_size", 9, "Int64"),
+    ],
+}
+
+
+def read_text(path: Path, what: str) -> str:
+    """A file's text; InvalidInput says which `what` could not be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InvalidInput(f"cannot read the {what} {path}: {reason}") from error
+
+
+def parse_file(path: Path, message: str, what: str) -> Any:
+    """The message in a text file; `what` names the file in errors."""
+    return parse_text(read_text(path, what), _classes()[message](), f"{what} {path}")
+
+
+def parse_text(text: str, message: Any, what: str) -> Any:
+    """Fill `message` from protobuf's text format."""
+    text_format = require("google.protobuf.text_format", extra="serving", what="hangtag serve")
+    try:
+        return text_format.Parse(text, message)
+    except text_format.ParseError as error:
+        raise InvalidInput(f"cannot parse the {what}: {error}") from error
+
+
+@cache
+def _classes() -> dict[str, Any]:
+    pb = require("google.protobuf.descriptor_pb2", extra="serving", what="hangtag serve")
+    pool = require("google.protobuf.descriptor_pool", extra="serving", what="hangtag serve").DescriptorPool()
+    factory = require("google.protobuf.message_factory", extra="serving", what="hangtag serve")
+    file = pb.FileDescriptorProto(name="hangtag/text_config.proto", package="hangtag", syntax="proto3")
+    kind = pb.FieldDescriptorProto
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for field, number, type_name in fields:
+            entry = message.field.add(name=field, number=number, label=kind.LABEL_OPTIONAL)
+            if type_name.startswith("repeated "):
+                entry.label, type_name = kind.LABEL_REPEATED, type_name.removeprefix("repeated ")
+            if type_name[0].isupper():
+                entry.type, entry.type_name = kind.TYPE_MESSAGE, f".hangtag.{type_name}"
+            else:
+                entry.type = getattr(kind, f"TYPE_{type_name.upper()}")
+    pool.AddSerializedFile(file.SerializeToString())
+    return {name: factory.GetMessageClass(pool.FindMessageTypeByName(f"hangtag.{name}")) for name in _MESSAGES}

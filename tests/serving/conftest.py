@@ -1,0 +1,36 @@
+"""One server over the recorded models, made once a session, as the recording's C++ server was started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support import Server, serving
+
+CONFORMANCE = Path(__file__).parent / "conformance"
+MODELS = CONFORMANCE / "models"
+
+
+@pytest.fixture(scope="session")
+def recorded_flags(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The flags of the recording."""
+    folder = tmp_path_factory.mktemp("recorded")
+    config = folder / "models.config"
+    config.write_text((CONFORMANCE / "models.config").read_text().replace("MODELS", str(MODELS)))
+    monitoring = folder / "monitoring.config"
+    monitoring.write_text("prometheus_config { enable: true }")
+    return [
+        f"--model_config_file={config}",
+        "--allow_version_labels_for_unavailable_models=true",
+        f"--monitoring_config_file={monitoring}",
+        "--enable_grpc_healthcheck_service=true",
+    ]
+
+
+@pytest.fixture(scope="session")
+def recorded(recorded_flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server on the recorded models: fashion 1 and 2, types 1."""
+    with serving(MODELS / "fashion", tmp_path_factory.mktemp("server") / "log", *recorded_flags) as server:
+        yield server
