@@ -6,9 +6,12 @@ from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
 from .errors import BadResponse
-from .wire import WireError
 
 T = TypeVar("T")
+
+# What malformed bytes raise on their way through the readers. WireError and JSON's own errors are ValueErrors;
+# RecursionError is json's, of a document of ten thousand brackets.
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
 
 
 class Exchange(NamedTuple, Generic[T]):
@@ -23,5 +26,5 @@ class Exchange(NamedTuple, Generic[T]):
         """What `body` says. Whatever is wrong with it becomes BadResponse."""
         try:
             return self.read(body)
-        except (WireError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
-            raise BadResponse(f"the answer to {self.path} cannot be read: {error}") from error
+        except _UNREADABLE as error:
+            raise BadResponse(f"the answer to {self.path} cannot be read: {error or type(error).__name__}") from error

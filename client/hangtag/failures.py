@@ -68,7 +68,7 @@ def from_http(status: int, body: bytes, where: str) -> HangtagError:
     code = _BY_HTTP.get(status, "INTERNAL")
     try:
         words = str(parse(body)["error"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         # Not TensorFlow Serving's own error document: a proxy's page, or no TensorFlow Serving at all.
         words = " ".join(body[:200].decode("utf-8", "replace").split()) or "no text"
         kind = _BY_CODE.get(code, ServerError) if status in (429, 503, 504) else ServerError
