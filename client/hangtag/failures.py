@@ -51,9 +51,6 @@ _BY_TEXT: tuple[tuple[str, type[HangtagError]], ...] = (
     ("batch scheduling queue", ServerBusy),  # UNAVAILABLE, though the server is there
 )
 
-RETRYABLE = (ServerUnavailable, ServerBusy)
-"""What may go better the next time; a predict changes nothing on the server, so sending it again is safe."""
-
 
 def from_status(code: str, words: str, where: str) -> HangtagError:
     """The error for a gRPC status name and the server's words; `where` is the target, for the reader."""
