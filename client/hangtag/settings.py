@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from .fashion_mnist import check_language
 from .model import ModelSpec
 from .target import Target, parse_target
 from .tls import TLS
+
+_HEADER_NAME, _HEADER_VALUE = re.compile(r"[\w.-]+", re.ASCII), re.compile(r"[ -~]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,9 @@ def check(
         raise InvalidInput("tls is set on your own channel or session, not beside it")
     if tls is not None and where.address.startswith("http://"):
         raise InvalidInput(f"{where} is not encrypted: tls needs https://")
+    for key, value in (headers or {}).items():
+        if not (_HEADER_NAME.fullmatch(key) and _HEADER_VALUE.fullmatch(value)):  # the value may be a secret
+            raise InvalidInput(f"header {key!r} cannot be sent: names and values are printable ASCII, on one line")
     settings = Settings(
         target=where,
         timeout=timeout,

@@ -75,6 +75,8 @@ class RestTransport:
             raise InvalidInput(f"the call cannot be made: {error}") from error
         except (failures.RequestException, OSError) as error:
             raise ServerUnavailable(f"no answer from {self._target}: {_root(error)}") from error
+        if status == 200 and not content:  # cut off within its headers, which http.client does not mind
+            raise ServerUnavailable(f"no answer from {self._target}: the answer broke off")
         if status != 200:
             raise from_http(status, content, self._target.address)
         return content

@@ -47,7 +47,7 @@ class AsyncRestTransport:
                 status = answer.status
         except TimeoutError as error:
             raise DeadlineExceeded(f"no complete answer from {self._target} within {timeout:.3g} s") from error
-        except (self._aiohttp.InvalidURL, ValueError) as error:
+        except self._aiohttp.InvalidURL as error:
             raise InvalidInput(f"the call cannot be made: {error}") from error
         except (self._aiohttp.ClientError, OSError) as error:
             raise ServerUnavailable(f"no answer from {self._target}: {error or type(error).__name__}") from error
