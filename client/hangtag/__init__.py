@@ -1,9 +1,10 @@
 """Hangtag: images in, class names out, from a model behind TensorFlow Serving.
 
 >>> from hangtag import Client
->>> with Client("localhost:8500", model="fashion") as client:      # doctest: +SKIP
+>>> with Client("localhost:8500", model="fashion") as client:
 ...     result = client.classify(images)                           # uint8 [N, 28, 28]
-...     result.labels, result.scores, result.probabilities
+>>> result.labels[0], result.scores.shape, result.probabilities.shape
+(np.str_('Ankle boot'), (10000,), (10000, 10))
 
 Importing this package loads nothing but this module: the public names below are loaded when first used, so that
 `hangtag --help` does not pay for numpy, and numpy's import does not pay for gRPC.
@@ -14,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .aio import AsyncClient
     from .client import Client
     from .errors import (
         BadResponse,
@@ -29,10 +31,13 @@ if TYPE_CHECKING:
     )
     from .model import ModelMetadata, Signature, TensorSpec, VersionStatus
     from .results import Classification, Prediction
+    from .tls import TLS
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "TLS": "tls",
+    "AsyncClient": "aio",
     "BadResponse": "errors",
     "Classification": "results",
     "Client": "client",
@@ -53,6 +58,8 @@ _HOME = {
 }
 
 __all__ = [
+    "TLS",
+    "AsyncClient",
     "BadResponse",
     "Classification",
     "Client",

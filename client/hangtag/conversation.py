@@ -1,34 +1,37 @@
 """What is said to the server, in which order, and what is remembered of it: everything of a client but the sending.
 
-Each method is a generator: it yields exchanges (one, or a list of functions that make them, to be sent side by side),
-is sent their answers, and returns the result. So the threaded and the asyncio client share every decision.
+Most methods are generators, flows: they yield what is to be sent, are sent the answers, and return the result. So the
+threaded and the asyncio client share every decision.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from . import dialect_grpc, dialect_rest, dtypes
+from . import dialect_grpc, dialect_rest, scores
 from .errors import BadResponse, InvalidInput, UnknownSignature
-from .exchange import Exchange
+from .exchange import Call, Exchange, Flow, SideBySide
 from .fashion_mnist import translate
 from .images import Encoded, Pixels, collect
+from .inputs import fit_inputs
 from .model import ModelMetadata, ModelSpec, Reply, Signature, VersionStatus
+from .photo import prepared
 from .plan import LABELS, Plan, find_signature, plan_classify
 from .results import Classification
 
-T = TypeVar("T")
-Step = Exchange[Any] | list[Callable[[], Exchange[Any]]]
-Flow = Generator[Step, Any, T]
+Progress = Callable[[int, int], object]
 
 REST_MEMORY = 5.0
 """Seconds for which metadata is trusted over REST, whose answers do not say which version computed them."""
+
+MAX_CLASSES = 1_000_000
+"""More names than this are not asked for: their number is the server's word."""
 
 
 class Dialect(Protocol):
@@ -44,6 +47,23 @@ class Dialect(Protocol):
         """GetModelStatus."""
 
 
+class Parcel(NamedTuple):
+    """Requests whose images get their answers together, from one version of the model.
+
+    `sizes` are the numbers of images of the items that the caller gave, one after another through all `chunks`;
+    `first` is the position of the first image.
+    """
+
+    plan: Plan
+    chunks: list[dict[str, np.ndarray]]
+    sizes: list[int]
+    first: int = 0
+
+    def rows(self) -> list[int]:
+        """The number of images in each chunk."""
+        return [len(chunk[self.plan.input_name]) for chunk in self.chunks]
+
+
 @dataclass
 class Conversation:
     """Talks about one model. `labels` are class names of the caller's own; None asks the model for them."""
@@ -57,6 +77,7 @@ class Conversation:
     _names: dict[int, tuple[str, ...] | None] = field(default_factory=dict)
     _newest: int | None = None
     _asked_at: float = float("-inf")
+    _logits: set[tuple[int | None, str]] = field(default_factory=set)
 
     @property
     def _dialect(self) -> Dialect:
@@ -78,7 +99,7 @@ class Conversation:
     def class_names(self) -> Flow[tuple[str, ...]]:
         """The class names, in label order."""
         model = yield from self.metadata()
-        names = yield from self._class_names(model, _class_count(model, self.spec.signature))
+        names = yield from self._class_names(model, scores.class_count(model, self.spec.signature))
         if names is None:
             raise UnknownSignature(
                 f"{model.name} version {model.version} does not tell its class names; pass labels=[…] to the client"
@@ -117,6 +138,7 @@ class Conversation:
             or set(signature.inputs) != {"index"}
             or "class_name" not in signature.outputs
             or not classes
+            or classes > MAX_CLASSES
         ):
             return None
         spec = ModelSpec(self.spec.name, model.version, None, LABELS)
@@ -131,110 +153,131 @@ class Conversation:
     def predict(self, inputs: Mapping[str, Any], signature: str | None) -> Flow[dict[str, np.ndarray]]:
         """One request, as it is."""
         spec = self.spec if signature is None else self.spec._replace(signature=signature)
-        model = self._known() or (yield from self.metadata())
-        found = find_signature(model, spec.signature)
-        arrays = {name: _input(name, value, found) for name, value in inputs.items()}
-        missing = ", ".join(found.inputs.keys() - arrays.keys())
-        if missing:
-            raise InvalidInput(f"signature {spec.signature!r} also needs {missing}")
-        reply: Reply = yield self._dialect.predict(spec, arrays, found)
-        self._saw(reply.version)
-        return reply.outputs
-
-    def classify(self, images: Any) -> Flow[Classification]:
-        """Class names for any number of images; all of them are answered by one version."""
-        batch = collect(images)
         model = self._known()
         try:
-            plan = self._plan(batch, model or (yield from self.metadata()))
+            found, arrays = _fit(inputs, model or (yield from self.metadata()), spec.signature)
         except (InvalidInput, UnknownSignature):
             if model is None:
                 raise
             # What an older version refuses, the one that serves now may take.
-            plan = self._plan(batch, (yield from self.metadata()))
-        spec = self.spec._replace(signature=plan.signature_name)
-        chunks = plan.chunks()
-        replies: list[Reply] = yield self._requests(spec, chunks, plan)
+            found, arrays = _fit(inputs, (yield from self.metadata()), spec.signature)
+        reply: Reply = yield self._dialect.predict(spec, arrays, found)
+        self._saw(reply.version)
+        return reply.outputs
+
+    def classify(self, images: Any, prepare: str | None, progress: Progress | None) -> Flow[Classification]:
+        """Class names for any number of images; all of them are answered by one version."""
+        plan = yield from self.plan(collect(prepared(images, prepare)))
+        parcel = Parcel(plan, plan.chunks(), [len(plan.array)])
+        tick = None if progress is None else _ticker(progress, len(plan.array))
+        replies: list[Reply] = yield SideBySide(self.calls(parcel), tick)
+        (result,) = yield from self.settle(parcel, replies)
+        return result
+
+    def plan(self, batch: Pixels | Encoded, unit: bool | None = None) -> Flow[Plan]:
+        """How `batch` is to be sent, by the metadata of the version that would answer now."""
+        model = self._known()
+        try:
+            return self._plan(batch, model or (yield from self.metadata()), unit)
+        except (InvalidInput, UnknownSignature):
+            if model is None:
+                raise
+            return self._plan(batch, (yield from self.metadata()), unit)
+
+    def _plan(self, batch: Pixels | Encoded, model: ModelMetadata, unit: bool | None) -> Plan:
+        return plan_classify(
+            batch, model, self.spec.signature, protocol=self.protocol, batch_size=self.batch_size, unit=unit
+        )
+
+    def calls(self, parcel: Parcel) -> list[Call[Reply]]:
+        """The requests of a parcel, in order."""
+        spec = self.spec._replace(signature=parcel.plan.signature_name)
+        return self._calls(spec, parcel, range(len(parcel.chunks)))
+
+    def _calls(self, spec: ModelSpec, parcel: Parcel, numbers: Sequence[int]) -> list[Call[Reply]]:
+        rows = parcel.rows()
+        ends = (parcel.first + np.cumsum(rows)).tolist()
+        signature = parcel.plan.signature
+        return [
+            Call(
+                partial(self._dialect.predict, spec, parcel.chunks[number], signature),
+                range(ends[number] - rows[number], ends[number]),
+            )
+            for number in numbers
+        ]
+
+    def settle(self, parcel: Parcel, replies: list[Reply]) -> Flow[list[Classification]]:
+        """The results of a parcel's items, from the answers to its calls."""
+        plan = parcel.plan
         version = max((reply.version for reply in replies if reply.version is not None), default=None)
         stale = [number for number, reply in enumerate(replies) if reply.version != version]
         if stale:  # a new version came in between: its answers and the old one's must not be mixed
-            pinned = spec._replace(version=version, version_label=None)
-            again: list[Reply] = yield self._requests(pinned, [chunks[number] for number in stale], plan)
+            pinned = self.spec._replace(version=version, version_label=None, signature=plan.signature_name)
+            again: list[Reply] = yield SideBySide(self._calls(pinned, parcel, stale))
             for number, reply in zip(stale, again, strict=True):
                 replies[number] = reply
-        probabilities = _join(replies, chunks, plan)
         self._saw(version)
-        return (yield from self._named(probabilities, version))
+        model = yield from self._model_of(version)
+        found, names = yield from self._scored(parcel, replies, version, model)
+        names = translate(names, self.language)
+        shown = self.spec.version if version is None else version
+        ends = np.cumsum(parcel.sizes).tolist()
+        return [
+            Classification(found[end - size : end], names, model_version=shown)
+            for end, size in zip(ends, parcel.sizes, strict=True)
+        ]
 
-    def _plan(self, batch: Pixels | Encoded, model: ModelMetadata) -> Plan:
-        return plan_classify(batch, model, self.spec.signature, protocol=self.protocol, batch_size=self.batch_size)
-
-    def _requests(
-        self, spec: ModelSpec, chunks: Sequence[dict[str, np.ndarray]], plan: Plan
-    ) -> list[Callable[[], Exchange[Reply]]]:
-        return [partial(self._dialect.predict, spec, inputs, plan.signature) for inputs in chunks]
+    def _scored(
+        self, parcel: Parcel, replies: list[Reply], version: int | None, model: ModelMetadata
+    ) -> Flow[tuple[np.ndarray, tuple[str, ...]]]:
+        """Probabilities [N, C] and the C class names."""
+        plan = parcel.plan
+        ranked = scores.is_ranked(plan.signature)
+        if not replies or ranked:
+            classes = scores.class_count(model, plan.signature_name)
+            names = yield from self._class_names(model, classes)
+            if not replies:
+                count = len(names or ()) or min(classes or 0, MAX_CLASSES)
+                return np.zeros((0, count), np.float32), names or _indices(count)
+            return scores.spread(replies, scores.join(replies, parcel.rows(), plan.output_name), names)
+        found = scores.join(replies, parcel.rows(), plan.output_name)
+        key = (version, plan.signature_name)
+        if plan.output_name == "logits" or key in self._logits or scores.are_logits(found):
+            self._logits.add(key)  # a later batch may happen to lie within 0..1
+            found = scores.softmax(found)
+        names = yield from self._class_names(model, found.shape[1])
+        return found, names or _indices(found.shape[1])
 
     def _saw(self, version: int | None) -> None:
         if version is not None:
             self._newest = version
 
-    def _named(self, probabilities: np.ndarray, version: int | None) -> Flow[Classification]:
-        model = self._known()
+    def _model_of(self, version: int | None) -> Flow[ModelMetadata]:
+        """Metadata of the version that answered."""
+        model = self._known() if version is None else self._models.get(version)
         if model is None:  # a version not seen before answered, or the memory of a long REST call has run out
             spec = ModelSpec(self.spec.name, version) if version is not None else self.spec._replace(signature="")
             model = yield from self._ask(spec)
-        classes = probabilities.shape[1]
-        names = yield from self._class_names(model, classes)
-        if names is None:
-            names = tuple(str(index) for index in range(classes))
-        shown = self.spec.version if version is None else version
-        return Classification(probabilities, translate(names, self.language), model_version=shown)
+        return model
 
 
-def _class_count(model: ModelMetadata, signature_name: str) -> int | None:
+def _fit(
+    inputs: Mapping[str, Any], model: ModelMetadata, signature_name: str
+) -> tuple[Signature, dict[str, np.ndarray]]:
     signature = find_signature(model, signature_name)
-    output = signature.outputs.get("probabilities") or next(iter(signature.outputs.values()), None)
-    return output.shape[-1] if output is not None and output.shape else None
+    return signature, fit_inputs(inputs, signature, signature_name or "serving_default")
 
 
-def _join(replies: Sequence[Reply], chunks: Sequence[dict[str, np.ndarray]], plan: Plan) -> np.ndarray:
-    """The probabilities of all chunks, float32 [N, C]."""
-    if not replies:
-        return np.zeros((0, plan.classes or 0), np.float32)
-    parts = []
-    for reply, inputs in zip(replies, chunks, strict=True):
-        part = reply.outputs.get(plan.output_name)
-        rows = len(inputs[plan.input_name])
-        if part is None or part.ndim != 2 or len(part) != rows or part.shape[1] == 0 or part.dtype.kind != "f":
-            shape = "nothing" if part is None else f"{part.dtype} {list(part.shape)}"
-            raise BadResponse(
-                f"{plan.output_name} for {rows} images came as {shape}; expected floats [{rows}, classes]"
-            )
-        parts.append(part)
-    if len({part.shape[1] for part in parts}) > 1:
-        raise BadResponse(f"{plan.output_name} came with differing numbers of classes")
-    return np.concatenate(parts).astype(np.float32, copy=False)
+def _ticker(progress: Progress, total: int) -> Callable[[int], None]:
+    done = 0
+
+    def tick(images: int) -> None:
+        nonlocal done
+        done += images
+        progress(done, total)
+
+    return tick
 
 
-def _input(name: str, value: Any, signature: Signature) -> np.ndarray:
-    """One input of `predict`: cast where nothing is lost, checked for dtype, rank and fixed dimensions."""
-    spec = signature.inputs.get(name)
-    if spec is None:
-        raise InvalidInput(f"the signature has no input {name!r}; it takes {', '.join(signature.inputs)}")
-    array = np.asarray(value)
-    wanted = dtypes.BY_NAME.get(spec.dtype)
-    if wanted is None:
-        raise InvalidInput(f"input {name!r} is {spec.dtype}, which no request can carry")
-    if dtypes.of_array(array) is not wanted:
-        exact = not array.size or (np.can_cast(array.dtype, wanted.numpy) and wanted is not dtypes.STRING)
-        listed = not isinstance(value, np.ndarray) and array.dtype.kind in "if" and wanted.numpy.kind in "iuf"
-        cast = array.astype(wanted.numpy) if exact or listed else array
-        if not (exact or (listed and (wanted.numpy.kind == "f" or (cast == array).all()))):
-            raise InvalidInput(f"input {name!r} takes {spec} and was given {array.dtype}")
-        array = cast
-    shape = spec.shape
-    if shape is not None and (
-        len(shape) != array.ndim or any(want not in (None, have) for have, want in zip(array.shape, shape, strict=True))
-    ):
-        raise InvalidInput(f"input {name!r} takes {spec} and was given shape {list(array.shape)}")
-    return array
+def _indices(count: int) -> tuple[str, ...]:
+    return tuple(str(index) for index in range(count))

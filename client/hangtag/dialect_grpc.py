@@ -20,6 +20,8 @@ from .wire import WireError
 _PREDICTION = "/tensorflow.serving.PredictionService/"
 _MODEL = "/tensorflow.serving.ModelService/"
 
+_MAX_EXPANSION = 16  # an honest answer grows most where a varint of one byte is a float64 or a pointer
+
 # get_model_status.proto
 _STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
 
@@ -86,10 +88,14 @@ def read_predict_response(body: bytes) -> Reply:
     """Arrays by output name, and the version that computed them."""
     outputs: dict[str, np.ndarray] = {}
     version: int | None = None
+    held = 0
     for field, _, value in wire.fields(memoryview(body)):
         if field == 1:
             name, content = wire.map_entry(value)
             outputs[name] = tensors.decode(content)
+            held += outputs[name].nbytes
+            if held > _MAX_EXPANSION * len(body) + tensors.MAX_FILLED_BYTES:
+                raise WireError(f"{len(body)} bytes that would fill more than {held}")
         elif field == 2:
             version = read_model_spec(wire.as_block(value)).version
     return Reply(outputs, version)
@@ -167,6 +173,8 @@ def _read_open_shape(buffer: memoryview) -> tuple[int | None, ...] | None:
         if field == 2:
             size = next((wire.as_int(v) for f, _, v in wire.fields(wire.as_block(value)) if f == 1), 0)
             dims.append(None if size < 0 else size)
+            if len(dims) > tensors.MAX_RANK:
+                raise WireError("a shape of too many dimensions")
     return tuple(dims)
 
 

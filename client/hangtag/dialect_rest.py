@@ -16,8 +16,11 @@ import numpy as np
 import orjson
 
 from . import dtypes
+from .errors import InvalidInput
 from .exchange import Exchange
 from .model import ModelMetadata, ModelSpec, Reply, Signature, TensorSpec, VersionStatus
+
+_NOT_IN_JSON = ("float16", "uint16", "complex64", "complex128")  # and bfloat16: json_tensor.cc, UNIMPLEMENTED
 
 
 def predict(spec: ModelSpec, inputs: Mapping[str, np.ndarray], signature: Signature) -> Exchange[Reply]:
@@ -62,10 +65,12 @@ def _all_batched(signature: Signature) -> bool:
 
 def _to_json(array: np.ndarray) -> Any:
     """`array` as orjson takes it: numbers as they are, byte strings as ``{"b64": …}``."""
+    if array.dtype.name in _NOT_IN_JSON or array.dtype == dtypes.BFLOAT16.numpy:
+        raise InvalidInput(f"REST carries no {dtypes.of_array(array).name} tensors: use gRPC, or cast the array")
     if array.dtype.kind in "OSU":
         flat = [_string(item) for item in array.ravel().tolist()]
         return np.array(flat, object).reshape(array.shape).tolist() if array.ndim != 1 else flat
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("=")) if array.ndim else array.item()
 
 
 def _string(item: str | bytes) -> Any:
@@ -75,7 +80,7 @@ def _string(item: str | bytes) -> Any:
 def _dump(document: dict[str, Any], inputs: Mapping[str, np.ndarray]) -> bytes:
     if any(array.dtype.kind in "fc" and not np.isfinite(array).all() for array in inputs.values()):
         # The server reads bare NaN and Infinity, which orjson turns into null.
-        return json.dumps(document, default=lambda array: array.tolist()).encode()
+        return json.dumps(document, default=np.ndarray.tolist).encode()
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
@@ -83,11 +88,14 @@ def _dump(document: dict[str, Any], inputs: Mapping[str, np.ndarray]) -> bytes:
 
 
 def parse(body: bytes) -> Any:
-    """A JSON document of the server's dialect: bare NaN and Infinity are numbers. Raises ValueError."""
+    """A JSON document of the server's dialect: bare NaN and Infinity are numbers, and a string may hold any bytes.
+
+    Raises ValueError, or RecursionError.
+    """
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        return json.loads(body)
+        return json.loads(body.decode("utf-8", "surrogateescape"))
 
 
 def _read_predictions(body: bytes, signature: Signature) -> Reply:
@@ -107,23 +115,32 @@ def _read_predictions(body: bytes, signature: Signature) -> Reply:
 
 def _to_array(value: Any, spec: TensorSpec) -> np.ndarray:
     dtype = dtypes.BY_NAME.get(spec.dtype)
-    if dtype is None:
+    if dtype is None or dtype is dtypes.BFLOAT16:
         raise ValueError(f"output of dtype {spec.dtype}")
     if dtype is dtypes.STRING:
         return _strings(value)
-    return np.array(value, "f4" if dtype is dtypes.BFLOAT16 else dtype.numpy)
+    array = np.array(value)
+    if array.dtype.kind not in "buif":  # numpy would read null as NaN and "1" as 1
+        raise ValueError(f"values of {array.dtype} where {spec.dtype} belongs")
+    # Not astype: whole numbers over 2 ** 63 beside small ones have become float64 by now.
+    return np.array(value, dtype.numpy) if array.dtype.kind != dtype.numpy.kind else array.astype(dtype.numpy)
 
 
 def _strings(value: Any) -> np.ndarray:
     """Nested lists of strings as an object array of bytes, as gRPC gives them."""
     shape: list[int] = []
-    level, flat = value, [value]
-    while isinstance(level, list):
-        shape.append(len(level))
+    flat = [value]
+    while flat and isinstance(flat[0], list):
+        size = len(flat[0])
+        if not all(isinstance(part, list) and len(part) == size for part in flat):
+            raise ValueError("lists of strings of unequal lengths")
+        shape.append(size)
         flat = [item for part in flat for item in part]
-        level = level[0] if level else None
     array = np.empty(len(flat), object)
-    array[:] = [base64.b64decode(item["b64"]) if isinstance(item, dict) else item.encode() for item in flat]
+    array[:] = [
+        base64.b64decode(item["b64"]) if isinstance(item, dict) else item.encode("utf-8", "surrogateescape")
+        for item in flat
+    ]
     return array.reshape(shape)
 
 
@@ -132,15 +149,15 @@ def _read_metadata(body: bytes) -> ModelMetadata:
     spec = document["model_spec"]
     found = document["metadata"]["signature_def"]["signature_def"]
     signatures = {
-        name: Signature(_specs(entry.get("inputs")), _specs(entry.get("outputs")), entry.get("method_name", ""))
+        name: Signature(_specs(entry.get("inputs")), _specs(entry.get("outputs")), _text(entry.get("method_name", "")))
         for name, entry in found.items()
     }
-    return ModelMetadata(spec["name"], int(spec["version"]), signatures)
+    return ModelMetadata(_text(spec["name"]), int(spec["version"]), signatures)
 
 
 def _specs(entries: dict[str, Any] | None) -> dict[str, TensorSpec]:
     return {
-        name: TensorSpec(entry.get("name", ""), entry["dtype"], _shape(entry.get("tensor_shape", {})))
+        name: TensorSpec(_text(entry.get("name", "")), _text(entry["dtype"]), _shape(entry.get("tensor_shape", {})))
         for name, entry in (entries or {}).items()
     }
 
@@ -152,10 +169,19 @@ def _shape(entry: dict[str, Any]) -> tuple[int | None, ...] | None:
     return tuple(None if size < 0 else size for size in sizes)
 
 
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.40} where a string belongs")
+    return value
+
+
 def _read_status(body: bytes) -> tuple[VersionStatus, ...]:
     return tuple(
         VersionStatus(
-            int(entry["version"]), entry["state"], entry["status"]["error_code"], entry["status"]["error_message"]
+            int(entry["version"]),
+            _text(entry["state"]),
+            _text(entry["status"]["error_code"]),
+            _text(entry["status"]["error_message"]),
         )
         for entry in parse(body)["model_version_status"]
     )

@@ -30,7 +30,8 @@ def _row(number: int, name: str, numpy: str, field: int) -> DataType:
 
 
 STRING: Final = _row(7, "DT_STRING", "O", 8)
-BFLOAT16: Final = _row(14, "DT_BFLOAT16", "<u2", 13)  # numpy has no bfloat16: its bits, see tensors.py
+# numpy has no bfloat16. A record of its 16 bits is a dtype that nothing else is, so arrays of it cannot be mistaken.
+BFLOAT16: Final = DataType(14, "DT_BFLOAT16", np.dtype([("bits", "<u2")]), 13)
 
 _ALL = (
     _row(1, "DT_FLOAT", "<f4", 5),
@@ -53,7 +54,7 @@ _ALL = (
 
 BY_NUMBER: Final = {row.number: row for row in _ALL}
 BY_NAME: Final = {row.name: row for row in _ALL}
-_BY_NUMPY = {row.numpy: row for row in _ALL if row is not BFLOAT16}
+_BY_NUMPY = {row.numpy: row for row in _ALL}
 
 
 def of_array(array: np.ndarray) -> DataType:
@@ -64,6 +65,24 @@ def of_array(array: np.ndarray) -> DataType:
     if found is None:
         raise InvalidInput(f"TensorFlow Serving carries no {array.dtype} tensors: cast the array first")
     return found
+
+
+def to_bfloat16(array: np.ndarray) -> np.ndarray:
+    """Floats rounded to the nearest bfloat16, ties to even, as records of their bits.
+
+    >>> from_bfloat16(to_bfloat16(np.array([1.0, 3.14159265], "f4"))).tolist()
+    [1.0, 3.140625]
+    """
+    bits = np.ascontiguousarray(array, "<f4").reshape(array.shape).view("<u4")
+    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+    rounded = np.where(np.isnan(array), bits >> 16 | 0x40, rounded)  # a NaN must not round to infinity
+    return rounded.astype("<u2").view(BFLOAT16.numpy)
+
+
+def from_bfloat16(records: np.ndarray) -> np.ndarray:
+    """The opposite: float32, exactly."""
+    widened: np.ndarray = (records["bits"].astype("<u4") << 16).view("<f4")
+    return widened
 
 
 def name_of(number: int) -> str:

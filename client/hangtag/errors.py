@@ -18,7 +18,11 @@ from __future__ import annotations
 
 
 class HangtagError(Exception):
-    """Base of all errors. `code` is the server's status (``"NOT_FOUND"``), or None when the error arose here."""
+    """Base of all errors.
+
+    `code` is the server's status (``"NOT_FOUND"``), or None when the error arose here. `images` are the positions of
+    the images that were in the failed chunk of a larger call, else None.
+    """
 
     exit_code = 1
     """What the command line exits with: 1 the work failed, 2 bad usage or bad input."""
@@ -26,6 +30,13 @@ class HangtagError(Exception):
     def __init__(self, message: str, *, code: str | None = None) -> None:
         super().__init__(message)
         self.code = code
+        self.images: range | None = None
+
+    def __str__(self) -> str:
+        words = super().__str__()
+        if self.images is None:
+            return words
+        return f"{words} (images {self.images.start} to {self.images.stop - 1})"
 
 
 class ServerUnavailable(HangtagError):

@@ -21,7 +21,7 @@ def require(module: str, *, extra: str, what: str) -> Any:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        if module in sys.modules:
+        if sys.modules.get(module) is not None:
             return sys.modules[module]
         with _stderr_held_back():
             return import_module(module)

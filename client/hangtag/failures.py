@@ -51,9 +51,6 @@ _BY_TEXT: tuple[tuple[str, type[HangtagError]], ...] = (
     ("batch scheduling queue", ServerBusy),  # UNAVAILABLE, though the server is there
 )
 
-RETRYABLE = (ServerUnavailable, ServerBusy)
-"""What may go better the next time; a predict changes nothing on the server, so sending it again is safe."""
-
 
 def from_status(code: str, words: str, where: str) -> HangtagError:
     """The error for a gRPC status name and the server's words; `where` is the target, for the reader."""
@@ -68,7 +65,7 @@ def from_http(status: int, body: bytes, where: str) -> HangtagError:
     code = _BY_HTTP.get(status, "INTERNAL")
     try:
         words = str(parse(body)["error"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         # Not TensorFlow Serving's own error document: a proxy's page, or no TensorFlow Serving at all.
         words = " ".join(body[:200].decode("utf-8", "replace").split()) or "no text"
         kind = _BY_CODE.get(code, ServerError) if status in (429, 503, 504) else ServerError

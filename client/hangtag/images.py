@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InvalidInput
+from .extras import require
 
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
@@ -111,3 +112,24 @@ def _encode_pil(image: Any) -> bytes:
         image = image.convert("RGB")
     image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
+
+
+def decode(files: list[bytes], row: tuple[int | None, ...] | None) -> list[np.ndarray]:
+    """The files as uint8 arrays [H, W] or [H, W, 3], for a model that has no signature for files.
+
+    Greyed or made RGB and resized (bilinear, antialiased) to what `row`, the shape of one image, asks for.
+    """
+    pillow = require("PIL.Image", extra="images", what="decoding image files for a model that takes only arrays")
+    grey = row is None or len(row) < 3 or row[-1] == 1
+    arrays = []
+    for index, file in enumerate(files):
+        try:
+            with pillow.open(io.BytesIO(file), formats=("PNG", "JPEG")) as opened:
+                image = opened.convert("L" if grey else "RGB")
+        except Exception as error:  # Pillow has no common class for what a broken file may raise
+            raise InvalidInput(f"image {index} cannot be decoded: {error}") from error
+        if row is not None and len(row) >= 2 and row[0] and row[1] and image.size != (row[1], row[0]):
+            image = image.resize((row[1], row[0]), pillow.Resampling.BILINEAR)
+        array = np.asarray(image)
+        arrays.append(array[..., np.newaxis] if row is not None and len(row) == 3 and grey else array)
+    return arrays

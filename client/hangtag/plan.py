@@ -13,8 +13,9 @@ import numpy as np
 
 from . import dtypes
 from .errors import InvalidInput, UnknownSignature
-from .images import Encoded, Pixels
+from .images import Encoded, Pixels, decode
 from .model import ModelMetadata, Signature, TensorSpec
+from .scores import class_count, is_ranked, score_output
 
 ENCODED, NORMALIZED, LABELS = "encoded_images", "normalized_images", "labels"
 
@@ -26,7 +27,10 @@ _REST_VALUES = 640  # 64 images of 10 classes: an answer over 16 KiB stalls 40 m
 
 
 class Plan(NamedTuple):
-    """What to send: `array` whole, to be cut into chunks of `rows`; and which output holds the probabilities."""
+    """What to send: `array` whole, to be cut into chunks of `rows`; and which output holds the scores.
+
+    `unit` is how float pixels were understood: True 0..1, False 0..255, None for images that were no floats.
+    """
 
     signature_name: str
     signature: Signature
@@ -34,7 +38,7 @@ class Plan(NamedTuple):
     array: np.ndarray
     output_name: str
     rows: int
-    classes: int | None
+    unit: bool | None = None
 
     def chunks(self) -> list[dict[str, np.ndarray]]:
         """The inputs of each request, in order."""
@@ -43,18 +47,31 @@ class Plan(NamedTuple):
 
 
 def plan_classify(
-    batch: Pixels | Encoded, model: ModelMetadata, signature_name: str, *, protocol: str, batch_size: int | None
+    batch: Pixels | Encoded,
+    model: ModelMetadata,
+    signature_name: str,
+    *,
+    protocol: str,
+    batch_size: int | None,
+    unit: bool | None = None,
 ) -> Plan:
-    """Choose the signature for `batch` and check it; raises InvalidInput or UnknownSignature."""
+    """Choose the signature for `batch` and check it; raises InvalidInput or UnknownSignature.
+
+    `unit` is what an earlier batch of the same stream was understood as; None when there was none.
+    """
     if isinstance(batch, Encoded):
-        signature_name = ENCODED
-        array = batch.as_array()
-    else:
-        signature_name, array = _pixels(batch, model, signature_name)
+        if ENCODED in model.signatures:
+            signature_name, array, unit = ENCODED, batch.as_array(), None
+        else:
+            signature = find_signature(model, signature_name)
+            row = signature.inputs[only_input(signature, signature_name)].shape
+            batch = Pixels(decode(batch.files, row[1:] if row else None))
+    if isinstance(batch, Pixels):
+        signature_name, array, unit = _pixels(batch, model, signature_name, unit)
     signature = find_signature(model, signature_name)
-    output_name, classes = _probabilities(signature, signature_name)
-    rows = batch_size or _rows(array, classes, protocol)
-    return Plan(signature_name, signature, only_input(signature, signature_name), array, output_name, rows, classes)
+    output_name = score_output(signature, signature_name)
+    rows = batch_size or _rows(array, class_count(model, signature_name), protocol, is_ranked(signature))
+    return Plan(signature_name, signature, only_input(signature, signature_name), array, output_name, rows, unit)
 
 
 def find_signature(model: ModelMetadata, name: str) -> Signature:
@@ -83,26 +100,37 @@ def only_input(signature: Signature, name: str) -> str:
 # ---- shape, dtype, range
 
 
-def _pixels(batch: Pixels, model: ModelMetadata, signature_name: str) -> tuple[str, np.ndarray]:
+def _pixels(
+    batch: Pixels, model: ModelMetadata, signature_name: str, unit: bool | None
+) -> tuple[str, np.ndarray, bool | None]:
+    """Signature, array, and how float pixels were understood."""
     signature = find_signature(model, signature_name)
     spec = signature.inputs[only_input(signature, signature_name)]
     array = _with_batch_dimension(batch.data, spec, model.name)
     if spec.dtype != "DT_UINT8":
-        return signature_name, _as_float(array, spec, signature_name)
+        return signature_name, _as_float(array, spec, signature_name), None
     if array.dtype == np.uint8:
-        return signature_name, array
+        return signature_name, array, None
     if array.dtype.kind not in "buif":
         raise InvalidInput(f"images of dtype {array.dtype}: give uint8 0..255 or floats 0..1")
     if not array.size:
-        return signature_name, array.astype(np.uint8)
+        return signature_name, array.astype(np.uint8), None
     low, high = array.min(), array.max()
-    if array.dtype.kind == "f" and low >= 0 and high <= 1 and NORMALIZED in model.signatures:
-        return NORMALIZED, array.astype(np.float32)
+    if array.dtype.kind == "f" and unit is not False and low >= 0 and high <= 1 and NORMALIZED in model.signatures:
+        return NORMALIZED, array.astype(np.float32), True
+    if array.dtype.kind == "f" and unit:
+        raise InvalidInput(
+            f"pixels run from {low:g} to {high:g}, and the stream began with floats 0..1: keep to one kind"
+        )
     if not (low >= 0 and high <= 255):  # NaN fails here too
         raise InvalidInput(f"pixels run from {low:g} to {high:g}: give uint8 0..255 or floats 0..1")
     if array.dtype.kind == "f" and (array != np.floor(array)).any():
-        raise InvalidInput(f"float pixels run to {high:g} and are not whole: give whole numbers 0..255 or floats 0..1")
-    return signature_name, array.astype(np.uint8)
+        began = ", as the stream began" if unit is False else ""
+        raise InvalidInput(
+            f"float pixels run to {high:g} and are not whole: give whole numbers 0..255{began}"
+            + ("" if began else " or floats 0..1")
+        )
+    return signature_name, array.astype(np.uint8), False if array.dtype.kind == "f" else None
 
 
 def _as_float(array: np.ndarray, spec: TensorSpec, signature_name: str) -> np.ndarray:
@@ -152,23 +180,12 @@ def _words(row: tuple[int | None, ...]) -> str:
     return ", ".join("any" if size is None else str(size) for size in row)
 
 
-# ---- outputs, chunks
+# ---- chunks
 
 
-def _probabilities(signature: Signature, name: str) -> tuple[str, int | None]:
-    """The output with one score a class, and how many classes there are if the signature says."""
-    outputs = signature.outputs
-    output = "probabilities" if "probabilities" in outputs else next(iter(outputs), "")
-    if not output or (len(outputs) > 1 and output != "probabilities"):
-        raise InvalidInput(
-            f"signature {name!r} gives {', '.join(outputs) or 'nothing'}, not probabilities; use predict()"
-        )
-    shape = outputs[output].shape
-    return output, shape[-1] if shape else None
-
-
-def _rows(array: np.ndarray, classes: int | None, protocol: str) -> int:
+def _rows(array: np.ndarray, classes: int | None, protocol: str, ranked: bool) -> int:
     if protocol == "rest":
-        return max(1, _REST_VALUES // (classes or 10))
+        values = 2 * (classes or 10) if ranked else classes or 10  # a class name is about as long as two numbers
+        return max(1, _REST_VALUES // max(1, values))
     row_bytes = sum(map(len, array)) / max(1, len(array)) if array.dtype == object else array[:1].nbytes
     return max(1, min(GRPC_ROWS, int(_GRPC_BYTES // max(1, row_bytes))))

@@ -5,11 +5,19 @@ from __future__ import annotations
 import random
 import time
 
-from .errors import DeadlineExceeded, HangtagError
-from .failures import RETRYABLE
+from .errors import DeadlineExceeded, HangtagError, ModelNotFound, ServerBusy, ServerUnavailable
 
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 2.0
+
+RETRYABLE = (ServerUnavailable, ServerBusy)
+"""What may go better the next time; a predict changes nothing on the server, so sending it again is safe."""
+
+NOT_READY = (*RETRYABLE, ModelNotFound, DeadlineExceeded)
+"""What a server says, or leaves unsaid, that may yet become ready."""
+
+POLL = 0.1
+"""Seconds between two looks of wait_ready."""
 
 
 class Deadline:
@@ -23,8 +31,13 @@ class Deadline:
         """Seconds left, more than 0; raises DeadlineExceeded when there are none."""
         left = self._end - time.monotonic()
         if left <= 0:
-            raise DeadlineExceeded(f"no complete answer within the timeout of {self.timeout:g} s")
+            raise self.exceeded()
         return left
+
+    def exceeded(self, last: Exception | None = None) -> DeadlineExceeded:
+        """The error to raise when the time is up; `last` is what went wrong before that."""
+        before = "" if last is None else f"; before that: {last}"
+        return DeadlineExceeded(f"no complete answer within the timeout of {self.timeout:g} s{before}")
 
 
 def pause_before_retry(error: HangtagError, attempt: int, retries: int, deadline: Deadline) -> float:

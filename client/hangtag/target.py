@@ -51,7 +51,8 @@ def parse_target(text: str) -> Target:
     if separator and scheme not in ("dns", "unix", "ipv4", "ipv6", "xds", "unix-abstract"):
         raise InvalidInput(f"target {text!r}: {scheme}:// is not known; use host:port, grpcs://, http:// or https://")
     if separator or text.startswith(("unix:", "dns:", "ipv4:", "ipv6:")):
-        return Target("grpc", text, False, text.startswith("unix:"))
+        address = rest.lstrip("/") if scheme == "dns" else text  # dns:///name:port, where an authority may precede name
+        return Target("grpc", text, False, address.startswith(_LOOPBACK))
     return Target("grpc", _with_port(text), False, text.startswith(_LOOPBACK))
 
 

@@ -17,8 +17,10 @@ from .wire import WireError
 MAX_RANK = 254
 """TensorFlow's own limit on the number of dimensions."""
 
-MAX_FILLED_BYTES = 1 << 28
+MAX_FILLED_BYTES = 1 << 26
 """A list of values shorter than its shape repeats its last value; this bounds what a few bytes can make us allocate."""
+
+_VALUE_FIELDS = frozenset(row.field for row in dtypes.BY_NUMBER.values())
 
 
 def contiguous(array: np.ndarray) -> np.ndarray:
@@ -56,16 +58,16 @@ def decode(buffer: memoryview) -> np.ndarray:
     dtype: DataType | None = None
     shape: tuple[int, ...] = ()
     content = memoryview(b"")
-    values: dict[int, list[tuple[int, wire.Value]]] = {}
-    for field, kind, value in wire.fields(buffer):
+    values: dict[int, list[wire.Value]] = {}
+    for field, _, value in wire.fields(buffer):
         if field == 1:
             dtype = dtypes.BY_NUMBER.get(wire.as_int(value))
         elif field == 2:
             shape = _shape(wire.as_block(value))
         elif field == 4:
             content = wire.as_block(value)
-        else:
-            values.setdefault(field, []).append((kind, value))
+        elif field in _VALUE_FIELDS:
+            values.setdefault(field, []).append(value)
     if dtype is None:
         raise WireError("a tensor of no known dtype")
     size = math.prod(shape)
@@ -78,7 +80,7 @@ def decode(buffer: memoryview) -> np.ndarray:
     else:
         flat = _fill(_typed(dtype, values.get(dtype.field, [])), size)
     if dtype is BFLOAT16:
-        flat = (flat.astype("<u4") << 16).view("<f4")
+        flat = dtypes.from_bfloat16(flat)
     return flat.reshape(shape)
 
 
@@ -92,26 +94,31 @@ def _shape(buffer: memoryview) -> tuple[int, ...]:
                 if inner == 1:
                     size = wire.as_int(dim)
             dims.append(size)
-    if len(dims) > MAX_RANK or any(size < 0 for size in dims):
-        raise WireError(f"a tensor of shape {dims[:8]}")
+            if size < 0 or len(dims) > MAX_RANK:
+                raise WireError(f"a tensor of shape {dims[:8]}")
     return tuple(dims)
 
 
-def _typed(dtype: DataType, parts: list[tuple[int, wire.Value]]) -> np.ndarray:
+def _typed(dtype: DataType, parts: list[wire.Value]) -> np.ndarray:
     """The values of float_val, int_val and their like; a sender may pack them or not."""
     if dtype.field in (5, 6, 9, 12):  # fixed-width: the packed block is the array's memory
         real = np.dtype("<f4" if dtype.field in (5, 9) else "<f8")
-        raw = b"".join(wire.as_block(value) for _, value in parts)
+        raw = b"".join(wire.as_block(value) for value in parts)
         if len(raw) % dtype.numpy.itemsize:
             raise WireError("a list of numbers is cut off")
         return np.frombuffer(raw, real).view(dtype.numpy)
-    pieces = [
-        np.array([value], np.uint64) if isinstance(value, int) else wire.packed_varints(value) for _, value in parts
-    ]
-    bits = np.concatenate(pieces) if pieces else np.zeros(0, np.uint64)
-    if dtype.name == "DT_HALF":
-        return bits.astype("<u2").view("<f2")
+    bits = _varints(parts)
+    if dtype.name in ("DT_HALF", "DT_BFLOAT16"):
+        return bits.astype("<u2").view(dtype.numpy)
     return bits != 0 if dtype.name == "DT_BOOL" else bits.astype(dtype.numpy)
+
+
+def _varints(parts: list[wire.Value]) -> np.ndarray:
+    """All numbers of a varint field as uint64."""
+    if all(isinstance(value, int) for value in parts):
+        return np.array(parts, np.uint64)
+    pieces = [np.array([value], np.uint64) if isinstance(value, int) else wire.packed_varints(value) for value in parts]
+    return np.concatenate(pieces)
 
 
 def _fill(flat: np.ndarray, size: int) -> np.ndarray:
@@ -120,12 +127,15 @@ def _fill(flat: np.ndarray, size: int) -> np.ndarray:
         return flat[:size]
     if size * flat.itemsize > MAX_FILLED_BYTES:
         raise WireError(f"a tensor of {size} values, of which {flat.size} were sent")
-    return np.concatenate((flat, np.full(size - flat.size, flat[-1] if flat.size else 0, flat.dtype)))
+    filler = np.zeros(size - flat.size, flat.dtype)
+    if flat.size:
+        filler[:] = flat[-1]
+    return np.concatenate((flat, filler))
 
 
-def _strings(parts: list[tuple[int, wire.Value]], size: int) -> np.ndarray:
+def _strings(parts: list[wire.Value], size: int) -> np.ndarray:
     flat = np.empty(len(parts), object)
-    flat[:] = [bytes(wire.as_block(value)) for _, value in parts]
+    flat[:] = [bytes(wire.as_block(value)) for value in parts]
     if flat.size >= size:
         return flat[:size]
     if size * flat.itemsize > MAX_FILLED_BYTES:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable
 from typing import Any
 
-from .errors import HangtagError
+from .errors import DeadlineExceeded, HangtagError, InvalidInput
 from .exchange import Exchange
 from .failures import from_status
+from .settings import Settings
 from .target import Target
+from .tls import TLS
 
-_OPTIONS: tuple[tuple[str, int], ...] = (
+_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),  # the 4 MiB that users run into is this side's default
     ("grpc.enable_retries", 0),  # retry.py does it, and knows the deadline
@@ -18,26 +21,57 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
 
+# A name that may stand for several replicas: calls go to them in turn, not all to the first that answers.
+_ROUND_ROBIN = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
 
-def channel_options(target: Target) -> list[tuple[str, int]]:
+
+def channel_options(target: Target) -> list[tuple[str, int | str]]:
     """Options for a channel to `target`; a proxy from the environment never stands between us and loopback."""
-    return [*_OPTIONS, *([("grpc.enable_http_proxy", 0)] if target.loopback else [])]
+    options = list(_OPTIONS)
+    if target.loopback:
+        options.append(("grpc.enable_http_proxy", 0))
+    if target.address.startswith(("dns:", "ipv4:", "ipv6:")):
+        options.append(("grpc.service_config", _ROUND_ROBIN))
+    return options
+
+
+def open_channel(settings: Settings, module: Any) -> Any:
+    """A channel by `module`, which is grpc or grpc.aio; the caller's own if there is one."""
+    import grpc
+
+    if settings.channel is not None:
+        return settings.channel
+    target, options = settings.target, channel_options(settings.target)
+    if not (target.secure or settings.tls is not None):
+        return module.insecure_channel(target.address, options)
+    ca, certificate, key = (settings.tls or TLS()).read()
+    return module.secure_channel(target.address, grpc.ssl_channel_credentials(ca, key, certificate), options)
+
+
+def call_metadata(settings: Settings) -> tuple[tuple[str, str], ...]:
+    """The headers as gRPC wants them: lower case."""
+    return tuple((key.lower(), value) for key, value in settings.headers)
+
+
+def explain(error: Any, target: Target, timeout: float) -> HangtagError:
+    """What an RpcError means; `timeout` is what the call was given, in seconds."""
+    code, words = error.code().name, error.details() or "no text"
+    if code == "DEADLINE_EXCEEDED":
+        return DeadlineExceeded(f"no complete answer from {target} within {timeout:.3g} s: {words}", code=code)
+    return from_status(code, words, target.address)
 
 
 class GrpcTransport:
-    """One lazily made channel, shared by all threads."""
+    """One channel, shared by all threads."""
 
-    def __init__(self, target: Target, headers: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, settings: Settings) -> None:
         import grpc
 
         self._rpc_error: type[Exception] = grpc.RpcError
-        self._target = target
-        self._metadata = tuple((key.lower(), value) for key, value in headers)
-        options = channel_options(target)
-        if target.secure:
-            self._channel = grpc.secure_channel(target.address, grpc.ssl_channel_credentials(), options)
-        else:
-            self._channel = grpc.insecure_channel(target.address, options)
+        self._target = settings.target
+        self._metadata = call_metadata(settings)
+        self._channel = open_channel(settings, grpc)
+        self._owned = settings.channel is None
         self._methods: dict[str, Callable[..., bytes]] = {}
 
     def send(self, exchange: Exchange[Any], timeout: float) -> bytes:
@@ -49,12 +83,11 @@ class GrpcTransport:
         try:
             return method(exchange.body, timeout=timeout, metadata=self._metadata)
         except self._rpc_error as error:
-            raise _explain(error, self._target) from error
+            raise explain(error, self._target, timeout) from error
+        except ValueError as error:  # a header that cannot be sent, or a channel that its owner has closed
+            raise InvalidInput(f"the call cannot be made: {error}") from error
 
     def close(self) -> None:
         """Close the channel; calls under way are cancelled."""
-        self._channel.close()
-
-
-def _explain(error: Any, target: Target) -> HangtagError:
-    return from_status(error.code().name, error.details() or "no text", target.address)
+        if self._owned:
+            self._channel.close()

@@ -2,56 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gzip
+import time
 from typing import Any
 
-from .errors import DeadlineExceeded, ServerUnavailable
+from .errors import DeadlineExceeded, InvalidInput, ServerUnavailable
 from .exchange import Exchange
 from .failures import from_http
-from .target import Target
+from .settings import Settings
+
+_PIECE = 1 << 16  # bytes of an answer that are read between two looks at the clock
+
+
+def request_parts(settings: Settings, exchange: Exchange[Any]) -> tuple[dict[str, str], bytes | None]:
+    """Headers and body, compressed if that was asked for and the body is large enough."""
+    headers = {"Content-Type": "application/json", **dict(settings.headers)}
+    body = exchange.body
+    if settings.gzip_above is not None and len(body) > settings.gzip_above:
+        headers["Content-Encoding"] = "gzip"
+        body = gzip.compress(body, compresslevel=1)
+    return headers, body or None
 
 
 class RestTransport:
-    """One session with room for `connections` at once, shared by all threads."""
+    """One session with room for all connections at once, shared by all threads."""
 
-    def __init__(self, target: Target, headers: Sequence[tuple[str, str]], connections: int) -> None:
+    def __init__(self, settings: Settings) -> None:
         import requests
         from requests.adapters import HTTPAdapter
 
         self._failures = requests.exceptions
-        self._target = target
+        self._settings = settings
+        self._target = settings.target
+        self._owned = settings.session is None
+        self._options: dict[str, Any] = {}
+        if not self._owned:
+            self._session = settings.session
+            return
         self._session = requests.Session()
-        adapter = HTTPAdapter(pool_maxsize=connections)
+        adapter = HTTPAdapter(pool_maxsize=max(settings.concurrency, 10))
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
-        self._session.headers.update({"Content-Type": "application/json", **dict(headers)})
         # A proxy or .netrc from the environment never stands between us and loopback.
-        self._session.trust_env = not target.loopback
+        self._session.trust_env = not settings.target.loopback
+        if settings.tls is not None:
+            settings.tls.read()  # here, so that a file that is missing is called missing
+            if settings.tls.ca is not None:
+                self._options["verify"] = str(settings.tls.ca)
+            if settings.tls.certificate is not None:
+                self._options["cert"] = (str(settings.tls.certificate), str(settings.tls.key))
 
     def send(self, exchange: Exchange[Any], timeout: float) -> bytes:
         """The body of the answer to `exchange`; raises a HangtagError."""
-        failures = self._failures
+        failures, end = self._failures, time.monotonic() + timeout
+        headers, body = request_parts(self._settings, exchange)
         try:
-            answer = self._session.request(
+            with self._session.request(
                 exchange.verb,
                 self._target.address + exchange.path,
-                data=exchange.body or None,
+                data=body,
+                headers=headers,
                 timeout=timeout,
                 allow_redirects=False,
-            )
-        except failures.Timeout as error:
+                stream=True,
+                **self._options,
+            ) as answer:
+                content = self._read(answer.raw, end)
+                status: int = answer.status_code
+        except (failures.Timeout, TimeoutError) as error:
             raise DeadlineExceeded(f"no complete answer from {self._target} within {timeout:.3g} s") from error
-        except (failures.ConnectionError, failures.ChunkedEncodingError) as error:
+        except (failures.InvalidHeader, failures.InvalidURL) as error:
+            raise InvalidInput(f"the call cannot be made: {error}") from error
+        except (failures.RequestException, OSError) as error:
             raise ServerUnavailable(f"no answer from {self._target}: {_root(error)}") from error
-        except failures.RequestException as error:
-            raise ServerUnavailable(f"no usable answer from {self._target}: {error}") from error
-        if answer.status_code != 200:
-            raise from_http(answer.status_code, answer.content, self._target.address)
-        return answer.content
+        if status == 200 and not content:  # cut off within its headers, which http.client does not mind
+            raise ServerUnavailable(f"no answer from {self._target}: the answer broke off")
+        if status != 200:
+            raise from_http(status, content, self._target.address)
+        return content
+
+    def _read(self, raw: Any, end: float) -> bytes:
+        """The whole body. requests bounds the wait for each packet; a sender of single bytes must be bounded too."""
+        from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+        pieces = []
+        try:
+            while piece := raw.read1(_PIECE, decode_content=True):
+                pieces.append(piece)
+                if time.monotonic() > end:
+                    raise TimeoutError
+        except ReadTimeoutError as error:
+            raise TimeoutError from error
+        except HTTPError as error:
+            raise ConnectionError(f"the answer broke off: {error}") from error
+        return b"".join(pieces)
 
     def close(self) -> None:
         """Close all connections."""
-        self._session.close()
+        if self._owned:
+            self._session.close()
 
 
 def _root(error: BaseException) -> str:

@@ -1,0 +1,72 @@
+"""A stream of items made into parcels: small items are gathered until a request is full, large ones are cut."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .conversation import Conversation, Parcel
+from .errors import InvalidInput
+from .exchange import Flow
+from .images import collect
+from .photo import prepared
+from .plan import Plan
+
+LINGER = 0.02
+"""Seconds. A source that takes longer over an item is not waited for: what is gathered goes out at once."""
+
+
+class Gatherer:
+    """Holds at most one request's worth of images."""
+
+    def __init__(self, conversation: Conversation, prepare: str | None) -> None:
+        self._conversation = conversation
+        self._prepare = prepare
+        self._unit: bool | None = None
+        self._open: list[Plan] = []
+        self._items = self._images = 0
+
+    def put(self, item: Any) -> Flow[list[Parcel]]:
+        """Take one item; returns the parcels that are full now."""
+        try:
+            plan = yield from self._conversation.plan(collect(prepared(item, self._prepare)), self._unit)
+        except InvalidInput as error:
+            raise InvalidInput(f"item {self._items} of the stream: {error}", code=error.code) from error
+        self._items += 1
+        self._unit = plan.unit if plan.unit is not None else self._unit
+        done = []
+        held = sum(len(held.array) for held in self._open)
+        if self._open and (held + len(plan.array) > plan.rows or not _together(self._open[0], plan)):
+            done += self.flush()
+        if len(plan.array) >= plan.rows:
+            done.append(Parcel(plan, plan.chunks(), [len(plan.array)], self._count(plan)))
+        else:
+            self._open.append(plan)
+        return done
+
+    def flush(self) -> list[Parcel]:
+        """What has been gathered, as one parcel of one request, or none."""
+        plans, self._open = self._open, []
+        if not plans:
+            return []
+        sizes = [len(plan.array) for plan in plans]
+        first = self._images
+        for plan in plans:
+            self._count(plan)
+        array = plans[0].array if len(plans) == 1 else np.concatenate([plan.array for plan in plans])
+        whole = plans[0]._replace(array=array, rows=max(1, len(array)))
+        return [Parcel(whole, whole.chunks(), sizes, first)]
+
+    def _count(self, plan: Plan) -> int:
+        first, self._images = self._images, self._images + len(plan.array)
+        return first
+
+
+def _together(one: Plan, other: Plan) -> bool:
+    """Whether the images of both can go in one request."""
+    return (
+        one.signature_name == other.signature_name
+        and one.array.dtype == other.array.dtype
+        and one.array.shape[1:] == other.array.shape[1:]
+    )

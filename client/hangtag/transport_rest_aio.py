@@ -1,0 +1,79 @@
+"""Bytes over kept-alive HTTP connections by aiohttp, which the extra `aio` brings."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from .errors import DeadlineExceeded, InvalidInput, ServerUnavailable
+from .exchange import Exchange
+from .extras import require
+from .failures import from_http
+from .settings import Settings
+from .transport_rest import request_parts
+
+
+class AsyncRestTransport:
+    """One session, shared by all tasks of the running loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._aiohttp = require("aiohttp", extra="aio", what="AsyncClient over REST")
+        self._settings = settings
+        self._target = settings.target
+        self._owned = settings.session is None
+        if self._owned:
+            self._session = self._aiohttp.ClientSession(
+                connector=self._aiohttp.TCPConnector(limit=0, **_verification(settings)),
+                trust_env=not settings.target.loopback,
+                skip_auto_headers=("User-Agent",),
+            )
+        else:
+            self._session = settings.session
+
+    async def send(self, exchange: Exchange[Any], timeout: float) -> bytes:
+        """The body of the answer to `exchange`; raises a HangtagError."""
+        headers, body = request_parts(self._settings, exchange)
+        try:
+            async with self._session.request(
+                exchange.verb,
+                # aiohttp would decode and encode the path again, and a model name may hold a slash
+                _url(self._target.address + exchange.path),
+                data=body,
+                headers=headers,
+                timeout=self._aiohttp.ClientTimeout(total=timeout),
+                allow_redirects=False,
+            ) as answer:
+                content: bytes = await answer.read()
+                status = answer.status
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"no complete answer from {self._target} within {timeout:.3g} s") from error
+        except self._aiohttp.InvalidURL as error:
+            raise InvalidInput(f"the call cannot be made: {error}") from error
+        except (self._aiohttp.ClientError, OSError) as error:
+            raise ServerUnavailable(f"no answer from {self._target}: {error or type(error).__name__}") from error
+        if status != 200:
+            raise from_http(status, content, self._target.address)
+        return content
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._owned:
+            await self._session.close()
+
+
+def _verification(settings: Settings) -> dict[str, ssl.SSLContext]:
+    """The `ssl` argument of a connector, left out when there is nothing to say."""
+    tls = settings.tls
+    if tls is None:
+        return {}
+    tls.read()  # so that a file that is missing is called missing
+    context = ssl.create_default_context(cafile=tls.ca)
+    if tls.certificate is not None:
+        context.load_cert_chain(tls.certificate, tls.key)
+    return {"ssl": context}
+
+
+def _url(text: str) -> Any:
+    from yarl import URL
+
+    return URL(text, encoded=True)

@@ -1,0 +1,239 @@
+"""The wire codec against tensorflow-serving-api: byte-equal requests, equal readings of answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from google.protobuf import any_pb2
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from tensorflow.core.framework import tensor_pb2, types_pb2
+from tensorflow.core.protobuf import error_codes_pb2 as code_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
+
+from hangtag import dialect_grpc, dtypes, tensors
+from hangtag.codes import CODES
+from hangtag.dtypes import BFLOAT16, STRING
+from hangtag.model import ModelSpec, Signature, TensorSpec, VersionStatus
+
+ROWS = sorted(dtypes.BY_NUMBER.values())
+SHAPES = npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+FIELDS = {
+    5: "float_val",
+    6: "double_val",
+    7: "int_val",
+    8: "string_val",
+    9: "scomplex_val",
+    10: "int64_val",
+    11: "bool_val",
+    12: "dcomplex_val",
+    13: "half_val",
+    16: "uint32_val",
+    17: "uint64_val",
+}
+
+quick = settings(max_examples=150, deadline=None)
+
+
+@st.composite
+def arrays(draw: st.DrawFn) -> np.ndarray:
+    """An array of any dtype that TensorFlow Serving carries, strings and bfloat16 among them."""
+    row = draw(st.sampled_from(ROWS))
+    shape = draw(SHAPES)
+    if row is STRING:
+        return draw(npst.arrays(object, shape, elements=st.binary(max_size=9)))
+    if row is BFLOAT16:
+        return draw(npst.arrays("<u2", shape)).view(BFLOAT16.numpy)
+    return draw(npst.arrays(row.numpy, shape))
+
+
+def as_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
+    row = dtypes.of_array(array)
+    proto = tensor_pb2.TensorProto(dtype=row.number)
+    proto.tensor_shape.SetInParent()
+    for size in array.shape:
+        proto.tensor_shape.dim.add(size=size)
+    if row is STRING:
+        proto.string_val.extend(array.ravel().tolist())
+    else:
+        proto.tensor_content = array.tobytes()
+    return proto
+
+
+def test_every_dtype_has_tensorflows_number_name_and_numpy_dtype():
+    for row in ROWS:
+        assert types_pb2.DataType.Value(row.name) == row.number
+        if row is not BFLOAT16:
+            assert tf.as_dtype(row.number).as_numpy_dtype == (object if row is STRING else row.numpy)
+
+
+@given(
+    st.dictionaries(TEXT.filter(bool), arrays(), max_size=3),
+    TEXT,
+    st.one_of(st.none(), st.integers(0, 2**63 - 1), TEXT),
+    TEXT,
+)
+@quick
+def test_requests_are_byte_for_byte_protobufs(inputs, name, choice, signature):
+    """Names, versions and labels, and tensors of every dtype and shape."""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.SetInParent()
+    request.model_spec.name = name
+    request.model_spec.signature_name = signature
+    if isinstance(choice, int):
+        request.model_spec.version.value = choice
+    elif choice is not None:
+        request.model_spec.version_label = choice
+    for key, array in inputs.items():
+        request.inputs[key].CopyFrom(as_proto(array))
+    spec = ModelSpec(
+        name,
+        choice if isinstance(choice, int) else None,
+        choice if isinstance(choice, str) else None,
+        signature,
+    )
+    ours = dialect_grpc.predict_request(spec, {key: inputs[key] for key in sorted(inputs, key=str.encode)})
+    assert ours == request.SerializeToString(deterministic=True)
+
+
+@given(arrays())
+@quick
+def test_content_is_read_as_make_ndarray_reads_it(array):
+    read = tensors.decode(memoryview(as_proto(array).SerializeToString()))
+    expected = tf.make_ndarray(as_proto(array))
+    assert_same(read, expected)
+
+
+@given(arrays(), st.data())
+@quick
+def test_typed_fields_are_read_as_make_ndarray_reads_them(array, data):
+    """All values, or fewer: then the last one stands for the rest."""
+    row = dtypes.of_array(array)
+    proto = as_proto(array)
+    proto.ClearField("tensor_content")
+    sent = data.draw(st.integers(0, array.size))
+    values = getattr(proto, FIELDS[row.field])
+    del values[:]
+    values.extend(typed_values(array, row)[: sent * (2 if row.numpy.kind == "c" else 1)])
+    read = tensors.decode(memoryview(proto.SerializeToString()))
+    assert read.shape == array.shape
+    if sent:
+        assert_same(read, tf.make_ndarray(proto))
+    else:  # zeros and empty strings, as the C++ server has it
+        assert not any(read.ravel().tolist())
+    assert_same(tensors.decode(memoryview(unpacked(proto, FIELDS[row.field]))), read)
+
+
+def typed_values(array: np.ndarray, row: dtypes.DataType) -> list:
+    flat = array.ravel()
+    if row.numpy.kind == "c":
+        return flat.view(flat.real.dtype).tolist()
+    if row is BFLOAT16 or row.name == "DT_HALF":
+        return flat.view("<u2").tolist()
+    return flat.tolist()
+
+
+def unpacked(proto: tensor_pb2.TensorProto, field: str) -> bytes:
+    """The same message with every value in a field of its own, as proto2 senders wrote them."""
+    from hangtag import wire
+
+    bare = tensor_pb2.TensorProto()
+    bare.CopyFrom(proto)
+    bare.ClearField(field)
+    parts = [bare.SerializeToString()]
+    for value in getattr(proto, field):
+        single = tensor_pb2.TensorProto()
+        getattr(single, field).append(value)
+        ((number, kind, content),) = wire.fields(memoryview(single.SerializeToString()))
+        if field in ("float_val", "scomplex_val"):
+            parts.append(wire.varint(number << 3 | wire.FIXED32) + bytes(content))
+        elif field in ("double_val", "dcomplex_val"):
+            parts.append(wire.varint(number << 3 | wire.FIXED64) + bytes(content))
+        elif field == "string_val":
+            parts.append(single.SerializeToString())
+        else:
+            assert kind == wire.LENGTH
+            parts.append(wire.varint(number << 3 | wire.VARINT) + bytes(content))
+    return b"".join(parts)
+
+
+def assert_same(read: np.ndarray, expected: np.ndarray) -> None:
+    assert read.shape == expected.shape
+    if expected.dtype == tf.bfloat16.as_numpy_dtype:
+        expected = expected.astype("f4")
+    if read.dtype == object:
+        assert read.ravel().tolist() == expected.ravel().tolist()
+    else:
+        assert read.dtype == expected.dtype
+        assert read.tobytes() == expected.tobytes() or np.array_equal(read, expected, equal_nan=True)
+
+
+@given(st.dictionaries(TEXT, arrays(), max_size=3), st.integers(0, 2**63 - 1))
+@quick
+def test_a_predict_answer_is_read_whole(outputs, version):
+    answer = predict_pb2.PredictResponse()
+    answer.model_spec.version.value = version
+    for name, array in outputs.items():
+        answer.outputs[name].CopyFrom(as_proto(array))
+    reply = dialect_grpc.read_predict_response(answer.SerializeToString())
+    assert reply.version == version
+    assert reply.outputs.keys() == outputs.keys()
+    for name in outputs:
+        assert_same(reply.outputs[name], tf.make_ndarray(answer.outputs[name]))
+
+
+@given(npst.arrays("f4", SHAPES))
+@quick
+def test_floats_become_the_bfloat16_that_tensorflow_makes(array):
+    ours = dtypes.from_bfloat16(dtypes.to_bfloat16(array))
+    with np.errstate(over="ignore", invalid="ignore"):
+        theirs = array.astype(tf.bfloat16.as_numpy_dtype).astype("f4")
+    assert np.array_equal(ours, theirs, equal_nan=True)
+
+
+@given(st.integers(0, 2**63 - 1), st.sampled_from([10, 20, 30, 40, 50]), st.integers(0, 16), TEXT)
+@quick
+def test_status_is_read(version, state, code, message):
+    answer = get_model_status_pb2.GetModelStatusResponse()
+    entry = answer.model_version_status.add(version=version, state=state)
+    entry.status.error_code, entry.status.error_message = code, message
+    exchange = dialect_grpc.status(ModelSpec("m"))
+    name = get_model_status_pb2.ModelVersionStatus.State.Name(state)
+    (read,) = exchange.answer(answer.SerializeToString())
+    assert read == VersionStatus(version, name, CODES[code], message)
+    assert CODES[code] == code_pb2.Code.Name(code)
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = "m"
+    assert exchange.body == request.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"), [([-1, 28, 28], (None, 28, 28)), ([], ()), (None, None)], ids=["batch", "scalar", "unknown"]
+)
+def test_metadata_is_read(shape, expected):
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    info = meta_graph_pb2.TensorInfo(name="x:0", dtype=types_pb2.DT_UINT8)
+    info.tensor_shape.SetInParent()
+    info.tensor_shape.unknown_rank = shape is None
+    for size in shape or []:
+        info.tensor_shape.dim.add(size=size)
+    signatures.signature_def["serving_default"].inputs["images"].CopyFrom(info)
+    signatures.signature_def["serving_default"].method_name = "tensorflow/serving/predict"
+    answer = get_model_metadata_pb2.GetModelMetadataResponse()
+    answer.model_spec.name, answer.model_spec.version.value = "fashion", 7
+    packed = any_pb2.Any()
+    packed.Pack(signatures)
+    answer.metadata["signature_def"].CopyFrom(packed)
+    exchange = dialect_grpc.metadata(ModelSpec("fashion", 7))
+    model = exchange.answer(answer.SerializeToString())
+    assert (model.name, model.version) == ("fashion", 7)
+    assert model.signatures["serving_default"] == Signature(
+        {"images": TensorSpec("x:0", "DT_UINT8", expected)}, {}, "tensorflow/serving/predict"
+    )
+    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    request.model_spec.name, request.model_spec.version.value = "fashion", 7
+    assert exchange.body == request.SerializeToString()

@@ -1,0 +1,344 @@
+"""Servers that misbehave on purpose: a TCP proxy before a real server, and a small model server made of functions."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote
+
+import grpc
+import numpy as np
+
+from hangtag import dtypes, tensors, wire
+from hangtag.dialect_grpc import model_spec, read_model_spec
+from hangtag.model import ModelSpec
+
+# ---- a proxy
+
+
+@dataclass
+class Proxy:
+    """Passes bytes between clients and `upstream`, except for the connections that `fault` says something of.
+
+    `fault` is given the number of the connection, from 0, and returns None, "reset" (as soon as something was asked),
+    "cut" (after the first bytes of the answer), "delay" (half a second before the answer) or "dribble" (the answer
+    byte by byte).
+    """
+
+    upstream: str
+    fault: Callable[[int], str | None] = lambda number: None
+    connections: int = 0
+    _open: list[socket.socket] = field(default_factory=list)
+
+    def serve(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                inner, _ = listener.accept()
+            except OSError:
+                return
+            kind = self.fault(self.connections)
+            self.connections += 1
+            threading.Thread(target=self._handle, args=(inner, kind), daemon=True).start()
+
+    def _handle(self, inner: socket.socket, kind: str | None) -> None:
+        host, port = self.upstream.removeprefix("http://").rsplit(":", 1)
+        outer = socket.create_connection((host, int(port)))
+        self._open += [inner, outer]
+        with suppress(OSError):
+            if kind == "reset":
+                inner.recv(1)
+                inner.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                inner.close()
+                return
+            forward = threading.Thread(target=_pump, args=(inner, outer), daemon=True)
+            forward.start()
+            _pump(outer, inner, kind)
+
+    def close(self) -> None:
+        for opened in self._open:
+            opened.close()
+
+
+def _pump(source: socket.socket, sink: socket.socket, kind: str | None = None) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            if kind == "cut":
+                sink.sendall(data[: len(data) // 2])
+                break
+            if kind == "delay":
+                time.sleep(0.5)
+            if kind == "dribble":
+                for place in range(len(data)):
+                    sink.sendall(data[place : place + 1])
+                    time.sleep(0.05)
+            else:
+                sink.sendall(data)
+    for end in (source, sink):
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def proxy(upstream: str, fault: Callable[[int], str | None] = lambda number: None) -> Iterator[tuple[Proxy, str]]:
+    """A proxy on a free port, and the target to reach it by."""
+    passing = Proxy(upstream, fault)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=passing.serve, args=(listener,), daemon=True).start()
+        scheme = "http://" if upstream.startswith("http://") else ""
+        try:
+            yield passing, f"{scheme}127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            passing.close()
+
+
+# ---- a model server
+
+Tensor = tuple[str, list[int]]  # dtype name and shape, -1 for an open dimension
+
+
+@dataclass
+class Signature:
+    """What a signature takes and gives, and the function that does it."""
+
+    inputs: Mapping[str, Tensor]
+    outputs: Mapping[str, Tensor]
+    run: Callable[..., dict[str, np.ndarray]]
+
+
+class Refused(Exception):
+    """Raised by a hook to answer a call with a status."""
+
+    def __init__(self, code: str, words: str) -> None:
+        super().__init__(words)
+        self.code, self.words = code, words
+
+
+@dataclass
+class Model:
+    """A model server's one model. `hook` is called with the number of each Predict and may raise Refused."""
+
+    signatures: Mapping[str, Signature]
+    name: str = "fashion"
+    version: Callable[[int], int] = lambda number: 1
+    hook: Callable[[int], None] = lambda number: None
+    predicts: int = 0
+    requests: list[dict[str, str]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def predict(self, name: str, inputs: dict[str, np.ndarray], version: int | None) -> tuple[dict, int]:
+        with self._lock:
+            number, self.predicts = self.predicts, self.predicts + 1
+        self.hook(number)
+        answer = self.signatures[name or "serving_default"].run(**inputs)
+        return answer, self.version(number) if version is None else version
+
+
+def _first_pixel() -> Mapping[str, Signature]:
+    """Pixels to probabilities that depend on nothing but the image: class = first pixel modulo 10."""
+
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        classes = images.reshape(len(images), -1)[:, 0] % 10
+        return {"probabilities": (0.91 * np.eye(10) + 0.01)[classes.astype(int)].astype("f4")}
+
+    def names(index: np.ndarray) -> dict[str, np.ndarray]:
+        return {"class_name": np.array([f"class {n}".encode() for n in index], object)}
+
+    return {
+        "serving_default": Signature(
+            {"images": ("DT_UINT8", [-1, 28, 28])}, {"probabilities": ("DT_FLOAT", [-1, 10])}, run
+        ),
+        "normalized_images": Signature(
+            {"images": ("DT_FLOAT", [-1, 28, 28])},
+            {"probabilities": ("DT_FLOAT", [-1, 10])},
+            lambda images: run((images * 255).round()),
+        ),
+        "labels": Signature({"index": ("DT_INT64", [-1])}, {"class_name": ("DT_STRING", [-1])}, names),
+    }
+
+
+FIRST_PIXEL = _first_pixel()
+"""A model that answers class = first pixel modulo 10, named "class 0" to "class 9"."""
+
+
+@contextmanager
+def model_server(model: Model, protocol: str, **options: Any) -> Iterator[str]:
+    """Serve `model` over one protocol; yields the target."""
+    with (_grpc_server if protocol == "grpc" else _rest_server)(model, **options) as target:
+        yield target
+
+
+@contextmanager
+def _grpc_server(model: Model, *, address: str = "127.0.0.1:0", credentials: Any = None) -> Iterator[str]:
+    pool = ThreadPoolExecutor(16)
+    server = grpc.server(pool, handlers=[_Handler(model)], options=[("grpc.max_receive_message_length", -1)])
+    port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+    server.start()
+    try:
+        yield address if address.startswith("unix:") else f"127.0.0.1:{port}"
+    finally:
+        server.stop(0).wait()
+        pool.shutdown()
+
+
+class _Handler(grpc.GenericRpcHandler):
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def service(self, details: Any) -> Any:
+        method = details.method.rsplit("/", 1)[1]
+        headers = dict(details.invocation_metadata)
+        return grpc.unary_unary_rpc_method_handler(lambda body, context: self._answer(method, body, context, headers))
+
+    def _answer(self, method: str, body: bytes, context: Any, headers: dict[str, str]) -> bytes:
+        model = self._model
+        model.requests.append(headers | {"method": method})
+        spec, inputs = ModelSpec(""), {}
+        for number, _, value in wire.fields(memoryview(body)):
+            if number == 1:
+                spec = read_model_spec(value)
+            elif number == 2 and method == "Predict":
+                key, content = wire.map_entry(value)
+                inputs[key] = tensors.decode(content)
+        try:
+            if method == "GetModelMetadata":
+                return _metadata(model, spec.version)
+            outputs, version = model.predict(spec.signature, inputs, spec.version)
+        except Refused as refused:
+            context.abort(grpc.StatusCode[refused.code], refused.words)
+        entries = [
+            wire.block(1, wire.block(1, key.encode()) + wire.block(2, tensors.encode(value)))
+            for key, value in outputs.items()
+        ]
+        return b"".join(entries) + wire.block(2, model_spec(ModelSpec(spec.name, version)))
+
+
+def _metadata(model: Model, version: int | None) -> bytes:
+    signatures = b""
+    for name, signature in model.signatures.items():
+        sides = [
+            wire.block(side, wire.block(1, key.encode()) + wire.block(2, _tensor_info(*spec)))
+            for side, specs in ((1, signature.inputs), (2, signature.outputs))
+            for key, spec in specs.items()
+        ]
+        signatures += wire.block(1, wire.block(1, name.encode()) + wire.block(2, b"".join(sides)))
+    packed = wire.block(2, signatures)
+    shown = model.version(model.predicts) if version is None else version
+    spec = model_spec(ModelSpec(model.name, shown))
+    return wire.block(1, spec) + wire.block(2, wire.block(1, b"signature_def") + wire.block(2, packed))
+
+
+def _tensor_info(dtype: str, shape: list[int]) -> bytes:
+    dims = b"".join(wire.block(2, wire.number(1, size)) for size in shape)
+    return wire.number(2, dtypes.BY_NAME[dtype].number) + wire.block(3, dims)
+
+
+@contextmanager
+def _rest_server(model: Model, *, context: ssl.SSLContext | None = None) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            model.requests.append({key.lower(): value for key, value in self.headers.items()})
+            version = _asked_version(self.path)
+            self._send(200, _rest_metadata(model, version))
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.headers.get("Content-Encoding") == "gzip":
+                body = gzip.decompress(body)
+            model.requests.append({key.lower(): value for key, value in self.headers.items()})
+            document = json.loads(body)
+            name = document.get("signature_name") or "serving_default"
+            try:
+                rows = "instances" in document
+                signature = model.signatures[name]
+                values = {next(iter(signature.inputs)): document["instances"]} if rows else document["inputs"]
+                inputs = {key: _array(value, signature.inputs[key][0]) for key, value in values.items()}
+                outputs, _ = model.predict(name, inputs, _asked_version(self.path))
+            except Refused as refused:
+                status = {"RESOURCE_EXHAUSTED": 429, "UNAVAILABLE": 503, "INVALID_ARGUMENT": 400}[refused.code]
+                self._send(status, {"error": refused.words})
+            else:
+                lists = {key: _listed(value) for key, value in outputs.items()}
+                if len(lists) == 1:
+                    (shown,) = lists.values()
+                elif rows:
+                    shown = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
+                else:
+                    shown = lists
+                self._send(200, {"predictions" if rows else "outputs": shown})
+
+        def _send(self, status: int, document: Any) -> None:
+            body = json.dumps(document).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    server.handle_error = lambda *_: None  # a client that goes away, or whose certificate is refused, is a test's wish
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield f"{'http' if context is None else 'https'}://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _asked_version(path: str) -> int | None:
+    return int(unquote(path).split("/versions/")[1].split(":")[0].split("/")[0]) if "/versions/" in path else None
+
+
+def _array(value: Any, dtype: str) -> np.ndarray:
+    return np.array(value, dtypes.BY_NAME[dtype].numpy)
+
+
+def _listed(array: np.ndarray) -> Any:
+    if array.dtype == object:
+        return np.array([item.decode() for item in array.ravel()], object).reshape(array.shape).tolist()
+    return array.tolist()
+
+
+def _rest_metadata(model: Model, version: int | None) -> dict[str, Any]:
+    def side(specs: Mapping[str, Tensor]) -> dict[str, Any]:
+        return {
+            key: {"name": "", "dtype": dtype, "tensor_shape": {"dim": [{"size": str(n)} for n in shape]}}
+            for key, (dtype, shape) in specs.items()
+        }
+
+    shown = model.version(model.predicts) if version is None else version
+    return {
+        "model_spec": {"name": model.name, "version": str(shown)},
+        "metadata": {
+            "signature_def": {
+                "signature_def": {
+                    name: {"inputs": side(signature.inputs), "outputs": side(signature.outputs)}
+                    for name, signature in model.signatures.items()
+                }
+            }
+        },
+    }
+
+
+def busy(number: int) -> None:
+    """A hook: the C++ server with all its threads taken."""
+    raise Refused("RESOURCE_EXHAUSTED", "Server Threadpool Exhausted")
