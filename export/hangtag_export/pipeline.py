@@ -15,11 +15,11 @@ from hangtag.fashion_mnist import translate
 
 from . import architectures, savedmodel, training
 from .data import Dataset, load_fashion_mnist
+from .inventory import CARD
 from .publishing import publish, staging
 from .training import Say, TrainingOptions
 from .verification import verify
 
-_CARD = Path("assets.extra", "hangtag.json")
 _CHECKED_IMAGES = 32  # held against Keras before publishing, through every signature
 
 
@@ -97,6 +97,6 @@ def _card(options: ExportOptions, dataset: Dataset, accuracy: float, loss: float
 
 
 def _write_card(folder: Path, card: dict[str, Any]) -> None:
-    path = folder / _CARD
+    path = folder / CARD
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(card, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
