@@ -33,6 +33,9 @@ CHECKSUMS = {
 URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
 """Where Keras fetches it from."""
 
+DATASET = "fashion-mnist"
+"""The name of the data set that Hangtag ships with."""
+
 PACKAGE = "dataset-fashion-mnist"
 PACKAGE_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
@@ -62,7 +65,7 @@ def load_fashion_mnist(data_dir: str | None = None, say: Callable[[str], None] =
     folder = _find(data_dir, say)
     content = {name: _read(folder, name) for name in CHECKSUMS}
     return Dataset(
-        name="fashion-mnist",
+        name=DATASET,
         train_images=np.frombuffer(content["train-images-idx3-ubyte"], np.uint8, offset=16).reshape(-1, 28, 28),
         train_labels=np.frombuffer(content["train-labels-idx1-ubyte"], np.uint8, offset=8).astype(np.int64),
         test_images=np.frombuffer(content["t10k-images-idx3-ubyte"], np.uint8, offset=16).reshape(-1, 28, 28),

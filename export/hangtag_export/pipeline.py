@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import hangtag
 from hangtag.extras import require
 from hangtag.fashion_mnist import translate
 
-from . import architectures, savedmodel, training
-from .data import Dataset, load_fashion_mnist
+from . import architectures, gates, savedmodel, training, warmup
+from .data import DATASET, Dataset, load_fashion_mnist
+from .errors import ExportError, GateNotMet
+from .evaluation import Evaluation, evaluate
+from .folder_data import load_folder
+from .inventory import CARD, prune
+from .model_config import ModelConfig
 from .publishing import publish, staging
 from .training import Say, TrainingOptions
-from .verification import verify
+from .verification import TOLERANCE, verify
 
-_CARD = Path("assets.extra", "hangtag.json")
 _CHECKED_IMAGES = 32  # held against Keras before publishing, through every signature
 
 
@@ -28,11 +34,21 @@ class ExportOptions:
     """What to train and where to publish it."""
 
     base_path: Path
+    model_name: str = "fashion"
+    dataset: str = DATASET  # or a folder
+    data_dir: str | None = None
+    image_shape: tuple[int, ...] = (28, 28)  # of a folder's images; with a third number 3, in colour
     architecture: str = "dense"
     hidden: tuple[int, ...] | None = None
     training: TrainingOptions = field(default_factory=TrainingOptions)
-    data_dir: str | None = None
+    resume: Path | None = None
     keras_file: Path | None = None
+    plots: Path | None = None
+    language: str = "en"
+    min_accuracy: float | None = None
+    no_worse_than_current: bool = False
+    keep: int | None = None
+    config: Path | None = None  # whose versions `keep` leaves alone
 
 
 @dataclass(frozen=True)
@@ -41,53 +57,113 @@ class Exported:
 
     version: int
     folder: Path
-    test_accuracy: float
-    test_loss: float
+    evaluation: Evaluation
 
 
 def export(options: ExportOptions, say: Say) -> Exported:
     """Train, evaluate, write, verify and publish one version."""
+    config = None if options.config is None else ModelConfig(options.config, options.model_name)
     with staging(options.base_path) as folder:
-        dataset = load_fashion_mnist(options.data_dir, say)
-        say(
-            f"{dataset.name}: {len(dataset.train_images):,} training and {len(dataset.test_images):,} test images "
-            f"from {dataset.origin}"
-        )
         training.set_seed(options.training.seed)
-        shape = dataset.train_images.shape[1:]
-        model = architectures.build(options.architecture, shape, len(dataset.class_names), options.hidden)
-        start = time.perf_counter()
-        training.fit(model, dataset.train_images, dataset.train_labels, options.training, say)
-        seconds = time.perf_counter() - start
-        loss, accuracy = training.evaluate(model, dataset.test_images, dataset.test_labels)
-        say(f"test accuracy {accuracy:.4f}, test loss {loss:.4f}, trained in {seconds:.1f} s")
-
+        dataset = _load(options, say)
+        model, history, seconds = _train(options, dataset, say)
         served = architectures.with_probabilities(model)
-        savedmodel.write(served, dataset.class_names, folder)
-        _write_card(folder, _card(options, dataset, accuracy, loss, seconds))
-        sample = dataset.test_images[:_CHECKED_IMAGES]
-        expected = served.predict(training.as_floats(sample), verbose=0)
-        verify(folder, sample, expected, dataset.class_names)
+        found = evaluate(served, dataset.test_images, dataset.test_labels, dataset.class_names)
+        say(found.table())
+        say(f"test accuracy {found.accuracy:.4f}, test loss {found.loss:.4f}, trained in {seconds:.1f} s")
         if options.keras_file:
-            options.keras_file.parent.mkdir(parents=True, exist_ok=True)
-            model.save(options.keras_file)
+            _save_keras(model, dataset.test_images[:_CHECKED_IMAGES], options.keras_file)
+        _pass_gates(found, model, dataset, options)
+
+        savedmodel.write(served, dataset.class_names, folder)
+        _write_beside(folder, _card(options, dataset, found, len(history["loss"]), seconds), dataset, options)
+        sample = dataset.test_images[:_CHECKED_IMAGES]
+        verify(folder, sample, found.probabilities[: len(sample)], dataset.class_names)
         version = publish(folder, options.base_path)
-    return Exported(version, options.base_path / str(version), accuracy, loss)
+    if options.keep is not None:
+        gone = prune(options.base_path, options.keep, config)
+        say(f"removed {', '.join(map(str, gone)) or 'no old version'}")
+    return Exported(version, options.base_path / str(version), found)
 
 
-def _card(options: ExportOptions, dataset: Dataset, accuracy: float, loss: float, seconds: float) -> dict[str, Any]:
+def _load(options: ExportOptions, say: Say) -> Dataset:
+    if options.dataset == DATASET:
+        dataset = load_fashion_mnist(options.data_dir, say)
+    else:
+        dataset = load_folder(Path(options.dataset), options.image_shape, options.training.seed)
+    say(
+        f"{dataset.name}: {len(dataset.train_images):,} training and {len(dataset.test_images):,} test images "
+        f"of {len(dataset.class_names)} classes from {dataset.origin}"
+    )
+    return dataset
+
+
+def _train(options: ExportOptions, dataset: Dataset, say: Say) -> tuple[Any, dict[str, list[float]], float]:
+    """The trained model, its history by epoch, and the seconds it took."""
+    shape = dataset.train_images.shape[1:]
+    classes = len(dataset.class_names)
+    if options.resume is None:
+        model = architectures.build(options.architecture, shape, classes, options.hidden)
+    else:
+        model = training.resume(options.resume, shape, classes)
+        say(f"resuming {options.resume} after {int(model.optimizer.iterations):,} steps")
+    recipe = architectures.RECIPES[options.architecture]
+    start = time.perf_counter()
+    history = training.fit(model, dataset.train_images, dataset.train_labels, options.training, recipe, say)
+    return model, history, time.perf_counter() - start
+
+
+def _save_keras(model: Any, images: np.ndarray, path: Path) -> None:
+    """Save the model by itself, and see that what was saved predicts the same."""
+    keras = require("keras", extra="export", what="exporting")
+    floats = training.as_floats(images)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        model.save(path)
+        again = keras.models.load_model(path).predict(floats, verbose=0)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise ExportError(f"cannot write {path}: {error.strerror or error}; nothing was published") from error
+    difference = float(np.abs(again - model.predict(floats, verbose=0)).max())
+    if not difference <= TOLERANCE:
+        raise ExportError(f"{path} does not predict as the model in memory does: largest difference {difference:.3g}")
+
+
+def _pass_gates(found: Evaluation, model: Any, dataset: Dataset, options: ExportOptions) -> None:
+    """Raise GateNotMet, with the model kept aside, unless it is good enough to be published."""
+    try:
+        gates.check(
+            found,
+            dataset.test_images,
+            dataset.test_labels,
+            options.base_path,
+            min_accuracy=options.min_accuracy,
+            no_worse_than_current=options.no_worse_than_current,
+        )
+    except GateNotMet as error:
+        kept = options.keras_file or gates.keep_aside(model, options.base_path)
+        raise GateNotMet(f"{error}: nothing was published, the model is kept in {kept}") from error
+
+
+def _card(options: ExportOptions, dataset: Dataset, found: Evaluation, epochs: int, seconds: float) -> dict[str, Any]:
     tf = require("tensorflow", extra="export", what="exporting")
     keras = require("keras", extra="export", what="exporting")
+    recipe = architectures.RECIPES[options.architecture]
     return {
         "class_names": list(dataset.class_names),
         "class_names_zh": list(translate(dataset.class_names, "zh")),
         "dataset": dataset.name,
         "dataset_sha256": dataset.checksum,
+        "image_shape": list(dataset.test_images.shape[1:]),
         "architecture": options.architecture,
-        "hidden": list(options.hidden or architectures.HIDDEN[options.architecture]),
-        **asdict(options.training),
-        "test_accuracy": accuracy,
-        "test_loss": loss,
+        "hidden": list(options.hidden or recipe.hidden),
+        "epochs": epochs,
+        "batch_size": options.training.batch_size,
+        "seed": options.training.seed,
+        "learning_rate": options.training.learning_rate or recipe.learning_rate,
+        "validation_split": options.training.validation_split,
+        "resumed_from": None if options.resume is None else str(options.resume),
+        **found.to_dict(),
         "training_seconds": round(seconds, 2),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "hangtag": hangtag.__version__,
@@ -96,7 +172,11 @@ def _card(options: ExportOptions, dataset: Dataset, accuracy: float, loss: float
     }
 
 
-def _write_card(folder: Path, card: dict[str, Any]) -> None:
-    path = folder / _CARD
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(card, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+def _write_beside(folder: Path, card: dict[str, Any], dataset: Dataset, options: ExportOptions) -> None:
+    """What lies beside the graph, in ``assets.extra``: the card and the warmup records."""
+    path = folder / CARD
+    inputs = savedmodel.inputs_of_all_signatures(dataset.test_images[:1], len(dataset.class_names))
+    with savedmodel.writing(folder):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(card, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        warmup.write(folder, inputs, options.model_name)

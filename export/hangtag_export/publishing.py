@@ -7,6 +7,7 @@ flock's, on the folders themselves: the kernel drops them when a process dies, h
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -18,15 +19,30 @@ from pathlib import Path
 from .errors import ExportError
 
 _PREFIX = ".staging-"
+_LARGEST = 2**63 - 1  # version numbers are int64
+
+
+def folders(base_path: Path) -> dict[int, Path]:
+    """Version number to folder, ascending, read as TensorFlow Serving reads names: ``1`` and ``00000123`` are numbers.
+
+    Of two names for one number the lexically last wins.
+    """
+    try:
+        names = sorted(os.listdir(base_path))  # noqa: PTH208 - names are all that is needed
+    except FileNotFoundError:
+        return {}
+    found = {int(name): base_path / name for name in names if name.isascii() and name.isdecimal()}
+    return {number: found[number] for number in sorted(found) if number <= _LARGEST}
 
 
 def versions(base_path: Path) -> list[int]:
-    """The version numbers in `base_path`, ascending, read as TensorFlow Serving reads them."""
-    try:
-        names = os.listdir(base_path)  # noqa: PTH208 - names are all that is needed
-    except FileNotFoundError:
-        return []
-    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+    """The version numbers in `base_path`, ascending."""
+    return list(folders(base_path))
+
+
+def newest(base_path: Path) -> Path | None:
+    """The folder of the highest version, which TensorFlow Serving serves by default; None if there is none."""
+    return next(reversed(folders(base_path).values()), None)
 
 
 @contextmanager
@@ -37,13 +53,13 @@ def staging(base_path: Path) -> Iterator[Path]:
     """
     try:
         base_path.mkdir(parents=True, exist_ok=True)
-        with _locked(base_path):
+        with locked(base_path):
             _sweep(base_path)
             folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base_path))
             mark = os.open(folder, os.O_RDONLY)
             fcntl.flock(mark, fcntl.LOCK_EX)
     except OSError as error:
-        raise ExportError(f"cannot write to {base_path}: {error.strerror}") from error
+        raise ExportError(f"cannot write to {base_path}: {error.strerror}; nothing was published") from error
     try:
         yield folder
     finally:
@@ -55,19 +71,46 @@ def publish(folder: Path, base_path: Path) -> int:
     """Give a staged `folder` the next number and return it. Raises ExportError; then nothing is published."""
     try:
         _settle(folder)
-        with _locked(base_path):
-            version = max(versions(base_path), default=0) + 1
-            # The lock keeps other exports out. Should someone copy a version in by hand at this very moment, rename
-            # fails on the folder that is not empty; it never overwrites.
-            folder.rename(base_path / str(version))
+        with locked(base_path):
+            version = _number(folder, base_path)
             _sync(base_path)
     except OSError as error:
-        raise ExportError(f"cannot publish to {base_path}: {error.strerror}") from error
+        raise ExportError(f"cannot publish to {base_path}: {error.strerror}; nothing was published") from error
     return version
 
 
+def withdraw(version: int, base_path: Path) -> None:
+    """Remove a version: out of the server's sight at once, by its name, and then from the disk."""
+    with locked(base_path):
+        hidden = base_path / f"{_PREFIX}withdrawn-{version}"
+        shutil.rmtree(hidden, ignore_errors=True)
+        folders(base_path)[version].rename(hidden)
+        _sync(base_path)
+        shutil.rmtree(hidden)
+
+
+def _number(folder: Path, base_path: Path) -> int:
+    """Rename `folder` to the next number.
+
+    The lock keeps other exports out. Should someone copy a version in by hand at this very moment, rename fails on a
+    folder that is not empty, and the next number is taken: nothing is overwritten.
+    """
+    while True:
+        version = max(versions(base_path), default=0) + 1
+        if version > _LARGEST:
+            raise ExportError(f"{base_path} already holds the highest number a version can have; nothing was published")
+        try:
+            folder.rename(base_path / str(version))
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+        else:
+            return version
+
+
 @contextmanager
-def _locked(base_path: Path) -> Iterator[None]:
+def locked(base_path: Path) -> Iterator[None]:
+    """Keep every other export and prune out of `base_path` for as long as the block runs."""
     handle = os.open(base_path, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -79,7 +122,10 @@ def _locked(base_path: Path) -> Iterator[None]:
 def _sweep(base_path: Path) -> None:
     """Remove what killed exports left behind: staging folders that nobody holds."""
     for folder in base_path.glob(f"{_PREFIX}*"):
-        handle = os.open(folder, os.O_RDONLY)
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:  # its owner has just removed it
+            continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -13,11 +13,18 @@ so that server-side batching and REST's row form work.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hangtag.extras import require
+
+from .errors import ExportError
 
 TOP = 5
 """Classes in the answers of `top_classes` and `classify`, or all of them if there are fewer."""
@@ -38,8 +45,8 @@ def write(model: Any, class_names: Sequence[str], folder: Path) -> None:
         return probabilities(tf.cast(images, tf.float32) / 255.0)
 
     def from_files(files: Any) -> Any:
-        pixels = tf.TensorSpec(shape, tf.float32)
-        return probabilities(tf.map_fn(lambda file: decode(file, shape), files, fn_output_signature=pixels) / 255.0)
+        image = tf.TensorSpec(shape, tf.uint8)
+        return from_pixels(tf.map_fn(lambda file: decode(file, shape), files, fn_output_signature=image))
 
     def top(scores: Any) -> dict[str, Any]:
         best = tf.math.top_k(scores, k)
@@ -69,17 +76,57 @@ def write(model: Any, class_names: Sequence[str], folder: Path) -> None:
         ("classify", lambda inputs: top(from_examples(inputs)), tf.TensorSpec((None,), tf.string, name="inputs")),
     ):
         archive.add_endpoint(name, function, input_signature=[spec])
-    archive.write_out(str(folder), verbose=False)
+    with writing(folder):
+        archive.write_out(str(folder), verbose=False)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn what a disk says while a version is written into `folder` into one ExportError."""
+    tf = require("tensorflow", extra="export", what="exporting")
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        raise ExportError(f"cannot write to {folder.parent}: {_reason(error)}; nothing was published") from error
+
+
+def _reason(error: Exception) -> str:
+    """What the disk said; TensorFlow wraps it in the names of its own files and functions."""
+    words = str(error)
+    for said in (os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)):
+        if said in words:
+            return said
+    return words.splitlines()[0]
+
+
+def inputs_of_all_signatures(images: np.ndarray, classes: int) -> dict[str, dict[str, Any]]:
+    """The same uint8 `images` as each signature wants them: signature name to arrays by input name."""
+    tf = require("tensorflow", extra="export", what="exporting")
+    files = [tf.io.encode_png(image if image.ndim == 3 else image[..., np.newaxis]).numpy() for image in images]
+
+    def example(file: bytes) -> bytes:
+        feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[file]))
+        serialized: bytes = tf.train.Example(features=tf.train.Features(feature={"image": feature})).SerializeToString()
+        return serialized
+
+    return {
+        "serving_default": {"images": images},
+        "normalized_images": {"images": images.astype(np.float32) / np.float32(255)},
+        "encoded_images": {"images": np.array(files, object)},
+        "top_classes": {"images": images},
+        "labels": {"index": np.arange(classes)},
+        "classify": {"inputs": np.array([example(file) for file in files], object)},
+    }
 
 
 def decode(file: Any, shape: Sequence[int]) -> Any:
-    """One PNG or JPEG file as float32 pixels 0..255 of `shape`, in the graph; folder training uses it too.
+    """One PNG or JPEG file as uint8 pixels of `shape`, in the graph; folder training uses this very function.
 
     Greyed or made RGB by the decoder, which drops alpha; stretched to the size without regard to aspect, bilinear with
-    antialiasing. An image that has the size already keeps its pixels exactly.
+    antialiasing, and rounded to whole pixels. An image that has the size already keeps its pixels exactly.
     """
     tf = require("tensorflow", extra="export", what="exporting")
     channels = shape[2] if len(shape) == 3 else 1
     image = tf.io.decode_image(file, channels=channels, expand_animations=False)
     image = tf.image.resize(image, shape[:2], method="bilinear", antialias=True)
-    return tf.reshape(image, shape)
+    return tf.cast(tf.round(tf.reshape(image, shape)), tf.uint8)

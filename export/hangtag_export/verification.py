@@ -2,7 +2,7 @@
 
 TensorFlow Serving loads through a Session and the MetaGraph's restore op. `tf.saved_model.load` has been seen to accept
 what the C++ server then cannot serve, so it would prove nothing; and only a fresh process shows that the files alone
-are enough. ``python -m hangtag_export.verification FOLDER IMAGES.npy ANSWERS.npz`` is that process.
+are enough. ``python -m hangtag_export.verification FOLDER IMAGES.npy CLASSES ANSWERS.npz`` is that process.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ import numpy as np
 
 from hangtag.extras import require
 
+from . import warmup
 from .errors import ExportError
+from .savedmodel import inputs_of_all_signatures
 
 TOLERANCE = 1e-5
 """Largest difference of a probability; float32 sums in another order differ by some 1e-7."""
@@ -30,7 +32,7 @@ def verify(folder: Path, images: np.ndarray, expected: np.ndarray, class_names: 
         images_file, answers_file = Path(scratch, "images.npy"), Path(scratch, "answers.npz")
         np.save(images_file, images)
         child = subprocess.run(  # noqa: S603 - this very interpreter
-            [sys.executable, "-m", __name__, str(folder), str(images_file), str(answers_file)],
+            [sys.executable, "-m", __name__, str(folder), str(images_file), str(len(class_names)), str(answers_file)],
             capture_output=True,
             text=True,
             check=False,
@@ -67,50 +69,35 @@ def _require_close(signature: str, found: np.ndarray, expected: np.ndarray) -> N
 # ---- in the fresh process
 
 
-def _answers(folder: str, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Every signature's outputs for `images`, through a Session."""
+def _answers(folder: str, images: np.ndarray, classes: int) -> dict[str, np.ndarray]:
+    """Every signature's outputs for `images`, through a Session; the warmup records must run as well."""
     tf = require("tensorflow", extra="export", what="exporting")
-    files = [_png(tf, image) for image in images]
-    examples = [_example(tf, file) for file in files]
     answers: dict[str, np.ndarray] = {}
+    inputs, records = inputs_of_all_signatures(images, classes), warmup.read(Path(folder))
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
         meta_graph = tf.compat.v1.saved_model.loader.load(session, [tf.saved_model.SERVING], folder)
         signatures = meta_graph.signature_def
-        classes = signatures["serving_default"].outputs["probabilities"].tensor_shape.dim[-1].size
-        inputs: dict[str, tuple[str, Any]] = {
-            "serving_default": ("images", images),
-            "normalized_images": ("images", images.astype(np.float32) / np.float32(255)),
-            "encoded_images": ("images", files),
-            "top_classes": ("images", images),
-            "labels": ("index", np.arange(classes)),
-            "classify": ("inputs", examples),
-        }
-        for name, (alias, value) in inputs.items():
-            signature = signatures[name]
-            fetches = {alias: info.name for alias, info in signature.outputs.items()}
-            outputs = session.run(fetches, {signature.inputs[alias].name: value})
-            for output, array in outputs.items():
+
+        def run(name: str, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
+            fetches = {alias: info.name for alias, info in signatures[name].outputs.items()}
+            feeds = {signatures[name].inputs[alias].name: array for alias, array in arrays.items()}
+            outputs: dict[str, np.ndarray] = session.run(fetches, feeds)
+            return outputs
+
+        for name, arrays in inputs.items():
+            for output, array in run(name, arrays).items():
                 answers[f"{name}.{output}"] = (
                     np.array([text.decode() for text in array.ravel()]).reshape(array.shape)
                     if array.dtype == object
                     else array
                 )
+        for name, arrays in records:
+            run(name, arrays)
     return answers
 
 
-def _png(tf: Any, image: np.ndarray) -> bytes:
-    png: bytes = tf.io.encode_png(image if image.ndim == 3 else image[..., np.newaxis]).numpy()
-    return png
-
-
-def _example(tf: Any, file: bytes) -> bytes:
-    feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[file]))
-    serialized: bytes = tf.train.Example(features=tf.train.Features(feature={"image": feature})).SerializeToString()
-    return serialized
-
-
-def _main(folder: str, images_file: str, answers_file: str) -> None:
-    np.savez(answers_file, **_answers(folder, np.load(images_file)))  # type: ignore[arg-type]
+def _main(folder: str, images_file: str, classes: str, answers_file: str) -> None:
+    np.savez(answers_file, **_answers(folder, np.load(images_file), int(classes)))  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,87 @@
+"""A server that treats its model config file as TensorFlow Serving 2.20 was seen to, and answers GetModelStatus.
+
+The rule that matters, from its source (ServerCore::ReloadConfig) and from a recording of the C++ server: at each poll
+labels are checked first, against what is AVAILABLE then. An existing label that would move to a version that is not
+loaded makes the whole config be refused, again at every poll; a new label may come with its version.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+from google.protobuf import text_format
+from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
+from tensorflow_serving.config import model_server_config_pb2
+
+_STATE = get_model_status_pb2.ModelVersionStatus
+
+
+class ConfigServer(model_service_pb2_grpc.ModelServiceServicer):
+    """Serves the one model of a config. `broken` versions do not load."""
+
+    def __init__(self, config: Path, base_path: Path, broken: frozenset[int] = frozenset()) -> None:
+        self.config, self.base_path, self.broken = config, base_path, broken
+        self.available: set[int] = set()
+        self.failed: set[int] = set()
+        self.labels: dict[str, int] = {}
+        self.refused: list[str] = []
+        self.seen: list[str] = []
+        self.target = ""
+
+    def poll(self) -> None:
+        """One look at the file, as every --model_config_file_poll_wait_seconds."""
+        text = self.config.read_text()
+        if not self.seen or self.seen[-1] != text:
+            self.seen.append(text)
+        (entry,) = text_format.Parse(text, model_server_config_pb2.ModelServerConfig()).model_config_list.config
+        assert entry.model_platform == "tensorflow"
+        assert entry.base_path.startswith("/")
+        for label, version in entry.version_labels.items():
+            if label in self.labels and version not in self.available:
+                self.refused.append(f"Request to assign label to version {version}, which is not currently available")
+                return
+        self.labels = dict(entry.version_labels)
+        on_disk = {int(path.name) for path in self.base_path.iterdir() if path.name.isdecimal()}
+        policy = entry.model_version_policy
+        kind = policy.WhichOneof("policy_choice")
+        wanted = set(policy.specific.versions) if kind == "specific" else on_disk if kind == "all" else {max(on_disk)}
+        self.failed = wanted & self.broken
+        self.available = (wanted & on_disk) - self.broken
+
+    def GetModelStatus(self, request, context):  # noqa: N802 - gRPC's name
+        answer = get_model_status_pb2.GetModelStatusResponse()
+        for version in sorted(self.available | self.failed, reverse=True):
+            status = answer.model_version_status.add(version=version, state=_STATE.AVAILABLE)
+            if version in self.failed:
+                status.state, status.status.error_code, status.status.error_message = _STATE.END, 15, "corrupted"
+        return answer
+
+
+@contextmanager
+def running(config: Path, base_path: Path, broken: frozenset[int] = frozenset()) -> Iterator[ConfigServer]:
+    """Poll the file twenty times a second until the block ends."""
+    server = ConfigServer(config, base_path, broken)
+    server.poll()
+    stop = threading.Event()
+
+    def poll_on() -> None:
+        while not stop.wait(0.05):
+            server.poll()
+
+    front = grpc.server(ThreadPoolExecutor(2))
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(server, front)
+    server.target = f"127.0.0.1:{front.add_insecure_port('127.0.0.1:0')}"
+    poller = threading.Thread(target=poll_on)
+    front.start()
+    poller.start()
+    try:
+        yield server
+    finally:
+        stop.set()
+        poller.join()
+        front.stop(None).wait()
