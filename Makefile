@@ -9,7 +9,7 @@ IMAGE := docs/images/ankle-boot.png
 .DEFAULT_GOAL := help
 COMPOSE := docker compose -f serving/docker/compose.yaml
 
-.PHONY: help setup demo data train serve classify serve-docker stop-docker secrets test lint clean
+.PHONY: help setup demo data train serve classify serve-docker stop-docker secrets doctor test lint clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ secrets: ## make a certificate, a token and a password for compose's edge and mo
 
 classify: $(INSTALLED) ## name what is on IMAGE=file.png, by the running server
 	@$(BIN)/hangtag classify $(IMAGE) --model $(MODEL) --top 3
+
+doctor: $(INSTALLED) ## say what would go wrong with models/fashion and the deployment files
+	@$(BIN)/hangtag doctor models/$(MODEL)
+	@$(BIN)/hangtag doctor serving/docker/compose.yaml
 
 test: $(INSTALLED) ## run all tests
 	@$(BIN)/python -m pytest

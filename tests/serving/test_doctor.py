@@ -1,0 +1,195 @@
+"""The doctor finds what would go wrong, says how to mend it, and is content with what we ship."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hangtag_serving.doctor.base_path import examine_base_path
+from hangtag_serving.doctor.config_file import examine_config
+from hangtag_serving.doctor.deployment import examine_deployment
+from hangtag_serving.doctor.findings import FAIL, OK, WARN, Finding
+from support import ROOT, free_port, run
+
+
+@pytest.fixture
+def base_path(exported, tmp_path) -> Path:
+    """A base path of its own with version 1."""
+    folder = tmp_path / "fashion"
+    shutil.copytree(exported / "1", folder / "1")
+    return folder
+
+
+def levels(findings: list[Finding], level: str) -> str:
+    return "\n".join(finding.line() for finding in findings if finding.level == level)
+
+
+# ---- base paths
+
+
+def test_an_exported_version_is_in_order(base_path):
+    findings = list(examine_base_path(base_path))
+    assert levels(findings, FAIL) == ""
+    assert "loads as TensorFlow Serving would; 6 signatures" in levels(findings, OK)
+    assert "exported with TensorFlow" in levels(findings, WARN)  # 2.21, and the image's is 2.20
+
+
+def test_an_empty_a_missing_and_a_misplaced_base_path(base_path, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "no folder whose name is a number" in levels(list(examine_base_path(tmp_path / "empty")), FAIL)
+    assert "cannot be read: No such file" in levels(list(examine_base_path(tmp_path / "none")), FAIL)
+    assert "is a version itself" in levels(list(examine_base_path(base_path / "1")), FAIL)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda version: (version / "saved_model.pb").unlink(), "does not appear to contain a SavedModel"),
+        (lambda version: shutil.rmtree(version / "variables"), "does not load"),
+        (lambda version: (version / "saved_model.pb").write_bytes(b"rubbish"), "does not load"),
+        (lambda version: warmup(version).write_bytes(b"rubbish" * 20), "a warmup request fails"),
+    ],
+    ids=["no graph", "no variables", "rubbish", "warmup"],
+)
+def test_a_newest_version_that_would_not_load(base_path, spoil, words):
+    shutil.copytree(base_path / "1", base_path / "2")
+    spoil(base_path / "2")
+    findings = list(examine_base_path(base_path))
+    (failure,) = [finding for finding in findings if finding.level == FAIL]
+    assert words in failure.words
+    assert "hangtag export" in failure.mend
+    assert f"{base_path / '1'}: loads" in levels(findings, OK)
+
+
+def warmup(version: Path) -> Path:
+    path = version / "assets.extra" / "tf_serving_warmup_requests"
+    path.parent.mkdir(exist_ok=True)
+    return path
+
+
+def test_names_and_modes_that_the_server_stumbles_over(base_path):
+    (base_path / "v2").mkdir()
+    (base_path / ".staging").mkdir()
+    (base_path / "1" / "saved_model.pb").chmod(0o600)
+    warnings = levels(list(examine_base_path(base_path)), WARN)
+    assert "v2: is skipped: its name is no number" in warnings
+    assert ".staging" not in warnings
+    assert "saved_model.pb: cannot be read by other users" in warnings
+
+
+# ---- config files
+
+
+def config(tmp_path: Path, inside: str) -> Path:
+    file = tmp_path / "models.config"
+    text = f'name: "fashion" base_path: "/models/fashion" {inside}'
+    file.write_text(f"model_config_list {{ config {{ {text} }} }}")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("inside", "level", "words"),
+    [
+        ('model_platform: "tensorflow"', OK, "serves fashion"),
+        ("", FAIL, "neither ModelServerConfig::model_type"),
+        ('model_platform: "tensorflow" nonsense: 1', FAIL, "cannot parse"),
+        (
+            'model_platform: "tensorflow" model_version_policy { specific { versions: 1 versions: 9 } }',
+            FAIL,
+            "asks for version 9, which is not in",
+        ),
+        (
+            'model_platform: "tensorflow" version_labels { key: "stable" value: 9 }',
+            FAIL,
+            "label 'stable' of fashion points at version 9",
+        ),
+        (
+            'model_platform: "tensorflow" version_labels { key: "stable" value: 1 }',
+            WARN,
+            "--allow_version_labels_for_unavailable_models",
+        ),
+    ],
+)
+def test_a_config_file(base_path, tmp_path, inside, level, words):
+    findings = list(examine_config(config(tmp_path, inside), {"/models": base_path.parent}))
+    assert words in levels(findings, level)
+    assert bool(levels(findings, FAIL)) == (level == FAIL)
+
+
+# ---- compose and Kubernetes
+
+
+def deployment(tmp_path: Path, change) -> list[Finding]:
+    document = yaml.safe_load((ROOT / "serving" / "docker" / "compose.yaml").read_text())
+    change(document["services"]["tfserving"])
+    file = tmp_path / "compose.yaml"
+    file.write_text(yaml.safe_dump(document))
+    return list(examine_deployment(file))
+
+
+@pytest.mark.parametrize("name", ["docker/compose.yaml", "kubernetes/base/deployment.yaml"])
+def test_what_we_ship_is_in_order(name):
+    findings = list(examine_deployment(ROOT / "serving" / name))
+    assert [finding.level for finding in findings] == [OK]
+
+
+@pytest.mark.parametrize(
+    ("change", "level", "words"),
+    [
+        (lambda s: s["command"].append("--enable_batchin=true"), FAIL, "-> --enable_batching"),
+        (lambda s: s["command"].append("--max_json_depth=9"), FAIL, "--max_json_depth is no flag"),
+        (lambda s: s["command"].append("--rest_api_num_threads=1"), FAIL, "freezes REST"),
+        (lambda s: s["command"].append("--batching_parameters_file=/config/b"), FAIL, "without --enable_batching"),
+        (lambda s: s.update(command=["--port=8500"]), WARN, "REST and metrics are off"),
+        (lambda s: s.update(command=["--port=8500"]), WARN, "Server Threadpool Exhausted"),
+        (lambda s: s.pop("entrypoint"), WARN, "does not hand SIGTERM on"),
+        (lambda s: s.pop("init"), WARN, "ignores SIGTERM"),
+        (lambda s: s.pop("user"), WARN, "runs as root"),
+        (lambda s: s.update(ports=["8501:8501"]), WARN, "on all interfaces"),
+        (lambda s: s.pop("healthcheck"), WARN, "has no health check"),
+        (lambda s: s.update(image="tensorflow/serving"), WARN, "changes without a change here"),
+    ],
+)
+def test_what_users_get_wrong_in_a_compose_file(tmp_path, change, level, words):
+    findings = deployment(tmp_path, change)
+    assert words in levels(findings, level)
+
+
+def test_a_file_that_runs_no_server(tmp_path):
+    file = tmp_path / "other.yaml"
+    file.write_text("services: {web: {image: nginx}}")
+    assert "runs no TensorFlow Serving" in levels(list(examine_deployment(file)), FAIL)
+    file.write_text("{")
+    assert "cannot be read" in levels(list(examine_deployment(file)), FAIL)
+
+
+# ---- the command
+
+
+def test_the_command_exits_with_1_if_anything_would_fail(base_path, tmp_path):
+    good = run("doctor", str(base_path))
+    assert good.returncode == 0, good.stdout + good.stderr
+    assert good.stderr == ""
+    (base_path / "1" / "saved_model.pb").unlink()
+    bad = run("doctor", str(base_path), "--json")
+    assert bad.returncode == 1
+    documents = [json.loads(line) for line in bad.stdout.splitlines()]
+    assert {"level", "subject", "words", "mend"} == documents[0].keys()
+    assert "fail" in {document["level"] for document in documents}
+    assert run("doctor", str(tmp_path / "not" / "there")).returncode == 2
+
+
+def test_a_running_server(server):
+    for target in (server.grpc, server.rest):
+        done = run("doctor", target)
+        assert done.returncode == 0, done.stdout
+        assert "fashion version 1 answers" in done.stdout
+        assert "10 class names, from T-shirt/top to Ankle boot" in done.stdout
+        assert "one image at a time: p50" in done.stdout
+    done = run("doctor", f"127.0.0.1:{free_port()}")
+    assert done.returncode == 1
+    assert done.stdout.startswith("fail")
