@@ -1,4 +1,4 @@
-"""The client's commands: classify, status, wait, labels."""
+"""The client's commands: classify, status, wait, labels, bench."""
 
 from __future__ import annotations
 
@@ -8,18 +8,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .client import Client
-    from .results import Classification
 
 DEFAULT_TARGET = "localhost:8500"
 
 
 def register(commands: Any) -> None:
     """Add the commands to the command line."""
-    classify = commands.add_parser("classify", help="name the class of PNG or JPEG files")
-    classify.add_argument("images", metavar="IMAGE", nargs="+", help="PNG or JPEG files")
-    _add_server(classify)
+    classify = commands.add_parser("classify", help="name the class of images")
+    classify.add_argument(
+        "images",
+        metavar="IMAGE",
+        nargs="+",
+        help="PNG or JPEG file, folder of them, glob, .npy or .npz of [N, height, width]; - is standard input: "
+        "one of these, or names of files, one a line",
+    )
+    _add_server(classify, timeout_help="for each request (default %(default)g)")
     classify.add_argument("--top", metavar="K", type=int, default=1, help="show the K best classes (default 1)")
-    classify.add_argument("--json", action="store_true", help="one JSON object a line")
+    form = classify.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object a line")
+    form.add_argument("--csv", action="store_true", help="comma-separated, with a header")
+    classify.add_argument("--output", metavar="FILE", help="write there; .jsonl and .csv choose their format")
+    classify.add_argument("--resume", action="store_true", help="go on with the rows that --output has already")
+    classify.add_argument("--prepare", choices=["photo"], help="make product photographs look like Fashion-MNIST")
     classify.add_argument("--plot", metavar="FILE", help="draw the images with their names and probabilities")
     classify.set_defaults(run=_classify)
 
@@ -36,8 +46,25 @@ def register(commands: Any) -> None:
     _add_server(labels)
     labels.set_defaults(run=_labels)
 
+    bench = commands.add_parser("bench", help="load a running server and measure it")
+    _add_server(bench, timeout_help="for each request (default %(default)g)")
+    bench.add_argument("--images", metavar="FILE.npy", help="what to send (default: made up from the signature)")
+    bench.add_argument("--batch-size", metavar="N", type=int, default=1, help="images a request (default 1)")
+    bench.add_argument(
+        "--concurrency", metavar="N,N,…", default="1,2,4,8", help="callers, step by step (default %(default)s)"
+    )
+    bench.add_argument(
+        "--rate", metavar="R,R,…", help="open loop: requests a second, step by step, by at most --concurrency callers"
+    )
+    bench.add_argument("--duration", metavar="SECONDS", type=float, default=5.0, help="of each step (default 5)")
+    bench.add_argument("--warm-up", metavar="SECONDS", type=float, default=1.0, help="before the first (default 1)")
+    bench.add_argument("--json", action="store_true", help="one JSON object a step")
+    bench.set_defaults(run=_bench)
 
-def _add_server(parser: argparse.ArgumentParser, timeout: float = 10.0) -> None:
+
+def _add_server(
+    parser: argparse.ArgumentParser, timeout: float = 10.0, timeout_help: str = "for all of it (default %(default)g)"
+) -> None:
     parser.add_argument(
         "--target",
         default=DEFAULT_TARGET,
@@ -50,12 +77,10 @@ def _add_server(parser: argparse.ArgumentParser, timeout: float = 10.0) -> None:
     parser.add_argument(
         "--language", choices=("en", "zh"), default="en", help="of the Fashion-MNIST names (default en)"
     )
-    parser.add_argument(
-        "--timeout", type=float, default=timeout, metavar="SECONDS", help="for all of it (default %(default)g)"
-    )
+    parser.add_argument("--timeout", type=float, default=timeout, metavar="SECONDS", help=timeout_help)
 
 
-def _client(arguments: argparse.Namespace) -> Client:
+def _client(arguments: argparse.Namespace, **options: Any) -> Client:
     from .client import Client
 
     return Client(
@@ -65,35 +90,14 @@ def _client(arguments: argparse.Namespace) -> Client:
         version_label=arguments.label,
         language=arguments.language,
         timeout=arguments.timeout,
+        **options,
     )
 
 
 def _classify(arguments: argparse.Namespace) -> int:
-    from .errors import InvalidInput
+    from .classifying import classify
 
-    if arguments.top < 1:
-        raise InvalidInput(f"--top is {arguments.top}: give 1 or more")
-    with _client(arguments) as client:
-        result = client.classify(arguments.images)
-    if arguments.json:
-        for name, row in zip(arguments.images, result, strict=True):
-            top = [{"label": label, "score": score} for label, score in row.top(arguments.top)]
-            document = {"image": name, "label": row.label, "score": row.score, "top": top}
-            print(json.dumps(document | {"model_version": result.model_version}, ensure_ascii=False))
-    else:
-        _print_table(arguments.images, result, arguments.top)
-    if arguments.plot:
-        from .pictures import draw_predictions, read_image
-
-        draw_predictions([read_image(name) for name in arguments.images], result, arguments.plot)
-    return 0
-
-
-def _print_table(names: list[str], result: Classification, k: int) -> None:
-    width = max(len(name) for name in names)
-    for name, row in zip(names, result, strict=True):
-        best = "   ".join(f"{label} {score:.1%}" for label, score in row.top(k))
-        print(f"{name:{width}}  {best}")
+    return classify(arguments, _client(arguments))
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -120,3 +124,9 @@ def _labels(arguments: argparse.Namespace) -> int:
     with _client(arguments) as client:
         print("\n".join(client.labels()))
     return 0
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from .benching import bench
+
+    return bench(arguments, lambda concurrency: _client(arguments, retries=0, concurrency=concurrency))

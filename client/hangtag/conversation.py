@@ -24,6 +24,7 @@ from .model import ModelMetadata, ModelSpec, Reply, Signature, VersionStatus
 from .photo import prepared
 from .plan import LABELS, Plan, find_signature, plan_classify
 from .results import Classification
+from .thumbnails import keep
 
 Progress = Callable[[int, int], object]
 
@@ -223,7 +224,12 @@ class Conversation:
         shown = self.spec.version if version is None else version
         ends = np.cumsum(parcel.sizes).tolist()
         return [
-            Classification(found[end - size : end], names, model_version=shown)
+            Classification(
+                found[end - size : end],
+                names,
+                model_version=shown,
+                thumbnails=keep(plan.array[end - size : end]),
+            )
             for end, size in zip(ends, parcel.sizes, strict=True)
         ]
 

@@ -17,7 +17,7 @@ import numpy as np
 from .errors import InvalidInput
 from .extras import require
 
-_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def _read(item: Any, index: int | None) -> bytes:
         name = str(item)
     else:
         data, name = bytes(item), "the image" if index is None else f"image {index}"
-    if not data.startswith(_MAGIC):
+    if not data.startswith(MAGIC):
         raise InvalidInput(f"{name} is neither PNG nor JPEG")
     return data
 

@@ -32,7 +32,8 @@ def _fit(key: str, value: Any, spec: TensorSpec) -> np.ndarray:
     if wanted is None:
         raise InvalidInput(f"input {key!r} is {spec.dtype}, which no request can carry")
     try:
-        array = np.asarray(value)
+        # numpy's own choice for a list of strings would mix up text and bytes and drop zero bytes at the end
+        array = np.asarray(value, object if wanted is STRING and not isinstance(value, np.ndarray) else None)
     except ValueError as error:
         raise InvalidInput(f"input {key!r} is no array: {error}") from error
     cast = _cast(array, wanted, literal=not isinstance(value, np.ndarray))

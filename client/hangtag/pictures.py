@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,10 +49,10 @@ def draw_predictions(
         raise InvalidInput(f"cannot write the picture {file}: {error}") from error
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """A PNG or JPEG file as an array to look at."""
+def read_image(file: str | Path | bytes) -> np.ndarray:
+    """A PNG or JPEG file, or its bytes, as an array to look at."""
     image = require("PIL.Image", extra="images", what="drawing")
-    with image.open(path) as opened:
+    with image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as opened:
         return np.asarray(opened if opened.mode in ("L", "RGB") else opened.convert("RGB"))
 
 

@@ -138,7 +138,7 @@ def _as_float(array: np.ndarray, spec: TensorSpec, signature_name: str) -> np.nd
     dtype = dtypes.BY_NAME.get(spec.dtype)
     if dtype is None or dtype.numpy.kind != "f":
         raise InvalidInput(f"signature {signature_name!r} takes {spec}, which are no images; use predict()")
-    if array.dtype.kind != "f":
+    if array.dtype.kind != "f" and array.size:
         raise InvalidInput(
             f"signature {signature_name!r} takes {spec} and the images are {array.dtype}: "
             "scale them as in training, for instance images / 255.0"
@@ -151,8 +151,8 @@ def _with_batch_dimension(data: np.ndarray | Sequence[np.ndarray], spec: TensorS
     if spec.shape is None:
         return data if isinstance(data, np.ndarray) else _stack(data, None, model)
     row = spec.shape[1:]
-    if not isinstance(data, np.ndarray):
-        return _stack(data, row, model)
+    if not isinstance(data, np.ndarray) or data.shape == (0,):  # the latter is an empty list
+        return _stack(list(data), row, model)
     for array in (data, data[..., 0]) if data.ndim and data.shape[-1] == 1 else (data,):
         if _fits(array.shape[1:], row) and array.ndim:
             return array

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, overload
 
 import numpy as np
+
+from .thumbnails import SHOWN, data_uri
 
 
 class Top(NamedTuple):
@@ -46,8 +48,14 @@ class Classification:
     """
 
     def __init__(
-        self, probabilities: np.ndarray, class_names: tuple[str, ...], *, model_version: int | None = None
+        self,
+        probabilities: np.ndarray,
+        class_names: tuple[str, ...],
+        *,
+        model_version: int | None = None,
+        thumbnails: Sequence[Any] = (),
     ) -> None:
+        self._thumbnails = thumbnails  # the first few images, for the table in a notebook
         self.probabilities = probabilities
         self.class_names = class_names
         self.model_version = model_version
@@ -80,7 +88,14 @@ class Classification:
 
     def __getitem__(self, index: int | slice) -> Prediction | Classification:
         if isinstance(index, slice):
-            return Classification(self.probabilities[index], self.class_names, model_version=self.model_version)
+            places = range(len(self))[index][:SHOWN]
+            kept = [self._thumbnails[place] for place in places if place < len(self._thumbnails)]
+            return Classification(
+                self.probabilities[index],
+                self.class_names,
+                model_version=self.model_version,
+                thumbnails=kept if len(kept) == len(places) else (),
+            )
         row, best = self.probabilities[index], int(self.indices[index])
         return Prediction(self.class_names[best], float(row[best]), row, self.class_names)
 
@@ -104,11 +119,22 @@ class Classification:
         return f"<Classification of {len(self)} images{version}: {shown}{more}>"
 
     def _repr_html_(self) -> str:
-        """A table for notebooks: the first twenty images, each with a bar for its score."""
-        rows = "".join(
-            f"<tr><td>{number}</td><td>{html.escape(row.label)}</td><td>{row.score:.1%}</td><td>"
-            f'<div style="background:#4c78a8;height:.8em;width:{row.score * 8:.2f}em"></div></td></tr>'
-            for number, row in enumerate(self[:20])
-        )
-        more = f"<p>… {len(self) - 20} more</p>" if len(self) > 20 else ""
-        return f"<table><tr><th></th><th>class</th><th>score</th><th></th></tr>{rows}</table>{more}"
+        """A table for notebooks: the first twenty images, each with its name and the bars of its best classes."""
+        lines = []
+        for number, row in enumerate(self[:SHOWN]):
+            address = data_uri(self._thumbnails[number]) if number < len(self._thumbnails) else ""
+            picture = f'<img src="{address}" style="height:3em;image-rendering:pixelated">' if address else ""
+            bars = "".join(_bar(label, score) for label, score in row.top(3))
+            lines.append(
+                f"<tr><td>{number}</td><td>{picture}</td><td>{html.escape(row.label)}</td><td>{bars}</td></tr>"
+            )
+        more = f"<p>… {len(self) - SHOWN} more</p>" if len(self) > SHOWN else ""
+        return f"<table><tr><th></th><th></th><th>class</th><th>best</th></tr>{''.join(lines)}</table>{more}"
+
+
+def _bar(label: str, score: float) -> str:
+    width = 8 * min(max(score, 0.0), 1.0)  # em
+    return (
+        f'<div style="white-space:nowrap;text-align:left"><span style="display:inline-block;background:#4c78a8;'
+        f'height:.7em;width:{width:.2f}em"></span> {html.escape(label)} {score:.1%}</div>'
+    )
