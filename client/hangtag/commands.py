@@ -1,4 +1,4 @@
-"""The client's commands: classify, status, wait, labels, bench."""
+"""The client's commands: classify, status, wait, labels, compare, bench."""
 
 from __future__ import annotations
 
@@ -45,6 +45,19 @@ def register(commands: Any) -> None:
     labels = commands.add_parser("labels", help="print the class names of a model, one a line")
     _add_server(labels)
     labels.set_defaults(run=_labels)
+
+    compare = commands.add_parser("compare", help="two versions, labels or servers on the same images")
+    compare.add_argument("images", metavar="IMAGE", nargs="+", help="files, folders, globs, or one .npy or .npz")
+    compare.add_argument("--target", action="append", help=f"twice to compare servers (default {DEFAULT_TARGET})")
+    compare.add_argument(
+        "--version", action="append", type=int, default=[], metavar="N", help="twice to compare versions"
+    )
+    compare.add_argument("--label", action="append", default=[], help="twice to compare labelled versions")
+    compare.add_argument("--model", default="fashion", help="the model's name on the server (default fashion)")
+    compare.add_argument("--truth", metavar="FILE.npy", help="true labels as numbers (default: names of the folders)")
+    compare.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="for each call (default 10)")
+    compare.add_argument("--json", action="store_true", help="one JSON object")
+    compare.set_defaults(run=_compare)
 
     bench = commands.add_parser("bench", help="load a running server and measure it")
     _add_server(bench, timeout_help="for each request (default %(default)g)")
@@ -124,6 +137,19 @@ def _labels(arguments: argparse.Namespace) -> int:
     with _client(arguments) as client:
         print("\n".join(client.labels()))
     return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from .client import Client
+    from .comparing import run
+
+    arguments.target = arguments.target or [DEFAULT_TARGET]
+
+    def connect(target: str, version: int | None = None, version_label: str | None = None) -> Client:
+        which: dict[str, Any] = {"version": version, "version_label": version_label}
+        return Client(target, model=arguments.model, timeout=arguments.timeout, **which)
+
+    return run(arguments, connect)
 
 
 def _bench(arguments: argparse.Namespace) -> int:

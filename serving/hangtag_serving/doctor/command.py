@@ -40,7 +40,9 @@ def register(commands: Any) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # the Session API is deprecated, and is what C++ serves with
+    logging.getLogger("tensorflow").setLevel(
+        logging.ERROR
+    )  # the Session API is deprecated, and is what C++ serves with
     failed = False
     for finding in _examine(arguments):
         print(json.dumps(finding.document(), ensure_ascii=False) if arguments.json else finding.line(), flush=True)
