@@ -71,8 +71,7 @@ def _truth(file: str | None, source: Any, class_names: Sequence[str]) -> list[st
     if (
         labels.ndim != 1
         or labels.dtype.kind not in "iu"
-        or (labels.size
-        and not 0 <= labels.min() <= labels.max() < len(class_names))
+        or (labels.size and not 0 <= labels.min() <= labels.max() < len(class_names))
     ):
         raise InvalidInput(f"{file} must hold one whole number 0..{len(class_names) - 1} for each image")
     return [class_names[label] for label in labels]
