@@ -95,6 +95,14 @@ def test_a_learning_rate_is_used(some):
     assert float(model.optimizer.learning_rate) == pytest.approx(0.005)
 
 
+def test_logs_are_written_for_tensorboard_and_as_csv(some, tmp_path):
+    options = replace(OPTIONS, epochs=2, log=tmp_path / "training.csv", tensorboard=tmp_path / "tensorboard")
+    trained("dense", (some[0][:320], some[1][:320]), options)
+    assert [line.split(",")[0] for line in (tmp_path / "training.csv").read_text().splitlines()] == ["epoch", "0", "1"]
+    (events,) = (tmp_path / "tensorboard").rglob("events.out.tfevents.*")
+    assert events.stat().st_size > 0
+
+
 def test_a_label_outside_the_classes_is_one_sentence(some):
     model = architectures.build("dense", (28, 28), 5)
     with pytest.raises(DataError, match=r"^label 9 is outside the model's classes 0\.\.4$"):
