@@ -7,8 +7,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from . import DATASET
 from .architectures import NAMES, RECIPES
-from .data import DATASET
 
 
 def register(commands: Any) -> None:

@@ -17,8 +17,8 @@ from hangtag import fonts
 from hangtag.extras import require
 from hangtag.fashion_mnist import translate
 
-from . import architectures, gates, plots, savedmodel, training, warmup
-from .data import DATASET, Dataset, load_fashion_mnist
+from . import DATASET, architectures, gates, plots, savedmodel, training, warmup
+from .data import Dataset, load_fashion_mnist
 from .errors import ExportError, GateNotMet
 from .evaluation import Evaluation, evaluate
 from .folder_data import load_folder
