@@ -12,6 +12,7 @@ import numpy as np
 
 from .errors import InvalidInput
 from .extras import require
+from .fonts import legible
 from .results import Classification, Prediction
 
 _RIGHT, _WRONG, _OTHER = "blue", "red", "#777777"  # the tutorial's colours
@@ -30,19 +31,29 @@ def draw_predictions(
     With `truth`, the true label of each image, names are blue when right and red when wrong, with the true name in
     brackets, and the bars of the predicted and the true class are coloured.
     """
-    figure_module = require("matplotlib.figure", extra="images", what="drawing")
-    rows = math.ceil(len(images) / columns)
-    figure = figure_module.Figure(figsize=(4 * columns, 2 * rows), layout="tight")
-    axes = figure.subplots(rows, 2 * columns, squeeze=False)
-    for place in range(rows * columns):
-        picture, bars = axes[place // columns][2 * (place % columns) :][:2]
-        if place >= len(images):
-            picture.axis("off")
-            bars.axis("off")
-            continue
-        row, actual = result[place], None if truth is None else int(truth[place])
-        _draw_image(picture, images[place], row, actual)
-        _draw_bars(bars, row, actual)
+    with legible(result.class_names):
+        rows = math.ceil(len(images) / columns)
+        figure = new_figure(4 * columns, 2 * rows)
+        axes = figure.subplots(rows, 2 * columns, squeeze=False)
+        for place in range(rows * columns):
+            picture, bars = axes[place // columns][2 * (place % columns) :][:2]
+            if place >= len(images):
+                picture.axis("off")
+                bars.axis("off")
+                continue
+            row, actual = result[place], None if truth is None else int(truth[place])
+            draw_image(picture, images[place], row, actual)
+            draw_bars(bars, row, actual)
+        save(figure, file)
+
+
+def new_figure(width: float, height: float) -> Any:
+    """A matplotlib figure of that size in inches, with no display behind it."""
+    return require("matplotlib.figure", extra="images", what="drawing").Figure(figsize=(width, height), layout="tight")
+
+
+def save(figure: Any, file: str | Path) -> None:
+    """Write the figure; raises InvalidInput if that cannot be."""
     try:
         figure.savefig(file, dpi=100)
     except (OSError, ValueError) as error:  # ValueError: an ending that matplotlib does not know
@@ -56,7 +67,8 @@ def read_image(file: str | Path | bytes) -> np.ndarray:
         return np.asarray(opened if opened.mode in ("L", "RGB") else opened.convert("RGB"))
 
 
-def _draw_image(axes: Any, image: np.ndarray, row: Prediction, actual: int | None) -> None:
+def draw_image(axes: Any, image: np.ndarray, row: Prediction, actual: int | None) -> None:
+    """The image with its predicted name below: blue when right, red when wrong, black when the truth is unknown."""
     axes.imshow(image, cmap="binary" if image.ndim == 2 else None)
     axes.set(xticks=[], yticks=[])
     words = f"{row.label} {100 * row.score:2.0f}%"
@@ -67,7 +79,8 @@ def _draw_image(axes: Any, image: np.ndarray, row: Prediction, actual: int | Non
         axes.set_xlabel(f"{words} ({row.class_names[actual]})", color=_RIGHT if right else _WRONG)
 
 
-def _draw_bars(axes: Any, row: Prediction, actual: int | None) -> None:
+def draw_bars(axes: Any, row: Prediction, actual: int | None) -> None:
+    """The probabilities of all classes: the true one blue, the predicted one red if it is another."""
     bars = axes.bar(range(len(row.probabilities)), row.probabilities, color=_OTHER)
     axes.set(xticks=range(len(row.probabilities)), yticks=[], ylim=(0, 1))
     axes.tick_params(labelsize=7)

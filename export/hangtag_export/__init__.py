@@ -4,3 +4,6 @@
 
 Each step is a module; `pipeline` is their order, `commands` the command line.
 """
+
+DATASET = "fashion-mnist"
+"""The name of the data set that Hangtag ships with."""

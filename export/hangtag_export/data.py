@@ -20,6 +20,7 @@ import numpy as np
 
 from hangtag.fashion_mnist import CLASS_NAMES
 
+from . import DATASET
 from .errors import DataError
 
 CHECKSUMS = {
@@ -32,9 +33,6 @@ CHECKSUMS = {
 
 URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
 """Where Keras fetches it from."""
-
-DATASET = "fashion-mnist"
-"""The name of the data set that Hangtag ships with."""
 
 PACKAGE = "dataset-fashion-mnist"
 PACKAGE_FOLDER = Path("/usr/share/datasets/fashion-mnist")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 from typing import Any
 
+from . import DATASET
 from .architectures import NAMES, RECIPES
-from .data import DATASET
 
 
 def register(commands: Any) -> None:
@@ -66,6 +67,7 @@ def _export(arguments: argparse.Namespace) -> int:
     from .pipeline import ExportOptions, export
     from .training import TrainingOptions
 
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Keras recommends .keras whenever it meets an .h5
     recipe = RECIPES[arguments.architecture]
     split = recipe.validation_split if arguments.validation_split is None else arguments.validation_split
     exported = export(

@@ -97,7 +97,8 @@ def _read(
     classes: _Files, class_names: tuple[str, ...], shape: tuple[int, ...], digest: hashlib._Hash, folder: Path
 ) -> tuple[np.ndarray, np.ndarray]:
     tf = require("tensorflow", extra="export", what="training")
-    decoder = tf.function(lambda file: decode(file, shape), input_signature=[tf.TensorSpec((), tf.string)])
+    spec = [tf.TensorSpec((), tf.string)]
+    decoder = tf.function(lambda file: decode(file, shape), input_signature=spec, autograph=False)
     images, labels = [], []
     for label, name in enumerate(class_names):
         for path in classes[name]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,11 +13,12 @@ from typing import Any
 import numpy as np
 
 import hangtag
+from hangtag import fonts
 from hangtag.extras import require
 from hangtag.fashion_mnist import translate
 
-from . import architectures, gates, savedmodel, training, warmup
-from .data import DATASET, Dataset, load_fashion_mnist
+from . import DATASET, architectures, gates, plots, savedmodel, training, warmup
+from .data import Dataset, load_fashion_mnist
 from .errors import ExportError, GateNotMet
 from .evaluation import Evaluation, evaluate
 from .folder_data import load_folder
@@ -66,6 +68,9 @@ def export(options: ExportOptions, say: Say) -> Exported:
     with staging(options.base_path) as folder:
         training.set_seed(options.training.seed)
         dataset = _load(options, say)
+        names = translate(dataset.class_names, options.language)
+        if options.plots is not None:
+            _prepare_plots(options.plots, names)
         model, history, seconds = _train(options, dataset, say)
         served = architectures.with_probabilities(model)
         found = evaluate(served, dataset.test_images, dataset.test_labels, dataset.class_names)
@@ -73,6 +78,9 @@ def export(options: ExportOptions, say: Say) -> Exported:
         say(f"test accuracy {found.accuracy:.4f}, test loss {found.loss:.4f}, trained in {seconds:.1f} s")
         if options.keras_file:
             _save_keras(model, dataset.test_images[:_CHECKED_IMAGES], options.keras_file)
+        if options.plots is not None:
+            for file in plots.draw_all(options.plots, dataset, names, found, history):
+                say(f"drew {file}")
         _pass_gates(found, model, dataset, options)
 
         savedmodel.write(served, dataset.class_names, folder)
@@ -98,6 +106,15 @@ def _load(options: ExportOptions, say: Say) -> Dataset:
     return dataset
 
 
+def _prepare_plots(folder: Path, names: Sequence[str]) -> None:
+    """Find out before the training whether pictures can be drawn after it."""
+    fonts.check(names)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ExportError(f"cannot write to {folder}: {error.strerror}; nothing was published") from error
+
+
 def _train(options: ExportOptions, dataset: Dataset, say: Say) -> tuple[Any, dict[str, list[float]], float]:
     """The trained model, its history by epoch, and the seconds it took."""
     shape = dataset.train_images.shape[1:]
@@ -105,7 +122,7 @@ def _train(options: ExportOptions, dataset: Dataset, say: Say) -> tuple[Any, dic
     if options.resume is None:
         model = architectures.build(options.architecture, shape, classes, options.hidden)
     else:
-        model = training.resume(options.resume, shape, classes)
+        model = training.resume(options.resume, options.architecture, shape, classes)
         say(f"resuming {options.resume} after {int(model.optimizer.iterations):,} steps")
     recipe = architectures.RECIPES[options.architecture]
     start = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import stat
 import subprocess
@@ -190,3 +191,22 @@ def test_a_read_only_folder_is_one_sentence(tmp_path):
     assert done.stderr.startswith(f"hangtag: cannot write to {tmp_path}: ")
     assert "nothing was published" in done.stderr
     assert done.stdout == "", "found out before the training, and nothing left"
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
+    words = [*HANGTAG, "export", f"--base-path={tmp_path}", "--epochs=1", "--batch-size=256"]
+    done = in_a_mount(tmp_path, "size=300k", words)
+    if done.returncode == 99:  # mounts are not allowed here: no file may grow beyond 200 kB instead
+        limit = (200_000, 200_000)
+        done = subprocess.run(
+            words, capture_output=True, text=True, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        )
+        left = names(tmp_path)
+    else:
+        left = [line for line in done.stdout.splitlines() if line.isdecimal() or line.startswith(".staging")]
+    assert done.returncode == 1
+    assert left == []
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"hangtag: cannot write to {tmp_path}: ")
+    assert line.endswith("; nothing was published")
+    assert "No space left on device" in line or "File too large" in line

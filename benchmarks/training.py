@@ -1,0 +1,123 @@
+"""What training costs and what comes of it, on Fashion-MNIST. Prints every training figure of docs/export.md.
+
+    python benchmarks/training.py speed         `hangtag export`'s training beside the tutorial's `model.fit`, in turns
+    python benchmarks/training.py determinism   seconds an epoch with and without deterministic ops
+    python benchmarks/training.py accuracy      the dense architectures after 5 and 10 epochs, mean of three seeds
+
+Read ratios: seconds depend on the machine and on what else runs on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from contextlib import nullcontext
+from typing import Any
+from unittest import mock
+
+from hangtag.extras import require
+from hangtag_export import architectures, training
+from hangtag_export.data import Dataset, load_fashion_mnist
+from hangtag_export.evaluation import evaluate
+
+SEEDS = (42, 1, 2)
+
+
+class Clock:
+    """Seconds of each epoch, from the lines that training says."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def __call__(self, words: str) -> None:
+        if words.startswith("epoch"):
+            self.seconds.append(float(words.split()[-2]))
+
+
+def tutorial(dataset: Dataset, seed: int, epochs: int) -> tuple[list[float], float]:
+    """The tutorial's own lines: seconds of each epoch, and test accuracy."""
+    keras = require("keras", extra="export", what="the benchmark")
+    keras.utils.set_random_seed(seed)
+    train_images, test_images = dataset.train_images / 255.0, dataset.test_images / 255.0
+    model = keras.Sequential(
+        [
+            keras.Input((28, 28)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(128, activation="relu"),
+            keras.layers.Dense(10, activation="softmax"),
+        ]
+    )
+    model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    ends = []
+
+    class Times(keras.callbacks.Callback):  # type: ignore[misc, name-defined]
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.start = time.perf_counter()
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            ends.append(time.perf_counter() - self.start)
+
+    model.fit(train_images, dataset.train_labels, epochs=epochs, verbose=0, callbacks=[Times()])
+    return ends, float(model.evaluate(test_images, dataset.test_labels, verbose=0)[1])
+
+
+def ours(dataset: Dataset, name: str, seed: int, epochs: int) -> tuple[list[float], float]:
+    """The same by `hangtag export`'s training."""
+    clock = Clock()
+    training.set_seed(seed)
+    model = architectures.build(name, (28, 28), 10)
+    options = training.TrainingOptions(epochs=epochs, seed=seed)
+    training.fit(model, dataset.train_images, dataset.train_labels, options, architectures.RECIPES[name], clock)
+    found = evaluate(
+        architectures.with_probabilities(model), dataset.test_images, dataset.test_labels, dataset.class_names
+    )
+    return clock.seconds, found.accuracy
+
+
+def speed(dataset: Dataset, epochs: int = 5) -> None:
+    rows = []
+    for seed in SEEDS:
+        plain, plain_accuracy = tutorial(dataset, seed, epochs)
+        fast, fast_accuracy = ours(dataset, "dense", seed, epochs)
+        rows.append((statistics.median(plain[1:]), statistics.median(fast[1:]), plain_accuracy, fast_accuracy))
+        print("seed {}: model.fit {:.2f} s an epoch, ours {:.2f}; test accuracy {:.4f}, {:.4f}".format(seed, *rows[-1]))
+    plain_s, fast_s, plain_a, fast_a = (statistics.mean(column) for column in zip(*rows, strict=True))
+    ratio = statistics.median(fast / plain for plain, fast, _, _ in rows)
+    print(f"mean: model.fit {plain_s:.2f} s, ours {fast_s:.2f} s; median ratio {ratio:.2f}")
+    print(f"test accuracy after {epochs} epochs: {plain_a:.4f}, {fast_a:.4f}; difference {fast_a - plain_a:+.4f}")
+
+
+def determinism(dataset: Dataset, epochs: int = 4) -> None:
+    ratios = []
+    for seed in SEEDS:
+        with_it = statistics.median(ours(dataset, "dense", seed, epochs)[0][1:])
+        with mock.patch.object(training, "_deterministic", nullcontext):
+            without = statistics.median(ours(dataset, "dense", seed, epochs)[0][1:])
+        ratios.append(with_it / without)
+        print(f"dense, seed {seed}: {with_it:.2f} s an epoch with deterministic ops, {without:.2f} without")
+    print(f"median ratio {statistics.median(ratios):.2f}")
+
+
+def accuracy(dataset: Dataset) -> None:
+    for name in ("dense", "logits", "dense-512"):
+        for epochs in (5, 10):
+            runs = [ours(dataset, name, seed, epochs) for seed in SEEDS]
+            found = [run[1] for run in runs]
+            seconds = statistics.median(second for run in runs for second in run[0][1:])
+            each = ", ".join(f"{value:.4f}" for value in found)
+            mean = statistics.mean(found)
+            print(f"{name:9} {epochs:2} epochs: {mean:.4f} ({each}), {seconds:.1f} s an epoch", flush=True)
+
+
+def main() -> None:
+    commands = {"speed": speed, "determinism": determinism, "accuracy": accuracy}
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=commands, nargs="+")
+    dataset = load_fashion_mnist()
+    for what in parser.parse_args().what:
+        commands[what](dataset)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""A font for names that matplotlib's own font cannot write, such as the Chinese ones."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from .errors import InvalidInput
+from .extras import require
+
+_WHAT = "drawing"
+
+
+@contextmanager
+def legible(texts: Iterable[str]) -> Iterator[None]:
+    """Draw with fonts that have every character of `texts`, while the block runs.
+
+    Raises InvalidInput when no installed font has them: an empty box for every character would be no answer.
+    """
+    characters = frozenset("".join(texts)) - frozenset("\n\t ")
+    manager = require("matplotlib.font_manager", extra="images", what=_WHAT)
+    matplotlib = require("matplotlib", extra="images", what=_WHAT)
+    own = manager.findfont("DejaVu Sans")  # comes with matplotlib
+    missing = characters - _characters_of(own)
+    family = ["DejaVu Sans"]
+    if missing:
+        file = _find(missing)
+        manager.fontManager.addfont(file)
+        family.append(manager.FontProperties(fname=file).get_name())
+    with matplotlib.rc_context({"font.family": family}):
+        yield
+
+
+def check(texts: Iterable[str]) -> None:
+    """Raise InvalidInput now if `texts` could not be drawn later."""
+    with legible(texts):
+        pass
+
+
+def _find(characters: frozenset[str]) -> str:
+    """The file of an installed font that has all `characters`; looked for anew each time, fonts may be installed."""
+    manager = require("matplotlib.font_manager", extra="images", what=_WHAT)
+    # A sans-serif regular face looks best beside matplotlib's own; any that has the characters will do.
+    for file in sorted(manager.findSystemFonts(), key=lambda file: (not _looks_right(file), file)):
+        if characters <= _characters_of(file):
+            return str(file)
+    sample = "".join(sorted(characters)[:3])
+    raise InvalidInput(
+        f"no installed font has the characters {sample}…: install one that does (on Debian or Ubuntu, "
+        "apt install fonts-noto-cjk or fonts-wqy-microhei), or take another language"
+    )
+
+
+def _looks_right(file: str) -> bool:
+    name = file.rsplit("/", 1)[-1].lower()
+    return "serif" not in name.replace("sans", "") and not any(
+        word in name for word in ("bold", "italic", "oblique", "mono", "light", "thin", "black", "ming", "song", "kai")
+    )
+
+
+@functools.cache
+def _characters_of(file: str) -> frozenset[str]:
+    """Every character the font has; none if it cannot be read."""
+    ft2font = require("matplotlib.ft2font", extra="images", what=_WHAT)
+    try:
+        return frozenset(map(chr, ft2font.FT2Font(file).get_charmap()))
+    except (OSError, RuntimeError):
+        return frozenset()
