@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import accumulate
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -197,7 +198,7 @@ class Conversation:
 
     def _calls(self, spec: ModelSpec, parcel: Parcel, numbers: Sequence[int]) -> list[Call[Reply]]:
         rows = parcel.rows()
-        ends = (parcel.first + np.cumsum(rows)).tolist()
+        ends = list(accumulate(rows, initial=parcel.first))[1:]
         signature = parcel.plan.signature
         return [
             Call(
@@ -222,7 +223,7 @@ class Conversation:
         found, names = yield from self._scored(parcel, replies, version, model)
         names = translate(names, self.language)
         shown = self.spec.version if version is None else version
-        ends = np.cumsum(parcel.sizes).tolist()
+        ends = accumulate(parcel.sizes)
         return [
             Classification(
                 found[end - size : end],

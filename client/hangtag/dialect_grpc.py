@@ -97,8 +97,18 @@ def read_predict_response(body: bytes) -> Reply:
             if held > _MAX_EXPANSION * len(body) + tensors.MAX_FILLED_BYTES:
                 raise WireError(f"{len(body)} bytes that would fill more than {held}")
         elif field == 2:
-            version = read_model_spec(wire.as_block(value)).version
+            version = _version(wire.as_block(value))
     return Reply(outputs, version)
+
+
+def _version(buffer: memoryview) -> int | None:
+    # The same few bytes in every answer of a version: read once.
+    return _known_version(bytes(buffer)) if len(buffer) <= 256 else read_model_spec(buffer).version
+
+
+@lru_cache(maxsize=64)
+def _known_version(content: bytes) -> int | None:
+    return read_model_spec(memoryview(content)).version
 
 
 def read_model_spec(buffer: memoryview) -> ModelSpec:

@@ -48,12 +48,12 @@ class Gate:
 
     def __init__(self) -> None:
         self._pressure = Pressure()
-        self._free = threading.Condition()
+        self._free = threading.Condition(threading.Lock())
 
     def enter(self, timeout: float) -> int | None:
         """Wait for a place, at most `timeout` seconds; None when none came free."""
         with self._free:
-            if not self._free.wait_for(lambda: not self._pressure.full(), timeout):
+            if self._pressure.full() and not self._free.wait_for(lambda: not self._pressure.full(), timeout):
                 return None
             return self._pressure.began()
 

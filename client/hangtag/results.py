@@ -53,7 +53,7 @@ class Classification:
         class_names: tuple[str, ...],
         *,
         model_version: int | None = None,
-        thumbnails: Sequence[Any] = (),
+        thumbnails: Sequence[Any] | np.ndarray = (),
     ) -> None:
         self._thumbnails = thumbnails  # the first few images, for the table in a notebook
         self.probabilities = probabilities

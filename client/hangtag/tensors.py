@@ -7,6 +7,7 @@ copy of the array's memory, little endian), strings as `string_val`; every form 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -85,6 +86,16 @@ def decode(buffer: memoryview) -> np.ndarray:
 
 
 def _shape(buffer: memoryview) -> tuple[int, ...]:
+    # A server sends the same few shapes over and over; a long message is no shape of theirs, and not worth keeping.
+    return _known_shape(bytes(buffer)) if len(buffer) <= 64 else _read_shape(buffer)
+
+
+@lru_cache(maxsize=256)
+def _known_shape(content: bytes) -> tuple[int, ...]:
+    return _read_shape(memoryview(content))
+
+
+def _read_shape(buffer: memoryview) -> tuple[int, ...]:
     """The dimensions; `unknown_rank` beside them means nothing to a tensor with values, as TensorFlow has it."""
     dims = []
     for field, _, value in wire.fields(buffer):

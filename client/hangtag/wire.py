@@ -68,7 +68,11 @@ def fields(buffer: memoryview) -> Iterator[tuple[int, int, Value]]:
     """Yield (field number, wire type, value) for each field; fixed-size values come as memoryviews."""
     position, end = 0, len(buffer)
     while position < end:
-        key, position = _read_varint(buffer, position)
+        key = buffer[position]
+        if key < 0x80:  # as nearly all keys and sizes are; the call would cost more than the reading
+            position += 1
+        else:
+            key, position = _read_varint(buffer, position)
         field, kind = key >> 3, key & 7
         if field == 0:
             raise WireError("field number 0")
@@ -77,7 +81,10 @@ def fields(buffer: memoryview) -> Iterator[tuple[int, int, Value]]:
             yield field, kind, value
             continue
         if kind == LENGTH:
-            size, position = _read_varint(buffer, position)
+            if position < end and buffer[position] < 0x80:
+                size, position = buffer[position], position + 1
+            else:
+                size, position = _read_varint(buffer, position)
         elif kind == FIXED32:
             size = 4
         elif kind == FIXED64:

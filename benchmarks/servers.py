@@ -1,0 +1,120 @@
+"""Servers that answer a constant, so that only the client's cost shows: gRPC on pygrpc-native, REST on uvloop.
+
+    python benchmarks/servers.py grpc|rest
+
+Prints its port. An answer has one row of ten probabilities for each image that was asked about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from functools import lru_cache
+
+import numpy as np
+
+from hangtag import dtypes, tensors, wire
+from hangtag.dialect_grpc import model_spec
+from hangtag.fashion_mnist import CLASS_NAMES
+from hangtag.model import ModelSpec
+
+ROW = np.array([0.01, 0.01, 0.02, 0.01, 0.03, 0.01, 0.01, 0.05, 0.05, 0.8], "f4")
+PIXELS = 28 * 28
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
+SPEC = wire.block(2, model_spec(ModelSpec("fashion", 1, None, "serving_default")))
+
+
+def output(name: str, tensor: bytes) -> bytes:
+    return wire.block(1, wire.block(1, name.encode()) + wire.block(2, tensor)) + SPEC
+
+
+@lru_cache
+def probabilities(images: int) -> bytes:
+    """As the C++ server sends them: packed float_val."""
+    array = np.tile(ROW, (images, 1))
+    return output("probabilities", tensors.head(dtypes.of_array(array), array.shape) + wire.block(5, array.tobytes()))
+
+
+def predict(body: bytes) -> bytes:
+    images = len(body) // PIXELS  # whatever else is in the request is shorter than one image
+    if images:
+        return probabilities(images)
+    return output("class_name", tensors.encode(np.array([name.encode() for name in CLASS_NAMES], object)))
+
+
+def info(number: int, shape: list[int]) -> bytes:
+    dims = b"".join(wire.block(2, wire.number(1, size)) for size in shape)
+    return wire.number(2, number) + wire.block(3, dims)
+
+
+def signature(inputs: tuple[str, bytes], outputs: tuple[str, bytes]) -> bytes:
+    return b"".join(
+        wire.block(side, wire.block(1, name.encode()) + wire.block(2, content))
+        for side, (name, content) in ((1, inputs), (2, outputs))
+    )
+
+
+def metadata(body: bytes) -> bytes:
+    named = {
+        "serving_default": signature(("images", info(4, [-1, 28, 28])), ("probabilities", info(1, [-1, 10]))),
+        "labels": signature(("index", info(9, [-1])), ("class_name", info(7, [-1]))),
+    }
+    found = b"".join(
+        wire.block(1, wire.block(1, name.encode()) + wire.block(2, content)) for name, content in named.items()
+    )
+    spec = wire.block(1, model_spec(ModelSpec("fashion", 1)))
+    return spec + wire.block(2, wire.block(1, b"signature_def") + wire.block(2, wire.block(2, found)))
+
+
+def serve_grpc() -> None:
+    from pygrpc_native import NativeGrpcFront
+
+    methods = [predict, metadata]
+    front = NativeGrpcFront("127.0.0.1:0", [(PREDICT, False), (METADATA, False)])
+    front.start()
+    print(front.bound_port, flush=True)
+    while events := front.recv_batch(64):
+        for _, call, method, body, _ in events:
+            front.respond(call, methods[method](body))
+
+
+@lru_cache
+def rest_answer(images: int) -> bytes:
+    row = "[" + ", ".join(f"{value:.6g}" for value in ROW) + "]"
+    body = ('{\n    "predictions": [' + ", ".join([row] * images) + "\n    ]\n}").encode()
+    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+class Rest(asyncio.Protocol):
+    """Just enough of HTTP/1.1: a head with Content-Length, then the body."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.held = bytearray()
+
+    def data_received(self, data: bytes) -> None:
+        self.held += data
+        while (end := self.held.find(b"\r\n\r\n")) >= 0:
+            head = bytes(self.held[:end]).lower()
+            size = int(head.partition(b"content-length:")[2].split(b"\r\n")[0] or 0)
+            if len(self.held) < end + 4 + size:
+                return
+            body = bytes(self.held[end + 4 : end + 4 + size])
+            del self.held[: end + 4 + size]
+            self.transport.write(rest_answer(body.count(b"]]")))  # every image ends with two brackets
+
+
+async def serve_rest() -> None:
+    server = await asyncio.get_running_loop().create_server(Rest, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "grpc":
+        serve_grpc()
+    else:
+        import uvloop
+
+        uvloop.run(serve_rest())

@@ -1,0 +1,231 @@
+"""One client against one server, in a process of its own: two copies of TensorFlow's messages clash within one.
+
+    python benchmarks/workers.py NAME TARGET
+
+Prints a JSON object of measurements: seconds, the least of a few repetitions, unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (10_000, 28, 28)).astype(np.uint8)
+CHUNKS = (256, 512, 1024, 2048)
+REPEATS = 5
+
+
+def least(work: Callable[[], object], repeats: int = REPEATS) -> float:
+    """The least of a few times: what the work takes when nothing else gets in its way."""
+    found = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - began)
+    return min(found)
+
+
+def per_call(work: Callable[[], object], calls: int = 2000) -> float:
+    """Seconds of one call."""
+
+    def many() -> None:
+        for _ in range(calls):
+            work()
+
+    return least(many) / calls
+
+
+def median(work: Callable[[], object], calls: int = 600) -> float:
+    found = []
+    for _ in range(calls):
+        began = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - began)
+    return sorted(found)[calls // 2]
+
+
+def chunked(size: int) -> Iterator[np.ndarray]:
+    return (IMAGES[start : start + size] for start in range(0, len(IMAGES), size))
+
+
+# ---- the codec
+
+
+def codec_hangtag(_: str) -> dict[str, float]:
+    from hangtag import dialect_grpc
+    from hangtag.model import ModelSpec
+    from servers import probabilities
+
+    images, spec, answer = IMAGES[:256], ModelSpec("fashion", None, None, "serving_default"), probabilities(256)
+    return {
+        "tobytes": per_call(images.tobytes),
+        "encode": per_call(lambda: dialect_grpc.predict_request(spec, {"images": images})),
+        "decode": per_call(lambda: dialect_grpc.read_predict_response(answer)),
+    }
+
+
+def codec_tensorflow(_: str) -> dict[str, float]:
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2
+
+    from servers import probabilities
+
+    images, answer = IMAGES[:256], probabilities(256)
+
+    def encode() -> bytes:
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = "fashion"
+        request.inputs["images"].CopyFrom(tf.make_tensor_proto(images))
+        return request.SerializeToString()
+
+    parsed = predict_pb2.PredictResponse.FromString(answer)
+    return {
+        "encode": per_call(encode, 300),
+        "decode": per_call(lambda: tf.make_ndarray(parsed.outputs["probabilities"]), 300),
+        "decode with parsing": per_call(
+            lambda: tf.make_ndarray(predict_pb2.PredictResponse.FromString(answer).outputs["probabilities"]), 300
+        ),
+    }
+
+
+# ---- ten thousand images, over gRPC
+
+
+def grpc_hangtag(target: str) -> dict[str, float]:
+    import grpc
+
+    from hangtag import Client
+    from hangtag.dialect_grpc import predict_request
+    from hangtag.model import ModelSpec
+    from servers import PREDICT
+
+    with grpc.insecure_channel(target, [("grpc.enable_http_proxy", 0)]) as channel:
+        body = predict_request(ModelSpec("fashion", None, None, "serving_default"), {"images": IMAGES[:256]})
+        raw = channel.unary_unary(PREDICT)
+        with Client(target, channel=channel) as client:
+            client.classify(IMAGES)
+            raws, classified = [], []
+            for _ in range(7):  # side by side: neither has a quieter time than the other
+                raws.append(median(lambda: raw(body), 150))
+                classified.append(median(lambda: client.classify(IMAGES[:256]), 150))
+            return {
+                "raw round trip of 256": min(raws),
+                "classify 256": min(classified),
+                "10,000 images": least(lambda: client.classify(IMAGES)),
+            }
+
+
+def grpc_tensorflow(target: str) -> dict[str, float]:
+    import grpc
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+    with grpc.insecure_channel(target, [("grpc.enable_http_proxy", 0)]) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+
+        def classify(size: int) -> np.ndarray:
+            parts = []
+            for images in chunked(size):
+                request = predict_pb2.PredictRequest()
+                request.model_spec.name = "fashion"
+                request.inputs["images"].CopyFrom(tf.make_tensor_proto(images))
+                parts.append(tf.make_ndarray(stub.Predict(request, 60).outputs["probabilities"]))
+            return np.concatenate(parts).argmax(axis=1)
+
+        return {f"10,000 images by {size}": least(lambda size=size: classify(size)) for size in CHUNKS}
+
+
+def grpc_ovms(target: str) -> dict[str, float]:
+    from ovmsclient import make_grpc_client
+
+    client = make_grpc_client(target)
+
+    def classify(size: int) -> np.ndarray:
+        parts = [client.predict({"images": images}, "fashion", model_version=1) for images in chunked(size)]
+        return np.concatenate(parts).argmax(axis=1)
+
+    return {f"10,000 images by {size}": least(lambda size=size: classify(size)) for size in CHUNKS}
+
+
+# ---- and over REST
+
+
+def rest_hangtag(target: str) -> dict[str, float]:
+    from hangtag import Client
+
+    with Client(f"http://{target}", version=1, labels=[str(n) for n in range(10)]) as client:
+        from hangtag.model import ModelMetadata, Signature, TensorSpec
+
+        # The constant server tells nothing of its model.
+        spec = {"images": TensorSpec("", "DT_UINT8", (None, 28, 28))}
+        default = Signature(spec, {"probabilities": TensorSpec("", "DT_FLOAT", (None, 10))})
+        client._conversation._models[1] = ModelMetadata("fashion", 1, {"serving_default": default})
+        return {"10,000 images": least(lambda: client.classify(IMAGES), 3)}
+
+
+def rest_requests(target: str) -> dict[str, float]:
+    import requests
+
+    url = f"http://{target}/v1/models/fashion/versions/1:predict"
+    with requests.Session() as session:
+
+        def classify(size: int) -> np.ndarray:
+            parts = []
+            for images in chunked(size):
+                answer = session.post(url, data=json.dumps({"instances": images.tolist()}), timeout=60)
+                parts.append(np.array(answer.json()["predictions"]))
+            return np.concatenate(parts).argmax(axis=1)
+
+        return {f"10,000 images by {size}": least(lambda size=size: classify(size), 2) for size in (64, 256, 1024)}
+
+
+# ---- a million images
+
+
+def stream(target: str) -> dict[str, float]:
+    from hangtag import Client
+
+    def million() -> Iterator[np.ndarray]:
+        for _ in range(100):
+            yield from chunked(256)
+
+    peak, stop = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.01):
+            peak[0] = max(peak[0], resident())
+
+    with Client(target) as client:
+        for _ in range(5):
+            client.classify(IMAGES)
+        before = resident()
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        times: dict[str, list[float]] = {"stream": [], "classify": []}
+        for _ in range(3):
+            began = time.perf_counter()
+            assert sum(len(result) for result in client.classify_stream(million())) == 1_000_000
+            times["stream"].append(time.perf_counter() - began)
+            began = time.perf_counter()
+            for _ in range(100):
+                client.classify(IMAGES)
+            times["classify"].append(time.perf_counter() - began)
+        stop.set()
+        watcher.join()
+    return {name: min(found) for name, found in times.items()} | {"growth in MiB": peak[0] - before}
+
+
+def resident() -> float:
+    """MiB of memory that this process holds."""
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(fields["VmRSS"].split()[0]) / 1024
+
+
+if __name__ == "__main__":
+    print(json.dumps(globals()[sys.argv[1]](sys.argv[2])))
