@@ -11,8 +11,9 @@ The machines of the cluster need ``hangtag`` and nothing of TensorFlow. Ray: htt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +91,8 @@ def classify_to_parquet(
     output = output if "://" in output else str(Path(output).absolute())  # Ray's workers have other working folders
     store, folder = _new_folder(output)
     try:
-        named.write_parquet(output)
+        with _ray_not_asking_for_an_issue():
+            named.write_parquet(output)
     except BaseException as error:
         with suppress(FileNotFoundError):
             store.delete_dir(folder)
@@ -118,6 +120,17 @@ class _Classifier:
         if taken := batch.keys() & new.keys():
             raise InvalidInput(f"the dataset already has a column {min(taken)!r}: give a prefix for the new ones")
         return batch | new
+
+
+@contextmanager
+def _ray_not_asking_for_an_issue() -> Iterator[None]:
+    """Ray takes an error that it does not wrap for its own, and says at length to report it to its makers."""
+    logger = logging.getLogger("ray.data.exceptions")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _ray_data() -> Any:
