@@ -28,14 +28,18 @@ _BY_CODE: dict[str, type[HangtagError]] = {
 }
 
 # http_rest_api_util.cc folds several codes into one HTTP status; 400 is INVALID_ARGUMENT unless the text says more.
+# 401, 403 and 502 come from what stands before the server.
 _BY_HTTP = {
     400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
     409: "ABORTED",
     413: "INVALID_ARGUMENT",
     429: "RESOURCE_EXHAUSTED",
     499: "CANCELLED",
     501: "UNIMPLEMENTED",
+    502: "UNAVAILABLE",
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
@@ -68,6 +72,6 @@ def from_http(status: int, body: bytes, where: str) -> HangtagError:
     except (ValueError, TypeError, KeyError, RecursionError):
         # Not TensorFlow Serving's own error document: a proxy's page, or no TensorFlow Serving at all.
         words = " ".join(body[:200].decode("utf-8", "replace").split()) or "no text"
-        kind = _BY_CODE.get(code, ServerError) if status in (429, 503, 504) else ServerError
+        kind = _BY_CODE.get(code, ServerError) if status in (429, 502, 503, 504) else ServerError
         return kind(f"{where} answers HTTP {status}, which is no TensorFlow Serving answer: {words}", code=code)
     return from_status(code, words, where)

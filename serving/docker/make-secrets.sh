@@ -1,20 +1,44 @@
 #!/bin/sh
-# Make what compose.yaml's profiles need and the repository must not hold: a certificate for localhost, signed by itself,
-# a token, and Grafana's password. What is there already stays.
+# Make what compose.yaml's profiles need and the repository must not hold: a certificate authority of our own, certificates
+# that it signed for the edge (localhost) and for one client (mutual TLS), a token, and Grafana's password. What is there
+# already stays.
 set -eu
 cd "$(dirname "$0")"
 mkdir -p secrets
-umask 077
-if [ ! -e secrets/tls.crt ]; then
-  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 -subj /CN=localhost \
-    -addext "subjectAltName=DNS:localhost,IP:127.0.0.1" -keyout secrets/tls.key -out secrets/tls.crt 2>/dev/null
-fi
-if [ ! -e secrets/tokens.map ]; then
-  token=$(openssl rand -hex 32)
-  printf '"Bearer %s" me;\n' "$token" >secrets/tokens.map
-fi
-[ -e secrets/grafana_password ] || openssl rand -hex 16 >secrets/grafana_password
-# The containers run as other users than this one; the folder itself stays closed to others.
 chmod 700 secrets
-chmod 644 secrets/*
-echo "$(pwd)/secrets"
+cd secrets
+umask 077
+
+new_key() {
+  openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:prime256v1 -out "$1" 2>/dev/null
+}
+
+# sign NAME SUBJECT EXTENSIONS: NAME.key, and NAME.crt signed by the authority, good for a year
+sign() {
+  new_key "$1.key"
+  openssl req -new -key "$1.key" -subj "$2" | openssl x509 -req -days 365 -CA ca.crt -CAkey ca.key -set_serial \
+    "0x$(openssl rand -hex 16)" -extfile /dev/fd/3 -out "$1.crt" 2>/dev/null 3<<EXTENSIONS
+basicConstraints = critical,CA:false
+keyUsage = critical,digitalSignature
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+$3
+EXTENSIONS
+}
+
+if [ ! -e ca.crt ]; then
+  new_key ca.key
+  openssl req -x509 -new -key ca.key -days 3650 -subj "/CN=Hangtag edge authority" -out ca.crt \
+    -addext "keyUsage=critical,keyCertSign,cRLSign"
+fi
+[ -e tls.crt ] || sign tls /CN=localhost "extendedKeyUsage = serverAuth
+subjectAltName = DNS:localhost,IP:127.0.0.1"
+[ -e client.crt ] || sign client /CN=me "extendedKeyUsage = clientAuth"
+if [ ! -e tokens.map ]; then
+  token=$(openssl rand -hex 32)
+  printf '"Bearer %s" me;\n' "$token" >tokens.map
+fi
+[ -e grafana_password ] || openssl rand -hex 16 >grafana_password
+# The containers run as other users than this one and read what is mounted; the folder itself stays closed to others.
+chmod 644 ca.crt tls.crt tls.key tokens.map grafana_password
+pwd

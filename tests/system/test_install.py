@@ -79,6 +79,17 @@ def test_a_missing_extra_is_one_sentence_that_names_it(base_install, tmp_path, a
     assert f"pip install 'hangtag[{extra}]'" in done.stderr
 
 
+def test_a_missing_ray_is_one_sentence_that_names_its_extra(base_install):
+    code = """from hangtag import MissingExtra
+from hangtag.ray_data import classify
+try:
+    classify(None, "localhost", column="image")
+except MissingExtra as error:
+    print(error)"""
+    done = subprocess.run([base_install / "python", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "hangtag.ray_data needs more than the base install: pip install 'hangtag[ray]'\n"
+
+
 def test_importing_hangtag_loads_nothing_heavy(base_install):
     code = f"import hangtag, sys; assert not {HEAVY!r} & set(sys.modules)"
     subprocess.run([base_install / "python", "-c", code], check=True)

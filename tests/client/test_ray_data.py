@@ -1,0 +1,164 @@
+"""Batch scoring with Ray Data, on Ray's local runner, against a real server."""
+
+from __future__ import annotations
+
+import gc
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from hangtag import Client, InvalidInput, ServerUnavailable
+from hangtag.ray_data import classify, classify_to_parquet
+from support import eventually, free_port
+
+pytestmark = [
+    # Ray leaves files and sockets to the garbage collector, and deprecates parts of itself while it runs.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+def processes(word: str) -> list[str]:
+    """The command lines of running processes that contain `word`."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # it has ended
+            continue
+        if word in line:
+            found.append(line)
+    return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray() -> Iterator[object]:
+    """Ray on this machine: two cores, no dashboard, quiet, all its files in a folder that is removed."""
+    folder = tempfile.mkdtemp(prefix="ray")  # not pytest's: its name is too long for Ray's sockets
+    # No report to Ray's makers; and without a token of ours Ray writes one to the home folder.
+    own = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in own.items():
+            patch.setenv(name, value)
+        import ray
+
+        ray.init(
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            object_store_memory=300 << 20,
+            _temp_dir=folder,
+        )
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        yield ray
+        ray.shutdown()
+    gc.collect()  # while ResourceWarnings are still ignored
+    eventually(lambda: not processes(folder), "Ray's processes to end")
+    shutil.rmtree(folder)
+
+
+def read(folder: Path) -> dict[str, list]:
+    return pq.read_table(folder).to_pydict()
+
+
+def test_all_images_of_fashion_mnist_get_the_labels_that_the_client_gives(ray, dataset, server, tmp_path):
+    """70,000 images as an array column, in seven blocks; probabilities and the other columns come along."""
+    pixels = np.concatenate([dataset.train_images, dataset.test_images])
+    blocks = [
+        pa.table(
+            {
+                "id": np.arange(start, start + 10_000),
+                "pixels": pa.FixedShapeTensorArray.from_numpy_ndarray(pixels[start : start + 10_000]),
+            }
+        )
+        for start in range(0, len(pixels), 10_000)
+    ]
+    output = tmp_path / "named"
+    classify_to_parquet(
+        ray.data.from_arrow(blocks), server.grpc, str(output), column="pixels", probabilities=True, timeout=60
+    )
+    with Client(server.grpc, timeout=60) as client:
+        expected = client.classify(pixels)
+    rows = read(output)
+    assert set(rows) == {"id", "label", "score", "probabilities"}
+    order = np.argsort(rows["id"])
+    assert (np.array(rows["id"])[order] == np.arange(70_000)).all()
+    probabilities = np.array(rows["probabilities"], np.float32)[order]
+    np.testing.assert_allclose(probabilities, expected.probabilities, atol=1e-5)
+    names = np.array(expected.class_names)
+    assert (np.array(rows["label"])[order] == names[probabilities.argmax(axis=1)]).all()
+    assert (np.array(rows["score"], np.float32)[order] == probabilities.max(axis=1)).all()
+    assert np.mean(np.array(rows["label"])[order] == expected.labels) > 0.9999  # all but ties
+
+
+def test_a_folder_of_files_becomes_a_table_of_their_names(images, server, tmp_path):
+    """Over REST; what is no picture is left alone."""
+    pictures = tmp_path / "pictures"
+    (pictures / "more").mkdir(parents=True)
+    for number in range(24):
+        Image.fromarray(images[number]).save(pictures / ("more" if number % 2 else ".") / f"{number}.png")
+    (pictures / "readme.txt").write_text("no picture")
+    classify_to_parquet(str(pictures), server.rest, str(tmp_path / "named"), batch_size=10)
+    rows = read(tmp_path / "named")
+    assert set(rows) == {"path", "label", "score"}
+    assert len(rows["path"]) == 24
+    with Client(server.rest) as client:
+        expected = client.classify(rows["path"])
+    assert rows["label"] == expected.labels.tolist()
+    np.testing.assert_allclose(rows["score"], expected.scores, atol=1e-5)
+
+
+def test_a_dataset_stays_one(ray, images, server):
+    """Lazy, with all its columns; the new ones do not overwrite what is there."""
+    source = ray.data.from_items([{"image": images[number], "label": number} for number in range(8)])
+    rows = classify(source, server.grpc, column="image", prefix="predicted_", actors=1).take_all()
+    assert {row["label"] for row in rows} == set(range(8))
+    with Client(server.grpc) as client:
+        expected = client.classify(images[:8]).labels
+    assert all(row["predicted_label"] == expected[row["label"]] for row in rows)
+    with pytest.raises(InvalidInput, match="already has a column 'label': give a prefix"):
+        classify(source, server.grpc, column="image").take_all()
+
+
+def test_a_job_whose_server_is_gone_fails_and_leaves_nothing(ray, images, tmp_path, capfd):
+    source = ray.data.from_numpy(images[:8])
+    target = f"127.0.0.1:{free_port()}"
+    with pytest.raises(ServerUnavailable, match=f"^no answer from {target}: [^\n]*$"):
+        classify_to_parquet(source, target, str(tmp_path / "named"), column="data")
+    assert list(tmp_path.iterdir()) == []
+    assert "open an issue" not in capfd.readouterr().err
+    with pytest.raises(ServerUnavailable, match=f"no answer from {target}"):
+        classify(source, target, column="data").take_all()
+
+
+def test_wrong_arguments_are_named(ray, images, server, tmp_path):
+    source = ray.data.from_numpy(images[:8])
+    output = str(tmp_path / "named")
+    with pytest.raises(InvalidInput, match=r"^the dataset has no column 'image'; it has data$"):
+        classify_to_parquet(source, server.grpc, output, column="image")
+    with pytest.raises(InvalidInput, match="which column"):
+        classify_to_parquet(source, server.grpc, output)
+    with pytest.raises(InvalidInput, match="column is of a dataset"):
+        classify_to_parquet("pictures", server.grpc, output, column="data")
+    with pytest.raises(InvalidInput, match=r"no PNG or JPEG files at .*nowhere"):
+        classify_to_parquet(str(tmp_path / "nowhere"), server.grpc, output)
+    with pytest.raises(InvalidInput, match="exists: give a folder that does not"):
+        classify_to_parquet(source, server.grpc, str(tmp_path), column="data")
+    with pytest.raises(InvalidInput, match="cannot write to nope://"):
+        classify_to_parquet(source, server.grpc, "nope://there", column="data")
+    with pytest.raises(InvalidInput, match="target"):
+        classify(source, "ftp://server", column="data")
+    with pytest.raises(InvalidInput, match="actors"):
+        classify(source, server.grpc, column="data", actors=0)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,207 @@
+"""The edge as shipped, nginx before a real server: who gets in and what gets through."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from edges import DIALECTS, OTHER, SPEC, TOKEN, Caller, Edge, both, edge, new_token
+from hangtag import Client, HangtagError, InvalidInput
+from hangtag.model import ModelSpec
+from support import ROOT, eventually
+
+PREDICTION, MODEL = "/tensorflow.serving.PredictionService/", "/tensorflow.serving.ModelService/"
+
+
+@pytest.fixture(scope="module")
+def open_edge(secrets, server, tmp_path_factory) -> Iterator[Edge]:
+    """The edge before one embedded server."""
+    rest = server.rest.removeprefix("http://")
+    with edge(tmp_path_factory.mktemp("edge") / "nginx", secrets, [rest], [server.grpc]) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def mutual_edge(secrets, server, tmp_path_factory) -> Iterator[Edge]:
+    """The same, with certificates asked of clients."""
+    rest = server.rest.removeprefix("http://")
+    with edge(tmp_path_factory.mktemp("edge") / "nginx", secrets, [rest], [server.grpc], tls="mutual") as running:
+        yield running
+
+
+@pytest.fixture
+def alice(open_edge) -> Iterator[Caller]:
+    with open_edge.caller(TOKEN) as caller:
+        yield caller
+
+
+# ---- who gets in
+
+
+@both
+def test_both_protocols_go_through_one_tls_port(alice, predict, protocol, server, images):
+    with Client(server.grpc) as client:
+        expected = client.classify(images[:32]).probabilities
+    np.testing.assert_allclose(alice.ask(predict[protocol]).outputs["probabilities"], expected, atol=1e-6)
+    assert alice.ask(DIALECTS[protocol].metadata(ModelSpec("fashion"))).version == 1
+    (status,) = alice.ask(DIALECTS[protocol].status(ModelSpec("fashion")))
+    assert status.state == "AVAILABLE"
+
+
+def test_the_sdk_goes_through_it_as_it_is(open_edge):
+    """With the target grpcs:// and the token as a header; gRPC takes the authority from its environment variable."""
+    code = f"""from hangtag import Client
+with Client("grpcs://localhost:{open_edge.port}", headers={{"Authorization": "Bearer {TOKEN}"}}) as client:
+    print(client.classify("docs/images/ankle-boot.png").labels[0])"""
+    environment = os.environ | {"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(open_edge.secrets / "ca.crt")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("Ankle boot\n", 0), done.stderr
+
+
+@both
+@pytest.mark.parametrize("token", [None, new_token()], ids=["missing", "wrong"])
+def test_without_a_token_it_knows_the_edge_lets_nobody_in(open_edge, predict, protocol, token):
+    with open_edge.caller(token) as stranger:
+        with pytest.raises(HangtagError, match="wants a token that it knows") as caught:
+            stranger.ask(predict[protocol])
+        assert caught.value.code == "UNAUTHENTICATED"
+        answer = stranger.http("GET", "/v1/models/fashion")
+        assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+
+
+def test_plain_http_is_refused(open_edge):
+    with open_edge.caller(TOKEN) as caller:
+        caller.url = caller.url.replace("https", "http")
+        answer = caller.http("GET", "/v1/models/fashion")
+    assert answer.status_code == 400
+    assert answer.json() == {"error": "the edge could not read the request"}
+
+
+@both
+def test_mutual_tls_lets_in_who_shows_certificate_and_token(mutual_edge, predict, protocol):
+    with mutual_edge.caller(TOKEN, "client") as caller:
+        assert caller.ask(predict[protocol]).outputs["probabilities"].shape == (32, 10)
+    with mutual_edge.caller(None, "client") as caller, pytest.raises(HangtagError, match="wants a token"):
+        caller.ask(predict[protocol])
+    with mutual_edge.caller(TOKEN) as caller:
+        with pytest.raises(HangtagError, match="wants a client certificate") as caught:
+            caller.ask(predict[protocol])
+        assert caught.value.code == "PERMISSION_DENIED"
+    with mutual_edge.caller(TOKEN, "stranger") as caller, pytest.raises(HangtagError, match="wants a client cert"):
+        caller.ask(predict[protocol])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """The secrets that `make secrets` makes, at their place under a root of their own."""
+    root = tmp_path_factory.mktemp("root")
+    (root / "serving" / "docker").mkdir(parents=True)
+    shutil.copytree(ROOT / "docs" / "images", root / "docs" / "images")
+    script = shutil.copy(ROOT / "serving" / "docker" / "make-secrets.sh", root / "serving" / "docker")
+    subprocess.run([script], check=True, capture_output=True)
+    return root / "serving" / "docker" / "secrets"
+
+
+def test_it_starts_with_what_make_secrets_made(made, server, tmp_path):
+    """With its longer token line, its certificates and mutual TLS; a token added later counts after a reload."""
+    token = (made / "tokens.map").read_text().split('"')[1].removeprefix("Bearer ")
+    rest = server.rest.removeprefix("http://")
+    with (
+        edge(tmp_path / "nginx", made, [rest], [server.grpc], tls="mutual") as running,
+        running.caller(token, "client") as me,
+        running.caller(OTHER, "client") as other,
+    ):
+        assert me.http("GET", "/v1/models/fashion").status_code == 200
+        assert other.http("GET", "/v1/models/fashion").status_code == 401
+        with (made / "tokens.map").open("a") as file:
+            file.write(f'"Bearer {OTHER}" other;\n')
+        running.reload()
+        eventually(lambda: other.http("GET", "/v1/models/fashion").status_code == 200, "the new token to count")
+        assert me.http("GET", "/v1/models/fashion").status_code == 200
+
+
+@pytest.mark.parametrize("tls", ["server", "mutual"])
+def test_the_calls_in_the_guide_run(made, server, tmp_path, tls):
+    """All of docs/edge.md that needs no Docker; what stands under Mutual TLS before an edge that asks for it."""
+    if not shutil.which("curl"):
+        pytest.skip("needs curl")
+    text = (ROOT / "docs" / "edge.md").read_text()
+    parts = {part.split("\n")[0]: part for part in text.split("\n## ")}
+    chosen = [parts["Mutual TLS"]] if tls == "mutual" else [parts["Call it"], parts["Tokens"]]
+    rest = server.rest.removeprefix("http://")
+    done = []
+    with edge(tmp_path / "nginx", made, [rest], [server.grpc], tls=tls) as running:
+        for language, code in re.findall(r"^```(\w+)\n(.*?)^```$", "\n".join(chosen), re.MULTILINE | re.DOTALL):
+            lines = [line for line in code.splitlines() if "docker compose" not in line]
+            code = "\n".join(lines).replace("8443", str(running.port)).replace("curl", "curl --silent --fail-with-body")
+            command = ["bash", "-euo", "pipefail", "-c", code] if language == "bash" else [sys.executable, "-c", code]
+            done.append(subprocess.run(command, cwd=made.parents[2], capture_output=True, text=True, check=False))
+    assert [(one.returncode, one.stderr) for one in done] == [(0, "")] * (1 if tls == "mutual" else 3)
+    assert '"state": "AVAILABLE"' in done[0].stdout
+    if tls == "server":
+        assert done[1].stdout == "['Ankle boot']\n"
+
+
+# ---- what gets through
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        MODEL + "HandleReloadConfigRequest",
+        "/tensorflow.serving.SessionService/SessionRun",
+        "/tensorflow.ProfilerService/Profile",
+        PREDICTION + "Nope",
+        PREDICTION + "../tensorflow.serving.ModelService/HandleReloadConfigRequest",
+        MODEL + "HandleReloadConfigReques%74",
+    ],
+)
+def test_methods_that_change_or_watch_the_server_are_refused(alice, method):
+    with pytest.raises(grpc.RpcError, match="predictions, metadata and status") as caught:
+        alice.grpc(method)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "status"),
+    [
+        ("PUT", "/v1/models/fashion:predict", 405),
+        ("DELETE", "/v1/models/fashion", 405),
+        ("GET", "/monitoring/prometheus/metrics", 404),
+        ("GET", "/v1/models/../../monitoring/prometheus/metrics", 404),
+        ("GET", "/v1/models", 404),
+        ("GET", "/token", 404),
+        ("GET", "/refused/rest", 404),
+        ("GET", "/", 404),
+    ],
+)
+def test_other_verbs_and_paths_are_refused(alice, verb, path, status):
+    answer = alice.http(verb, path)
+    assert answer.status_code == status
+    assert "nothing else" in answer.json()["error"]
+
+
+@both
+def test_a_request_over_the_limit_says_so(alice, protocol):
+    exchange = DIALECTS[protocol].status(SPEC)._replace(verb="POST", body=bytes(65 << 20))
+    with pytest.raises(InvalidInput, match=r"larger than the 64 MB .* send fewer images") as caught:
+        alice.ask(exchange)
+    assert caught.value.code == "INVALID_ARGUMENT"
+    assert alice.ask(DIALECTS[protocol].status(ModelSpec("fashion")))  # the next one is none the worse
+
+
+@both
+def test_errors_of_the_server_come_through_as_they_are(alice, protocol):
+    with pytest.raises(HangtagError) as caught:
+        alice.ask(DIALECTS[protocol].metadata(ModelSpec("nope")))
+    assert caught.value.code == "NOT_FOUND"
+    assert "edge lets" not in str(caught.value)

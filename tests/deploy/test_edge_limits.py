@@ -1,0 +1,138 @@
+"""The edge's limits, and what it keeps from the servers behind it and from the log."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import grpc
+import pytest
+
+from edges import OTHER, SPEC, TOKEN, both, edge, new_token, nginx_process, pipelined
+from hangtag import ServerBusy, ServerUnavailable, dialect_grpc, dialect_rest
+from programs import program
+from support import eventually, free_port
+
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+
+
+@pytest.fixture
+def listening(secrets, tmp_path) -> Iterator[SimpleNamespace]:
+    """An edge before servers that note every request and answer when they are told to."""
+    seen: list[dict[str, str]] = []
+    go = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.append({key.lower(): value for key, value in self.headers.items()})
+            go.wait(60)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    class Service(grpc.GenericRpcHandler):
+        def service(self, details):
+            seen.append(dict(details.invocation_metadata))
+            return grpc.unary_unary_rpc_method_handler(lambda body, context: go.wait(60) and body)
+
+    rest = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    rest.daemon_threads = True
+    threading.Thread(target=rest.serve_forever, daemon=True).start()
+    server = grpc.server(ThreadPoolExecutor(8), handlers=[Service()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        addresses = [f"127.0.0.1:{rest.server_port}"], [f"127.0.0.1:{port}"]
+        with edge(tmp_path / "nginx", secrets, *addresses) as running:
+            yield SimpleNamespace(edge=running, seen=seen, go=go)
+    finally:
+        go.set()
+        rest.shutdown()
+        rest.server_close()
+        server.stop(None).wait()
+
+
+def test_the_token_stays_at_the_edge(listening):
+    """Neither the servers behind it nor the log get to see it, known or not."""
+    listening.go.set()
+    wrong = new_token()
+    with listening.edge.caller(TOKEN) as alice, listening.edge.caller(wrong) as stranger:
+        assert alice.http("GET", f"/v1/models/fashion?token={TOKEN}").status_code == 200
+        alice.grpc(PREDICT)
+        assert stranger.http("GET", "/v1/models/fashion").status_code == 401
+        with pytest.raises(grpc.RpcError):
+            stranger.grpc(PREDICT)
+    assert len(listening.seen) == 2
+    for headers in listening.seen:
+        assert "authorization" not in headers
+        assert TOKEN not in str(headers).replace(f"token={TOKEN}", "")
+    log = eventually(lambda: listening.edge.said() if listening.edge.said().count("\n") >= 4 else None, "the log")
+    assert ' alice "GET /v1/models/fashion" 200 ' in log
+    assert f' alice "POST {PREDICT}" 200 ' in log
+    assert log.count(" 401 ") == 2
+    assert TOKEN not in log
+    assert wrong not in log
+
+
+def test_a_client_has_64_requests_at_a_time(listening):
+    """The next is told to slow down, and other clients notice nothing."""
+    statuses: list[int] = []
+
+    def one():
+        with listening.edge.caller(TOKEN) as alice:
+            statuses.append(alice.http("GET", "/v1/models/fashion").status_code)
+
+    threads = [threading.Thread(target=one) for _ in range(64)]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: len(listening.seen) == 64, "64 requests under way")
+    with listening.edge.caller(TOKEN) as alice:
+        with pytest.raises(ServerBusy, match="slow down"):
+            alice.ask(dialect_rest.status(SPEC))
+        with pytest.raises(ServerBusy, match="slow down"):
+            alice.ask(dialect_grpc.status(SPEC))
+    listening.go.set()
+    with listening.edge.caller(OTHER) as bob:
+        assert bob.http("GET", "/v1/models/fashion").status_code == 200
+    for thread in threads:
+        thread.join()
+    assert statuses == [200] * 64
+
+
+def test_a_client_that_asks_too_fast_is_told_to_slow_down(secrets, tmp_path):
+    """By token, or for who has none by address; before a server that is fast enough for it: another nginx."""
+    port = free_port()
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    places = " ".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in kinds)
+    config = f"""pid {tmp_path}/pid; events {{}}
+    http {{ access_log off; keepalive_requests 1000000; {places}
+      server {{ listen 127.0.0.1:{port}; location / {{ return 200 "{{}}\\n"; }} }} }}"""
+    (tmp_path / "fast.conf").write_text(config)
+    nginx = program("nginx", "usr/sbin/nginx")
+    address = [f"127.0.0.1:{port}"]
+    with (
+        nginx_process(nginx, tmp_path / "fast.conf", port, tmp_path / "fast.log"),
+        edge(tmp_path / "nginx", secrets, address, address) as running,
+    ):
+        for token, usual in ((TOKEN, 200), (new_token(), 401)):
+            statuses = pipelined(running, token, 6000)
+            assert statuses[:1000] == [usual] * 1000  # the burst that is let through
+            assert set(statuses) == {usual, 429}
+        with running.caller(OTHER) as bob:
+            assert bob.http("GET", "/v1/models/fashion").status_code == 200
+
+
+@both
+def test_with_no_server_left_the_edge_says_so(secrets, tmp_path, predict, protocol):
+    nobody = [f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"]
+    with (
+        edge(tmp_path / "nginx", secrets, nobody, nobody) as running,
+        running.caller(TOKEN) as alice,
+        pytest.raises(ServerUnavailable, match="no server behind the edge answered"),
+    ):
+        alice.ask(predict[protocol])

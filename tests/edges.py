@@ -1,0 +1,187 @@
+"""The edge as it is shipped, run by the real nginx before servers of the test's choice."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import signal
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import pytest
+import requests
+import trustme
+
+from hangtag import dialect_grpc, dialect_rest
+from hangtag.exchange import Exchange
+from hangtag.failures import from_http, from_status
+from hangtag.model import ModelSpec
+from programs import program
+from support import ROOT, eventually, free_port
+
+FILES = ROOT / "serving" / "docker" / "edge"
+TOKEN, OTHER = secrets.token_hex(32), secrets.token_hex(32)
+SPEC = ModelSpec("fashion", signature="serving_default")
+DIALECTS = {"grpc": dialect_grpc, "rest": dialect_rest}
+
+both = pytest.mark.parametrize("protocol", list(DIALECTS))
+
+
+@dataclass
+class Certificates:
+    """An authority, what it signed, and one more that nobody knows."""
+
+    folder: Path
+    ca: trustme.CA = field(default_factory=trustme.CA)
+
+    def __post_init__(self) -> None:
+        self.ca.cert_pem.write_to_path(self.folder / "ca.crt")
+        self._write("tls", self.ca.issue_cert("localhost", "127.0.0.1"))
+        self._write("client", self.ca.issue_cert("client@example.org"))
+        self._write("stranger", trustme.CA().issue_cert("client@example.org"))
+
+    def _write(self, name: str, made: trustme.LeafCert) -> None:
+        made.private_key_pem.write_to_path(self.folder / f"{name}.key")
+        (self.folder / f"{name}.crt").write_bytes(b"".join(part.bytes() for part in made.cert_chain_pems))
+
+
+@dataclass
+class Edge:
+    """A running nginx; `secrets` is the folder that compose would mount, `log` all that it writes."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    secrets: Path
+    log: Path
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def reload(self) -> None:
+        self.process.send_signal(signal.SIGHUP)
+
+    def caller(self, token: str | None = None, certificate: str | None = None) -> Caller:
+        return Caller(self, token, certificate)
+
+
+@contextmanager
+def edge(folder: Path, secrets_folder: Path, rest: Sequence[str], grpc: Sequence[str], tls: str = "server"):
+    """Run nginx with the shipped files, of which only paths, the port and the servers' addresses are changed."""
+    nginx = program("nginx", "usr/sbin/nginx")
+    port = free_port()
+    (folder / "tmp").mkdir(parents=True)
+    places = {"/edge/": f"{folder}/", "/tmp/": f"{folder}/tmp/", "listen 8443": f"listen 127.0.0.1:{port}"}  # noqa: S108
+    mounted = {"authority": "ca.crt", "certificate": "tls.crt", "key": "tls.key", "tokens": "tokens.map"}
+    places |= {f"/run/secrets/edge_{name}": str(secrets_folder / file) for name, file in mounted.items()}
+    for source, name in (("nginx.conf",) * 2, (f"tls-{tls}.conf", "tls.conf"), ("upstreams.conf",) * 2):
+        text = (FILES / source).read_text()
+        text = re.sub("|".join(places), lambda found: places[found[0]], text)  # in one go: new paths are left alone
+        for old, addresses in (("tfserving:8501", rest), ("tfserving:8500", grpc)):
+            text = re.sub(
+                rf"^( *server ){old}(.*;)$",
+                lambda line, addresses=addresses: "\n".join(f"{line[1]}{address}{line[2]}" for address in addresses),
+                text,
+                flags=re.MULTILINE,
+            )
+        (folder / name).write_text(text)
+    with nginx_process(nginx, folder / "nginx.conf", port, folder / "log") as process:
+        yield Edge(process, port, secrets_folder, folder / "log")
+
+
+@contextmanager
+def nginx_process(nginx: Path, config: Path, port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run nginx in the foreground until the block ends."""
+    user = " user root;" if os.geteuid() == 0 else ""  # else its workers could not enter the test's folder
+    command = [nginx, "-p", config.parent, "-c", config, "-e", "stderr", "-g", f"daemon off;{user}"]
+    with log.open("ab") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file)
+    try:
+        eventually(lambda: _listens(process, port, log), "nginx to listen")
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _listens(process: subprocess.Popen[bytes], port: int, log: Path) -> bool:
+    assert process.poll() is None, log.read_text()
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def new_token() -> str:
+    return secrets.token_hex(32)
+
+
+class Caller:
+    """Sends exchanges of the SDK through the edge, once, over either protocol; raises HangtagError."""
+
+    def __init__(self, edge: Edge, token: str | None, certificate: str | None) -> None:
+        folder = edge.secrets
+        self.url = f"https://127.0.0.1:{edge.port}"
+        self.headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        pair = None if certificate is None else (folder / f"{certificate}.crt", folder / f"{certificate}.key")
+        self.session = requests.Session()
+        self.session.trust_env = False
+        self.session.verify = str(folder / "ca.crt")
+        self.session.cert = None if pair is None else (str(pair[0]), str(pair[1]))
+        crt, key = (None, None) if pair is None else (pair[0].read_bytes(), pair[1].read_bytes())
+        credentials = grpc.ssl_channel_credentials((folder / "ca.crt").read_bytes(), key, crt)
+        options = [("grpc.enable_http_proxy", 0), ("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1)]
+        self.channel = grpc.secure_channel(f"127.0.0.1:{edge.port}", credentials, options)
+
+    def http(self, verb: str, path: str, **options) -> requests.Response:
+        return self.session.request(verb, self.url + path, headers=self.headers, timeout=60, **options)
+
+    def grpc(self, method: str, body: bytes = b"") -> bytes:
+        """The answer's bytes; raises grpc.RpcError."""
+        metadata = [(key.lower(), value) for key, value in self.headers.items()]
+        return self.channel.unary_unary(method)(body, metadata=metadata, timeout=60)
+
+    def ask(self, exchange: Exchange):
+        """What the answer says."""
+        if exchange.path.startswith("/tensorflow"):
+            try:
+                return exchange.answer(self.grpc(exchange.path, exchange.body))
+            except grpc.RpcError as error:
+                raise from_status(error.code().name, error.details(), "the edge") from error
+        answer = self.http(exchange.verb, exchange.path, data=exchange.body)
+        if answer.status_code != 200:
+            raise from_http(answer.status_code, answer.content, "the edge")
+        return exchange.answer(answer.content)
+
+    def close(self) -> None:
+        self.session.close()
+        self.channel.close()
+
+    def __enter__(self) -> Caller:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def pipelined(edge: Edge, token: str, count: int) -> list[int]:
+    """The statuses of `count` status requests on one connection, sent a hundred at a time."""
+    request = f"GET /v1/models/fashion HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+    context = ssl.create_default_context(cafile=edge.secrets / "ca.crt")
+    received, statuses = b"", []
+    with (
+        socket.create_connection(("127.0.0.1", edge.port), timeout=60) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as secure,
+    ):
+        for asked in range(100, count + 1, 100):
+            secure.sendall(request * 100)
+            while len(statuses) < asked:
+                piece = secure.recv(1 << 16)
+                assert piece, f"the edge closed the connection after {len(statuses)} answers"
+                *whole, received = (received + piece).split(b"\n")
+                statuses += [int(line.split()[1]) for line in whole if line.startswith(b"HTTP/1.1 ")]
+    return statuses
