@@ -48,6 +48,8 @@ def build(name: str, shape: Sequence[int], classes: int, hidden: Sequence[int] |
     if name == "cnn":
         if hidden:
             raise InvalidInput("--hidden is for the dense architectures: the cnn has no such layers")
+        if min(shape[:2]) < 3:
+            raise InvalidInput(f"the cnn needs images of 3x3 pixels or more, not {shape[0]}x{shape[1]}")
         return _compiled(_cnn(shape, classes), "cnn")
     layers = keras.layers
     model = keras.Sequential(

@@ -66,6 +66,10 @@ def keep_aside(model: Any, base_path: Path) -> Path:
     """Save a model that was not good enough where no server looks; returns the file."""
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     path = base_path / "rejected" / f"{now}.keras"
-    path.parent.mkdir(exist_ok=True)
-    model.save(path)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        model.save(path)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise ExportError(f"nothing was published, and the model cannot be kept in {path.parent}: {error}") from error
     return path

@@ -135,6 +135,8 @@ def test_the_dense_layers_are_those_asked_for():
     assert units(architectures.build("logits", (28, 28), 10, (512, 256))) == [512, 256, 10]
     with pytest.raises(InvalidInput, match="choose one of dense, dense-512, logits, cnn"):
         architectures.build("resnet", (28, 28), 10)
+    with pytest.raises(InvalidInput, match="3x3 pixels or more, not 2x28"):
+        architectures.build("cnn", (2, 28), 10)
     with pytest.raises(InvalidInput, match="--hidden"):
         architectures.build("cnn", (28, 28), 10, (128,))
 
