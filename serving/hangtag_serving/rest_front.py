@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
@@ -229,8 +230,9 @@ class _Connection(asyncio.Protocol):
 
     def _when_done(self, verb: str, keep: bool) -> Callable[[Future[Answer]], None]:
         def done(work: Future[Answer]) -> None:
-            if not work.cancelled():
-                self._loop.call_soon_threadsafe(self._answered, work.result(), verb, keep)
+            with suppress(RuntimeError):  # the grace is over and the loop closed: nobody waits for the answer
+                if not work.cancelled():
+                    self._loop.call_soon_threadsafe(self._answered, work.result(), verb, keep)
 
         return done
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support import serving
+
 CONFORMANCE = Path(__file__).parent / "conformance"
 
 
@@ -31,5 +33,14 @@ def replay(server) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_recorded_answer_is_given_again(recorded):
+    """By the compiled gRPC front, which is the default on loopback."""
     done = replay(recorded)
+    assert "168 passed, 0 failed" in done.stdout, done.stdout + done.stderr
+
+
+def test_grpcio_gives_the_same_answers(recorded_flags, tmp_path):
+    with serving(
+        CONFORMANCE / "models" / "fashion", tmp_path / "log", *recorded_flags, "--grpc_front=grpcio"
+    ) as server:
+        done = replay(server)
     assert "168 passed, 0 failed" in done.stdout, done.stdout + done.stderr
