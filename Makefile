@@ -7,7 +7,7 @@ MODEL := fashion
 IMAGE := docs/images/ankle-boot.png
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data train serve classify test lint clean
+.PHONY: help setup demo data train serve classify test lint soak clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ test: $(INSTALLED) ## run all tests
 
 lint: $(INSTALLED) ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+soak: $(INSTALLED) ## five minutes of full load while versions come and go
+	@test -d models/$(MODEL)/1 || $(BIN)/hangtag export --base-path models/$(MODEL) --epochs 1
+	@$(BIN)/python benchmarks/soak.py --version-folder models/$(MODEL)/1
 
 clean: ## remove .venv and everything that was built (models stay)
 	rm -rf $(VENV) build dist client/*.egg-info .pytest_cache .mypy_cache .ruff_cache
