@@ -206,3 +206,13 @@ def test_health_answers_when_it_was_asked_for(recorded, capped):
     with grpc.insecure_channel(capped.grpc) as channel, pytest.raises(grpc.RpcError) as caught:
         channel.unary_unary(check)(b"", timeout=30)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_unix_socket_answers_beside_the_port(tmp_path):
+    socket_path = tmp_path / "grpc.sock"
+    with serving(MODELS / "fashion", tmp_path / "log", f"--grpc_socket_path={socket_path}") as server:
+        request = wire.block(1, wire.text(1, "fashion"))
+        for target in (f"unix:{socket_path}", server.grpc):
+            with grpc.insecure_channel(target) as channel:
+                answer = channel.unary_unary("/tensorflow.serving.ModelService/GetModelStatus")(request, timeout=30)
+            assert b"\x08\x03\x10\x1e" in answer  # version 3, AVAILABLE
