@@ -9,7 +9,7 @@ IMAGE := docs/images/ankle-boot.png
 .DEFAULT_GOAL := help
 COMPOSE := docker compose -f serving/docker/compose.yaml
 
-.PHONY: help setup demo data train serve classify serve-docker stop-docker secrets doctor test lint clean
+.PHONY: help setup demo data train serve classify serve-docker stop-docker secrets doctor test lint soak bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ test: $(INSTALLED) ## run all tests
 
 lint: $(INSTALLED) ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+soak: $(INSTALLED) ## five minutes of full load while versions come and go
+	@test -d models/$(MODEL)/1 || $(BIN)/hangtag export --base-path models/$(MODEL) --epochs 1
+	@$(BIN)/python benchmarks/soak.py --version-folder models/$(MODEL)/1
 
 clean: ## remove .venv and everything that was built (models stay)
 	rm -rf $(VENV) build dist client/*.egg-info .pytest_cache .mypy_cache .ruff_cache

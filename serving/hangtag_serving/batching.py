@@ -1,4 +1,4 @@
-"""--enable_batching: requests of one signature wait for each other and run as one batch.
+"""The parameters of --enable_batching, read and checked; `batch_scheduler` acts on them.
 
 Fields, defaults and texts: tensorflow_serving/servables/tensorflow/session_bundle_config.proto and
 tensorflow's shared_batch_scheduler.h, recorded on 2.20.0.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 
+from hangtag.errors import InvalidInput
+
 from .grpc_front import GrpcFront, GrpcioFront, GrpcOptions
 from .grpc_service import methods
 from .health import CHECK, check
@@ -37,4 +39,25 @@ def grpc_door(options: ServerOptions, models: Models, recorder: Recorder) -> Grp
         tls=options.tls,
         health=options.health,
     )
+    if options.grpc_front == "native" and not _can_be_native(options):
+        raise InvalidInput(
+            "--grpc_front=native listens on loopback only, without TLS, socket path or channel arguments"
+        )
+    if options.grpc_front != "grpcio" and _can_be_native(options):
+        try:
+            from .grpc_native import NativeFront
+        except ImportError:  # no wheel for this platform
+            if options.grpc_front == "native":
+                raise InvalidInput("--grpc_front=native needs pygrpc-native, which is not installed here") from None
+        else:
+            return NativeFront(grpc_options, known, models, encode, recorder)
     return GrpcioFront(grpc_options, known)
+
+
+def _can_be_native(options: ServerOptions) -> bool:
+    """The compiled front knows neither TLS nor limits: it is for this machine's own clients."""
+    return bool(
+        options.is_loopback
+        and options.port
+        and not (options.tls or options.grpc_socket_path or options.channel_arguments or options.batching)
+    )

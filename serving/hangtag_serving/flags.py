@@ -30,6 +30,7 @@ WITHOUT_EFFECT = (
     "platform_config_file",
     "tensorflow_session_config_file",
     "use_alts_credentials",
+    "rest_api_timeout_in_ms",
 )
 
 
@@ -88,7 +89,6 @@ def add_flags(serve: argparse.ArgumentParser) -> None:
     flag("grpc_max_threads", 4 * _CPUS, "that answer gRPC calls (default 4 for each CPU)")
     flag("grpc_channel_arguments", "", "k=v,k=v for gRPC's server")
     flag("rest_api_num_threads", 4 * _CPUS, "that answer REST requests (default 4 for each CPU)")
-    flag("rest_api_timeout_in_ms", 30_000, "a run's longest time over REST (default 30000)")
     flag("rest_api_enable_cors_support", False, "let web pages of any origin read the answers")
     flag("enable_grpc_healthcheck_service", False, "answer grpc.health.v1")
     flag("enable_serialization_as_tensor_content", False, "answer with tensor_content instead of typed fields")

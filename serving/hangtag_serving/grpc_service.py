@@ -14,14 +14,13 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from hangtag import wire
-from hangtag.codes import CODES
 from hangtag.dialect_grpc import model_spec, read_model_spec
-from hangtag.extras import require
 from hangtag.model import ModelSpec
 from hangtag.wire import WireError
 
-from . import examples
-from .errors import ServingError, invalid
+from . import examples, grpc_models
+from .errors import ServingError
+from .grpc_messages import api, checked_spec, fill_spec, parse, spec_of, to_bytes, unreadable
 from .models import Models
 from .prediction import check_inputs, check_method, chosen_outputs, read_tensors
 from .recorder import Recorder
@@ -42,15 +41,10 @@ def methods(models: Models, encode: Encode, recorder: Recorder) -> dict[str, Met
         _PREDICTION + "Classify": partial(_recorded, recorder, models, "Classify", _read_examples, _classify),
         _PREDICTION + "Regress": partial(_recorded, recorder, models, "Regress", _read_examples, _regress),
         _PREDICTION + "MultiInference": partial(_multi_inference, models),
-        _PREDICTION + "GetModelMetadata": partial(_metadata, models),
-        _MODEL + "GetModelStatus": partial(_status, models),
-        _MODEL + "HandleReloadConfigRequest": partial(_reload, models),
+        _PREDICTION + "GetModelMetadata": partial(grpc_models.metadata, models),
+        _MODEL + "GetModelStatus": partial(grpc_models.status, models),
+        _MODEL + "HandleReloadConfigRequest": partial(grpc_models.reload, models),
     }
-
-
-def api(name: str) -> Any:
-    """A module of tensorflow-serving-api."""
-    return require(f"tensorflow_serving.apis.{name}", extra="serving", what="hangtag serve")
 
 
 class _Asked(Protocol):
@@ -151,16 +145,8 @@ def read_predict(body: bytes) -> PredictRequest:
             elif field == 3:
                 output_filter.append(wire.as_text(value))
     except WireError as error:
-        raise _unreadable(error) from error
-    return PredictRequest(_checked_spec(spec), inputs, output_filter)
-
-
-def _checked_spec(spec: ModelSpec | None) -> ModelSpec:
-    if spec is None:
-        raise invalid("Missing ModelSpec")
-    if not spec.name:
-        raise invalid("ModelSpec has no name specified.")
-    return spec
+        raise unreadable(error) from error
+    return PredictRequest(checked_spec(spec), inputs, output_filter)
 
 
 def response(servable: Servable, call: Call, arrays: list[np.ndarray], encode: Encode) -> bytes:
@@ -201,32 +187,32 @@ class _Examples(NamedTuple):
 def _classify(servable: Servable, request: _Examples) -> bytes:
     answer = api("classification_pb2").ClassificationResponse()
     fill_classification(answer.result, examples.classify(servable, request.spec.signature, request.input))
-    _fill_spec(answer.model_spec, servable, request.spec.signature)
-    return _bytes(answer)
+    fill_spec(answer.model_spec, servable, request.spec.signature)
+    return to_bytes(answer)
 
 
 def _regress(servable: Servable, request: _Examples) -> bytes:
     answer = api("regression_pb2").RegressionResponse()
     fill_regression(answer.result, examples.regress(servable, request.spec.signature, request.input))
-    _fill_spec(answer.model_spec, servable, request.spec.signature)
-    return _bytes(answer)
+    fill_spec(answer.model_spec, servable, request.spec.signature)
+    return to_bytes(answer)
 
 
 def _multi_inference(models: Models, body: bytes) -> bytes:
     pb = api("inference_pb2")
-    request = _parse(pb.MultiInferenceRequest, body)
-    spec = _checked_spec(_spec(request.tasks[0].model_spec) if request.tasks else ModelSpec(""))
+    request = parse(pb.MultiInferenceRequest, body)
+    spec = checked_spec(spec_of(request.tasks[0].model_spec) if request.tasks else ModelSpec(""))
     answer = pb.MultiInferenceResponse()
     content = memoryview(request.input.SerializeToString())
     with models.use(spec) as servable:
         for task, result in examples.multi_inference(servable, request.tasks, content):
             entry = answer.results.add()
-            _fill_spec(entry.model_spec, servable, task.model_spec.signature_name)
+            fill_spec(entry.model_spec, servable, task.model_spec.signature_name)
             if task.method_name == examples.CLASSIFY:
                 fill_classification(entry.classification_result, result)
             else:
                 fill_regression(entry.regression_result, result)
-    return _bytes(answer)
+    return to_bytes(answer)
 
 
 def _read_examples(body: bytes) -> _Examples:
@@ -239,8 +225,8 @@ def _read_examples(body: bytes) -> _Examples:
             elif field == 2:
                 content = wire.as_block(value)
     except WireError as error:
-        raise _unreadable(error) from error
-    return _Examples(_checked_spec(spec), content)
+        raise unreadable(error) from error
+    return _Examples(checked_spec(spec), content)
 
 
 def fill_classification(result: Any, rows: list[examples.Scored]) -> None:
@@ -255,90 +241,3 @@ def fill_regression(result: Any, values: list[float]) -> None:
     """Write numbers into a RegressionResult."""
     for value in values:
         result.regressions.add(value=value)
-
-
-# ---- metadata, status, reload
-
-
-def _metadata(models: Models, body: bytes) -> bytes:
-    pb = api("get_model_metadata_pb2")
-    request = _parse(pb.GetModelMetadataRequest, body)
-    if not request.HasField("model_spec"):
-        raise invalid("Missing ModelSpec")
-    if not request.metadata_field:
-        raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
-    for field in request.metadata_field:
-        if field != "signature_def":
-            raise invalid(f"Metadata field {field} is not supported")
-    with models.use(_checked_spec(_spec(request.model_spec))) as servable:
-        answer = pb.GetModelMetadataResponse()
-        answer.model_spec.name = servable.name
-        answer.model_spec.version.value = servable.version
-        answer.metadata["signature_def"].Pack(signature_map(servable))
-        return _bytes(answer)
-
-
-def signature_map(servable: Servable) -> Any:
-    """The SignatureDefMap message of a servable."""
-    found = api("get_model_metadata_pb2").SignatureDefMap()
-    for name, signature in servable.signatures.items():
-        found.signature_def[name].CopyFrom(signature)
-    return found
-
-
-def _status(models: Models, body: bytes) -> bytes:
-    pb = api("get_model_status_pb2")
-    request = _parse(pb.GetModelStatusRequest, body)
-    if not request.HasField("model_spec"):
-        raise invalid("Missing ModelSpec")
-    answer = pb.GetModelStatusResponse()
-    for version in models.status(_spec(request.model_spec)):
-        entry = answer.model_version_status.add()
-        entry.version = version.number
-        entry.state = pb.ModelVersionStatus.State.Value(version.state)
-        entry.status.error_code = CODES.index(version.error_code)
-        entry.status.error_message = version.error_message
-    return _bytes(answer)
-
-
-def _reload(models: Models, body: bytes) -> bytes:
-    pb = api("model_management_pb2")
-    request = _parse(pb.ReloadConfigRequest, body)
-    if not request.config.HasField("model_config_list"):
-        raise invalid(
-            "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
-            "supported"
-        )
-    models.reload(request.config)
-    return _bytes(pb.ReloadConfigResponse(status={"error_code": 0}))
-
-
-# ---- messages
-
-
-def _fill_spec(message: Any, servable: Servable, signature_name: str) -> None:
-    message.name = servable.name
-    message.version.value = servable.version
-    message.signature_name = signature_name or "serving_default"
-
-
-def _parse(message: Any, body: bytes) -> Any:
-    try:
-        return message.FromString(body)
-    except Exception as error:  # protobuf's DecodeError, whose home differs between its implementations
-        raise _unreadable(error) from error
-
-
-def _unreadable(error: Exception) -> ServingError:
-    return ServingError("INTERNAL", f"Failed parsing request: {error}")
-
-
-def _bytes(message: Any) -> bytes:
-    serialized: bytes = message.SerializeToString()
-    return serialized
-
-
-def _spec(message: Any) -> ModelSpec:
-    version = message.version.value if message.HasField("version") else None
-    label = message.version_label if message.WhichOneof("version_choice") == "version_label" else None
-    return ModelSpec(message.name, version, label, message.signature_name)

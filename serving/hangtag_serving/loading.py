@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
-from .errors import ServingError
+import numpy as np
+
+from hangtag.errors import InvalidInput
+
+from .batch_scheduler import BatchScheduler
+from .batching import BatchingOptions, read_batching
+from .errors import ServingError, invalid
 from .metrics import Metrics
 from .options import ServerOptions
-from .servable import Servable
+from .servable import Batched, Run, Servable
 from .warmup import warm_up
 
 
@@ -17,6 +24,9 @@ class Loader:
 
     def __init__(self, options: ServerOptions, metrics: Metrics) -> None:
         self._options, self._metrics = options, metrics
+        self._scheduler: BatchScheduler | None = None
+        if options.batching is not None:
+            self._scheduler = BatchScheduler(options.batching.num_batch_threads, metrics)
 
     def __call__(self, name: str, version: int, folder: Path) -> Servable:
         """The version, ready to answer; raises ServingError."""
@@ -32,7 +42,24 @@ class Loader:
             self._metrics.load_latency.add(str(folder), by=(time.perf_counter() - begun) * 1e6)
         if self._options.warmup:
             self._warm_up(servable, folder)
+        if self._scheduler is not None:
+            servable.batched = self._batched(servable, folder, self._scheduler)
         return servable
+
+    def _batched(self, servable: Servable, folder: Path, scheduler: BatchScheduler) -> Batched:
+        options = self._options.batching or BatchingOptions()
+        own = folder / "batching_params.pbtxt"
+        if self._options.per_model_batching and own.is_file():
+            try:
+                options = read_batching(own)
+            except InvalidInput as error:
+                servable.close()
+                raise invalid(str(error)) from error
+
+        def batched(key: tuple[str, ...], run: Run, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+            return scheduler.run((servable.name, servable.version, key), options, run, inputs)
+
+        return batched
 
     def _warm_up(self, servable: Servable, folder: Path) -> None:
         begun = time.perf_counter()

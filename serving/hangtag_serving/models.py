@@ -99,7 +99,7 @@ class Models:
                 manager.wait_settled(self.stop_waiting)
             failed = [(manager, manager.failures()) for manager in fresh]
         broken = [
-            f"{{{{name: {manager.name} version: {versions[0].number}}} due to error: {versions[0].error_message}}}, "
+            f"{{name: {manager.name} version: {versions[0].number}}} due to error: {versions[0].error_message}}}, "
             for manager, versions in failed
             if versions
         ]

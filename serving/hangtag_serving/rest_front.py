@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
@@ -25,6 +26,7 @@ _INLINE_BYTES = 16 << 10
 _INLINE_SECONDS = 0.001  # while small requests take longer than this, they go to the pool as well
 _WAITING_REQUESTS = 64  # pipelined on one connection before its socket is left unread
 _MAX_HEADER_BYTES = 64 << 10
+_LINGER_SECONDS = 2.0
 
 _CORS = (
     b"Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Methods: POST, GET\r\n"
@@ -229,8 +231,9 @@ class _Connection(asyncio.Protocol):
 
     def _when_done(self, verb: str, keep: bool) -> Callable[[Future[Answer]], None]:
         def done(work: Future[Answer]) -> None:
-            if not work.cancelled():
-                self._loop.call_soon_threadsafe(self._answered, work.result(), verb, keep)
+            with suppress(RuntimeError):  # the grace is over and the loop closed: nobody waits for the answer
+                if not work.cancelled():
+                    self._loop.call_soon_threadsafe(self._answered, work.result(), verb, keep)
 
         return done
 
@@ -244,6 +247,11 @@ class _Connection(asyncio.Protocol):
 
     def _write(self, answer: Answer, verb: str, keep: bool) -> None:
         keep = keep and not (self._front.stopping and not self._waiting)
+        self._send(answer, verb, keep)
+        if not keep:
+            self._close()
+
+    def _send(self, answer: Answer, verb: str, keep: bool) -> None:
         body = b"" if verb == "HEAD" else answer.body
         head = b"HTTP/1.1 %d %s\r\nContent-Type: %s\r\n%sContent-Length: %d\r\n%s%s\r\n" % (
             answer.status,
@@ -255,14 +263,19 @@ class _Connection(asyncio.Protocol):
             b"" if keep else b"Connection: close\r\n",
         )
         self._transport.write(head + body)
-        if not keep:
-            self._close()
 
     def _refuse(self, answer: Answer) -> None:
-        """Answer at once and close: what follows on this connection is not read."""
+        """Answer at once and close; what follows on this connection is thrown away.
+
+        For a moment it is still taken in: a connection closed with bytes unread is reset, and the client, busy
+        sending, would never see the answer.
+        """
         if not self._closing:
             self._waiting.clear()
-            self._write(answer, "", False)
+            self._closing = True
+            self._send(answer, "", False)
+            self._transport.write_eof()
+            self._loop.call_later(_LINGER_SECONDS, self._transport.close)
 
     def finish(self) -> None:
         """Close as soon as nothing is under way."""

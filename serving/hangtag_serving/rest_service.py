@@ -23,7 +23,7 @@ from hangtag.model import ModelSpec
 
 from . import examples, json_answers, json_examples
 from .errors import ServingError, invalid
-from .grpc_service import signature_map
+from .grpc_models import signature_map
 from .json_fast import Request as PredictRequest
 from .models import Models
 from .prediction import check_inputs, check_method

@@ -6,11 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from hangtag import dtypes
 from hangtag.codes import CODES
 from hangtag.extras import require
 
@@ -25,7 +27,16 @@ _MISSING = (
 )
 _UNREADABLE = "Read less bytes than requested"  # the C++ server's words for a saved_model.pb that is none
 
-Run = Callable[..., list[np.ndarray]]
+Run = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]
+Batched = Callable[[tuple[str, ...], Run, Mapping[str, np.ndarray]], list[np.ndarray]]
+
+
+class _Plan(NamedTuple):
+    """A prepared call, and its arguments in their order: names and numpy dtypes (None: one that numpy has not)."""
+
+    call: Callable[..., list[np.ndarray]]
+    aliases: list[str]
+    dtypes: list[np.dtype | None]
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,14 @@ class Servable:
         self._runtime_latency = runtime_latency
         self._running, self._closing = 0, False
         self._idle = threading.Condition()
-        self._callables: dict[tuple[str, tuple[str, ...]], Run] = {}
+        self._plans: dict[tuple[str, ...], _Plan] = {}  # by signature and outputs
+        self.known_calls: dict[tuple[str, ...], list[str]] = {}
+        """Outputs by signature, input and filter, of calls whose names have been checked: see `quick_predict`."""
+        self.row_wise: dict[tuple[object, ...], bool] = {}
+        self.costs: dict[tuple[object, ...], list[float]] = {}
+        """What `merging` has found out: both are its own."""
+        self.batched: Batched | None = None
+        """Runs a call together with others of the same key, if --enable_batching says so."""
         tf = require("tensorflow", extra="serving", what="hangtag serve")
         self._op_error: type[Exception] = tf.errors.OpError
         self._config = tf.compat.v1.ConfigProto(
@@ -71,7 +89,7 @@ class Servable:
             self._load(tf, folder, options.tags)
         except tf.errors.OpError as error:
             self._close_sessions()
-            raise ServingError(CODES[error.error_code], error.message) from error
+            raise _op_error(error) from error
         except ServingError:
             self._close_sessions()
             raise
@@ -127,40 +145,55 @@ class Servable:
         self, signature_name: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str], api: str = "Predict"
     ) -> list[np.ndarray]:
         """The named outputs of a signature. The caller has checked the names; dtypes and shapes are checked here."""
-        name = signature_name or "serving_default"
-        signature = self.signatures[name]
-        aliases = sorted(inputs)
-        for position, alias in enumerate(aliases):
-            wanted, given = signature.inputs[alias].dtype, number_of(inputs[alias])
-            if wanted != given:
-                raise invalid(f"Expects arg[{position}] to be {short_name(wanted)} but {short_name(given)} is provided")
-        call = self._callables.get((name, tuple(outputs)))
-        if call is None:
-            call = self._prepare(name, signature, tuple(outputs))
+        plan = self._plans.get((signature_name, *outputs))
+        if plan is None:
+            plan = self._prepare(signature_name, outputs)
+        for position, alias in enumerate(plan.aliases):
+            if inputs[alias].dtype != plan.dtypes[position]:
+                self._check_dtype(signature_name, position, alias, inputs[alias])
+        if self.batched is not None:
+            return self.batched((signature_name, *outputs), partial(self._run, plan, api), inputs)
+        return self._run(plan, api, inputs)
+
+    def _run(self, plan: _Plan, api: str, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        arrays = [inputs[alias] for alias in plan.aliases]
         begun = time.perf_counter()
         try:
-            arrays = call(*(inputs[alias] for alias in aliases))
+            results = plan.call(*arrays)
         except self._op_error as error:
-            code, message = CODES[error.error_code], error.message  # type: ignore[attr-defined]
-            raise ServingError(code, message) from error
+            raise _op_error(error) from error
         except (ValueError, TypeError) as error:  # TensorFlow's Python side refuses before the graph sees it
             raise invalid(str(error)) from error
         if self._runtime_latency is not None:
             self._runtime_latency.observe((time.perf_counter() - begun) * 1e6, self.name, api, "TF1")
-        return arrays
+        return results
 
-    def _prepare(self, name: str, signature: Any, outputs: tuple[str, ...]) -> Run:
+    def _check_dtype(self, signature_name: str, position: int, alias: str, array: np.ndarray) -> None:
+        wanted, given = self.signature(signature_name).inputs[alias].dtype, number_of(array)
+        if wanted != given:
+            raise invalid(f"Expects arg[{position}] to be {short_name(wanted)} but {short_name(given)} is provided")
+
+    def _prepare(self, signature_name: str, outputs: Sequence[str]) -> _Plan:
         """A prepared call that runs in the caller's thread: no hand-over to a pool, no look-up by name."""
         config = require("tensorflow.core.protobuf.config_pb2", extra="serving", what="hangtag serve")
+        name, signature = signature_name or "serving_default", self.signature(signature_name)
+        aliases = sorted(signature.inputs)
         options = config.CallableOptions()
-        options.feed.extend(signature.inputs[alias].name for alias in sorted(signature.inputs))
+        options.feed.extend(signature.inputs[alias].name for alias in aliases)
         options.fetch.extend(signature.outputs[alias].name for alias in outputs)
         session = self._frozen_session if name in self._frozen else self._session
         if name in self._frozen:
             options.run_options.inter_op_thread_pool = -1
-        call: Run = session._make_callable_from_options(options)
-        self._callables[name, outputs] = call
-        return call
+        plan = _Plan(
+            session._make_callable_from_options(options),
+            aliases,
+            [
+                dtypes.BY_NUMBER[n].numpy if (n := signature.inputs[a].dtype) in dtypes.BY_NUMBER else None
+                for a in aliases
+            ],
+        )
+        self._plans[(signature_name, *outputs)] = plan
+        return plan
 
     # ---- use and retirement
 
@@ -187,7 +220,7 @@ class Servable:
         self._close_sessions()
 
     def _close_sessions(self) -> None:
-        self._callables.clear()
+        self._plans.clear()
         self._session.close()
         if self._frozen_session is not None:
             self._frozen_session.close()
@@ -201,11 +234,23 @@ def _check_files(name: str, version: int, folder: Path) -> None:
         raise ServingError("NOT_FOUND", _MISSING.format(folder))
 
 
+def _numpy(number: int) -> np.dtype | None:
+    known = dtypes.BY_NUMBER.get(number)
+    return known.numpy if known is not None else None
+
+
+def _op_error(error: Any) -> ServingError:
+    """A TensorFlow error without the line that its Python side puts before some."""
+    return ServingError(CODES[error.error_code], error.message.removeprefix("Graph execution error:\n\n"))
+
+
 def _not_loaded(folder: Path, error: Exception) -> ServingError:
     """From what TensorFlow's Python loader says to what the C++ loader would."""
     words = str(error)
     if "could not be found in SavedModel" in words:  # the tags
         return ServingError("NOT_FOUND", words)
+    if "not a valid checkpoint" in words:
+        return ServingError("NOT_FOUND", f"the variables of {folder} are missing: is its variables/ folder complete?")
     if "Cannot parse file" in words or "Error parsing" in words:
         return ServingError("OUT_OF_RANGE", _UNREADABLE)
     return ServingError("DATA_LOSS", f"cannot load {folder}: {words}")

@@ -19,6 +19,8 @@ from hangtag.wire import WireError
 _SAME_BYTES = {"DT_FLOAT": 5, "DT_DOUBLE": 6, "DT_COMPLEX64": 9, "DT_COMPLEX128": 12, "DT_BOOL": 11}
 _NAMES = {11: "qint8", 12: "quint8", 13: "qint32", 15: "qint16", 16: "quint16", 20: "resource", 21: "variant"}
 
+_RARE = (11, 12, 13, 14, 15, 16)  # the quantised types, and bfloat16
+
 
 def short_name(number: int) -> str:
     """TensorFlow's name of a dtype in messages: ``float``, ``uint8``."""
@@ -32,10 +34,13 @@ def decode(content: memoryview) -> np.ndarray:
     number = next((wire.as_int(value) for field, _, value in wire.fields(content) if field == 1), 0)
     if number != dtypes.BFLOAT16.number and number in dtypes.BY_NUMBER:
         return tensors.decode(content)
+    if number not in _RARE:
+        raise WireError(f"a tensor of type {short_name(number)}")
     tf = require("tensorflow", extra="serving", what="hangtag serve")
+    pb = require("tensorflow.core.framework.tensor_pb2", extra="serving", what="hangtag serve")
     try:
-        array: np.ndarray = tf.make_ndarray(tf.compat.v1.TensorProto.FromString(bytes(content)))
-    except (TypeError, ValueError, KeyError) as error:
+        array: np.ndarray = tf.make_ndarray(pb.TensorProto.FromString(bytes(content)))
+    except Exception as error:  # what these two raise at rubbish is not theirs to say
         raise WireError(f"a tensor of type {short_name(number)}: {error}") from error
     return array
 

@@ -7,6 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grpc
+from tensorflow_serving.apis import predict_pb2
+
+from hangtag.extras import require
+from support import serving
+
 CONFORMANCE = Path(__file__).parent / "conformance"
 
 
@@ -31,5 +37,28 @@ def replay(server) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_recorded_answer_is_given_again(recorded):
+    """By the compiled gRPC front, which is the default on loopback."""
     done = replay(recorded)
     assert "168 passed, 0 failed" in done.stdout, done.stdout + done.stderr
+
+
+def test_grpcio_gives_the_same_answers(recorded_flags, tmp_path):
+    with serving(
+        CONFORMANCE / "models" / "fashion", tmp_path / "log", *recorded_flags, "--grpc_front=grpcio"
+    ) as server:
+        done = replay(server)
+    assert "168 passed, 0 failed" in done.stdout, done.stdout + done.stderr
+
+
+def test_rare_types_go_through_grpc_unharmed(recorded):
+    """What numpy has no type for (bfloat16) and what JSON cannot carry, both ways."""
+    tf = require("tensorflow", extra="serving", what="the test")
+    with grpc.insecure_channel(recorded.grpc) as channel:
+        for name in ("float64", "uint16", "uint32", "uint64", "float16", "bfloat16", "complex64"):
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name, request.model_spec.signature_name = "types", name
+            request.inputs["x"].CopyFrom(tf.make_tensor_proto([1, 0, 2], dtype=getattr(tf, name)))
+            raw = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")(request.SerializeToString())
+            answer = predict_pb2.PredictResponse.FromString(raw).outputs["y"]
+            assert answer.dtype == request.inputs["x"].dtype
+            assert tf.make_ndarray(answer).tolist() == [1, 0, 2]

@@ -1,0 +1,218 @@
+"""Rubbish, bombs and slow clients: refused in words, memory bounded, nobody else disturbed."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import json
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+import requests
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hangtag import wire
+from support import Server, serving
+
+MODELS = Path(__file__).parent / "conformance" / "models"
+IMAGE = np.full((1, 28, 28), 7, np.uint8).tolist()
+PREDICTION = "/tensorflow.serving.PredictionService/"
+CODES = ("OK", "INVALID_ARGUMENT", "INTERNAL", "NOT_FOUND", "FAILED_PRECONDITION", "UNIMPLEMENTED")
+FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(scope="module")
+def capped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """grpcio, small limits, CORS and an access log."""
+    folder = tmp_path_factory.mktemp("capped")
+    flags = ["--grpc_front=grpcio", "--max_request_bytes=2000000", "--max_inflated_bytes=4000000"]
+    flags += ["--rest_api_enable_cors_support", "--access_log"]
+    with serving(MODELS / "fashion", folder / "log", *flags) as server:
+        yield server
+
+
+def post(server: Server, body: bytes, **headers: str) -> requests.Response:
+    return requests.post(f"{server.rest}/v1/models/fashion:predict", body, headers=headers, timeout=60)
+
+
+def answers(server: Server) -> bool:
+    return post(server, json.dumps({"instances": IMAGE}).encode()).status_code == 200
+
+
+def resident_bytes(server: Server) -> int:
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) * 1024
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just({"b64": "aGk="}),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=12,
+)
+signatures = st.sampled_from(["float32", "int64", "uint8", "string", "bool", "two", "scalar_out", "special", "float16"])
+
+
+@FEW
+@given(
+    action=st.sampled_from(["predict", "classify", "regress"]),
+    signature=signatures,
+    key=st.sampled_from(["instances", "inputs", "examples", "context"]),
+    value=json_values,
+    cut=st.integers(0, 400),
+)
+def test_whatever_json_is_sent_the_answer_is_no_500(recorded, action, signature, key, value, cut):
+    body = json.dumps({"signature_name": signature, key: value}).encode()[: 400 - cut or None]
+    answer = requests.post(f"{recorded.rest}/v1/models/types:{action}", body, timeout=30)
+    assert answer.status_code in (200, 400, 404, 501), answer.text
+    assert "Traceback" not in answer.text
+
+
+@FEW
+@given(
+    path=st.text(st.characters(codec="ascii", exclude_characters=" \r\n#"), max_size=40), body=st.binary(max_size=60)
+)
+def test_whatever_path_is_asked_for_gets_an_answer(recorded, path, body):
+    connection = http.client.HTTPConnection(recorded.rest.removeprefix("http://"), timeout=30)
+    try:
+        connection.putrequest("POST", "/v1/" + re.sub(r"[\x00-\x20\x7f]", "", path), skip_accept_encoding=True)
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body)
+        assert connection.getresponse().status in (400, 404)
+    finally:
+        connection.close()
+
+
+@pytest.fixture(scope="module")
+def channel(recorded) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(recorded.grpc) as opened:
+        yield opened
+
+
+head = wire.block(1, wire.text(1, "types") + wire.text(3, "float32"))
+
+
+@FEW
+@given(
+    method=st.sampled_from(["Predict", "Classify", "Regress", "MultiInference", "GetModelMetadata"]),
+    body=st.binary(max_size=80) | st.binary(max_size=80).map(lambda b: head + b) | st.binary(max_size=60).map(
+        lambda b: head + wire.block(2, wire.block(1, b"x") + wire.block(2, b))
+    ),
+)  # fmt: skip
+def test_whatever_bytes_are_sent_the_call_ends_in_words(channel, method, body):
+    call = channel.unary_unary(PREDICTION + method).future(body, timeout=30)
+    assert call.code().name in CODES
+    assert "the server's log" not in (call.details() or "")
+
+
+def test_no_rubbish_left_a_traceback(recorded):
+    assert "Traceback" not in recorded.said()
+
+
+def test_bombs_are_refused_and_memory_stays_bounded(capped):
+    """A body over the limit, with and without its length said, a gzip bomb, and a hundred thousand brackets."""
+    before = resident_bytes(capped)
+    large = b"[" * 3_000_000
+    assert post(capped, large).status_code == 413
+    with suppress(requests.ConnectionError):  # refused while it was still being sent
+        assert post(capped, (large[:100_000] for _ in range(1000))).status_code == 413
+    bomb = post(capped, gzip.compress(b"\0" * 400_000_000, 9), **{"Content-Encoding": "gzip"})
+    assert (bomb.status_code, bomb.json()) == (400, {"error": "JSON Parse error: The document is empty"})
+    deep = post(capped, b'{"instances": ' + b"[" * 100_000)
+    assert deep.json()["error"].startswith("JSON Parse error: The document is nested too deeply.")
+    with grpc.insecure_channel(capped.grpc) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(PREDICTION + "Predict")(b"\0" * 3_000_000, timeout=30)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert answers(capped)
+    assert resident_bytes(capped) - before < 200_000_000
+
+
+def test_two_hundred_slow_connections_stop_nobody(recorded):
+    address = recorded.rest.removeprefix("http://").split(":")
+    slow = [socket.create_connection((address[0], int(address[1])), 30) for _ in range(200)]
+    try:
+        for connection in slow:
+            connection.sendall(b"POST /v1/models/fashion:predict HTTP/1.1\r\nContent-Length: 1000\r\n\r\n{")
+        assert answers(recorded)
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+def test_requests_may_come_before_their_answers_are_read(recorded):
+    """Pipelined on one connection, large and small, they are answered in order."""
+    address = recorded.rest.removeprefix("http://").split(":")
+    wanted = []
+    with socket.create_connection((address[0], int(address[1])), 30) as connection:
+        for rows in (1, 30, 1, 30):
+            body = json.dumps({"instances": IMAGE * rows}).encode()
+            text = f"POST /v1/models/fashion:predict HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n"
+            connection.sendall(text.encode() + body)
+            wanted.append(rows)
+        file = connection.makefile("rb")
+        for rows in wanted:
+            headers = b"".join(iter(file.readline, b"\r\n"))
+            size = int(re.search(rb"Content-Length: (\d+)", headers).group(1))
+            assert len(json.loads(file.read(size))["predictions"]) == rows
+
+
+def test_every_answer_lets_other_pages_read_it_if_told_to(capped, recorded):
+    for path in ("/v1/models/fashion", "/nowhere"):
+        headers = requests.get(capped.rest + path, timeout=30).headers
+        assert headers["Access-Control-Allow-Origin"] == "*"
+        assert "Access-Control-Allow-Origin" not in requests.get(recorded.rest + path, timeout=30).headers
+
+
+def test_the_access_log_has_a_line_of_json_for_each_request(capped):
+    assert answers(capped)
+    lines = [json.loads(line) for line in capped.said().splitlines() if line.startswith("{")]
+    entry = next(line for line in reversed(lines) if line["api"] == "predict" and line["code"] == "OK")
+    assert (entry["door"], entry["model"], entry["version"], entry["signature"]) == (
+        "REST",
+        "fashion",
+        3,
+        "serving_default",
+    )
+
+
+def test_metrics_have_the_cpp_servers_names(recorded):
+    assert answers(recorded)
+    text = requests.get(f"{recorded.rest}/monitoring/prometheus/metrics", timeout=30).text
+    assert re.search(r'^:tensorflow:serving:request_count\{model_name="fashion",status="OK"\} \d+$', text, re.M)
+    bucket = (
+        r'^:tensorflow:serving:request_latency_bucket\{model_name="fashion",API="predict",entrypoint="REST",le="10"\} '
+    )
+    assert re.search(bucket, text, re.M)
+    assert re.search(r'^:hangtag:serving:request_count\{model_name="fashion",version="2",', text, re.M)
+    assert requests.get(f"{recorded.rest}/monitoring/prometheus/metrics?x", timeout=30).status_code == 400
+
+
+def test_health_answers_when_it_was_asked_for(recorded, capped):
+    check = "/grpc.health.v1.Health/Check"
+    with grpc.insecure_channel(recorded.grpc) as channel:
+        assert channel.unary_unary(check)(b"", timeout=30) == b"\x08\x01"
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary(check)(wire.text(1, "nobody"), timeout=30)
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        watched = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=30)
+        assert next(watched) == b"\x08\x01"
+        watched.cancel()
+    with grpc.insecure_channel(capped.grpc) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(check)(b"", timeout=30)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_unix_socket_answers_beside_the_port(tmp_path):
+    socket_path = tmp_path / "grpc.sock"
+    with serving(MODELS / "fashion", tmp_path / "log", f"--grpc_socket_path={socket_path}") as server:
+        request = wire.block(1, wire.text(1, "fashion"))
+        for target in (f"unix:{socket_path}", server.grpc):
+            with grpc.insecure_channel(target) as channel:
+                answer = channel.unary_unary("/tensorflow.serving.ModelService/GetModelStatus")(request, timeout=30)
+            assert b"\x08\x03\x10\x1e" in answer  # version 3, AVAILABLE
