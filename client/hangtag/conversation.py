@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from . import dialect_grpc, dialect_rest, scores
+from . import scores
 from .errors import BadResponse, InvalidInput, UnknownSignature
 from .exchange import Call, Exchange, Flow, SideBySide
 from .fashion_mnist import translate
@@ -83,7 +83,14 @@ class Conversation:
 
     @property
     def _dialect(self) -> Dialect:
-        return dialect_grpc if self.protocol == "grpc" else dialect_rest
+        # Imported when the first request is written: a client speaks one of the two.
+        if self.protocol == "grpc":
+            from . import dialect_grpc
+
+            return dialect_grpc
+        from . import dialect_rest
+
+        return dialect_rest
 
     # ---- asking the model
 
@@ -199,10 +206,10 @@ class Conversation:
     def _calls(self, spec: ModelSpec, parcel: Parcel, numbers: Sequence[int]) -> list[Call[Reply]]:
         rows = parcel.rows()
         ends = list(accumulate(rows, initial=parcel.first))[1:]
-        signature = parcel.plan.signature
+        signature, dialect = parcel.plan.signature, self._dialect
         return [
             Call(
-                partial(self._dialect.predict, spec, parcel.chunks[number], signature),
+                partial(dialect.predict, spec, parcel.chunks[number], signature),
                 range(ends[number] - rows[number], ends[number]),
             )
             for number in numbers

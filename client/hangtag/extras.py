@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -34,6 +33,8 @@ def require(module: str, *, extra: str, what: str) -> Any:
 @contextmanager
 def _stderr_held_back() -> Iterator[None]:
     """Send file descriptor 2 to a temporary file; on an exception, show what was written to it."""
+    import tempfile  # only here: it brings half a dozen modules along
+
     sys.stderr.flush()
     with tempfile.TemporaryFile() as held:
         try:

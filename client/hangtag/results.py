@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, overload
@@ -120,21 +119,23 @@ class Classification:
 
     def _repr_html_(self) -> str:
         """A table for notebooks: the first twenty images, each with its name and the bars of its best classes."""
+        from html import escape  # only here: its table of entities is large
+
         lines = []
         for number, row in enumerate(self[:SHOWN]):
             address = data_uri(self._thumbnails[number]) if number < len(self._thumbnails) else ""
             picture = f'<img src="{address}" style="height:3em;image-rendering:pixelated">' if address else ""
             bars = "".join(_bar(label, score) for label, score in row.top(3))
-            lines.append(
-                f"<tr><td>{number}</td><td>{picture}</td><td>{html.escape(row.label)}</td><td>{bars}</td></tr>"
-            )
+            lines.append(f"<tr><td>{number}</td><td>{picture}</td><td>{escape(row.label)}</td><td>{bars}</td></tr>")
         more = f"<p>… {len(self) - SHOWN} more</p>" if len(self) > SHOWN else ""
         return f"<table><tr><th></th><th></th><th>class</th><th>best</th></tr>{''.join(lines)}</table>{more}"
 
 
 def _bar(label: str, score: float) -> str:
+    from html import escape
+
     width = 8 * min(max(score, 0.0), 1.0)  # em
     return (
         f'<div style="white-space:nowrap;text-align:left"><span style="display:inline-block;background:#4c78a8;'
-        f'height:.7em;width:{width:.2f}em"></span> {html.escape(label)} {score:.1%}</div>'
+        f'height:.7em;width:{width:.2f}em"></span> {escape(label)} {score:.1%}</div>'
     )

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from .errors import DeadlineExceeded, HangtagError, InvalidInput, ServerBusy
 from .exchange import Call, Exchange, Flow, SideBySide, Step
-from .pressure import AsyncGate
+from .pressure_aio import AsyncGate
 from .retry import Deadline, pause_before_retry
 from .settings import Settings
 
