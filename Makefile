@@ -50,6 +50,12 @@ test: $(INSTALLED) ## run all tests
 lint: $(INSTALLED) ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
+bench: $(INSTALLED) ## measure client, server and training, each beside its peers (half an hour)
+	@test -d models/$(MODEL) || $(BIN)/hangtag export --base-path models/$(MODEL) --epochs 1
+	@$(BIN)/python benchmarks/client.py --base-path models/$(MODEL)
+	@$(BIN)/python benchmarks/serving.py
+	@$(BIN)/python benchmarks/training.py speed
+
 soak: $(INSTALLED) ## five minutes of full load while versions come and go
 	@test -d models/$(MODEL)/1 || $(BIN)/hangtag export --base-path models/$(MODEL) --epochs 1
 	@$(BIN)/python benchmarks/soak.py --version-folder models/$(MODEL)/1
