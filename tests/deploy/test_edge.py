@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 
 from edges import DIALECTS, OTHER, SPEC, TOKEN, Caller, Edge, both, edge, new_token
-from hangtag import Client, HangtagError, InvalidInput
+from hangtag import TLS, Client, HangtagError, InvalidInput
 from hangtag.model import ModelSpec
 from support import ROOT, eventually
 
@@ -57,14 +56,15 @@ def test_both_protocols_go_through_one_tls_port(alice, predict, protocol, server
     assert status.state == "AVAILABLE"
 
 
-def test_the_sdk_goes_through_it_as_it_is(open_edge):
-    """With the target grpcs:// and the token as a header; gRPC takes the authority from its environment variable."""
-    code = f"""from hangtag import Client
-with Client("grpcs://localhost:{open_edge.port}", headers={{"Authorization": "Bearer {TOKEN}"}}) as client:
-    print(client.classify("docs/images/ankle-boot.png").labels[0])"""
-    environment = os.environ | {"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(open_edge.secrets / "ca.crt")}
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert (done.stdout, done.returncode) == ("Ankle boot\n", 0), done.stderr
+@pytest.mark.parametrize("scheme", ["grpcs", "https"])
+def test_the_sdk_goes_through_it_as_it_is(open_edge, mutual_edge, scheme):
+    """With the authority as `tls`, the token as a header, and a certificate where one is asked for."""
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    secrets = open_edge.secrets
+    shown = TLS(ca=secrets / "ca.crt", certificate=secrets / "client.crt", key=secrets / "client.key")
+    for running, tls in ((open_edge, TLS(ca=secrets / "ca.crt")), (mutual_edge, shown)):
+        with Client(f"{scheme}://localhost:{running.port}", tls=tls, headers=headers) as client:
+            assert client.classify(ROOT / "docs/images/ankle-boot.png").labels[0] == "Ankle boot"
 
 
 @both

@@ -9,6 +9,8 @@ import pytest
 
 from support import Server, serving
 
+collect_ignore = ["conformance"]  # scripts to be run, not modules with doctests
+
 CONFORMANCE = Path(__file__).parent / "conformance"
 MODELS = CONFORMANCE / "models"
 
