@@ -21,6 +21,9 @@ def register(commands: Any) -> None:
 def _serve(arguments: argparse.Namespace) -> int:
     if arguments.version:
         return _print_versions()
+    from hangtag.extras import require
+
+    require("simdjson", extra="serving", what="hangtag serve")  # cheap to import, and only the extra brings it
     from .errors import ServingError
     from .options import from_flags
     from .server import StartError, serve
@@ -28,9 +31,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname).1s %(message)s")
     log = logging.getLogger("hangtag.serving")
     log.setLevel(logging.INFO)
-    logging.getLogger("tensorflow").setLevel(
-        logging.ERROR
-    )  # the Session API is deprecated, and is what C++ serves with
+    # TensorFlow calls the Session API deprecated; it is what the C++ server serves with.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     for name in WITHOUT_EFFECT:
         if getattr(arguments, name) is not None:
             log.warning("--%s is taken, and changes nothing in this server", name)

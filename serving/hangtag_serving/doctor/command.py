@@ -40,9 +40,8 @@ def register(commands: Any) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    logging.getLogger("tensorflow").setLevel(
-        logging.ERROR
-    )  # the Session API is deprecated, and is what C++ serves with
+    # TensorFlow calls the Session API deprecated; it is what the C++ server serves with.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     failed = False
     for finding in _examine(arguments):
         print(json.dumps(finding.document(), ensure_ascii=False) if arguments.json else finding.line(), flush=True)
