@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -111,3 +112,18 @@ def test_secrets_are_made_once_and_are_no_ones_but_ours(compose, tmp_path):
     assert all((tmp_path / "secrets" / name).stat().st_mode & 0o077 == 0 for name in kept)
     assert "serving/docker/secrets" in (ROOT / ".dockerignore").read_text()
     assert "/serving/docker/secrets/" in (ROOT / ".gitignore").read_text()
+
+
+def test_grafana_finds_its_source_and_its_dashboard(compose):
+    """The data source has the uid that every panel asks for, and the dashboard lies where it is looked for."""
+    provisioning = DOCKER / "grafana" / "provisioning"
+    (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yaml").read_text())["datasources"]
+    (provider,) = yaml.safe_load((provisioning / "dashboards" / "hangtag.yaml").read_text())["providers"]
+    dashboard = json.loads((ROOT / "serving" / "monitoring" / "dashboard.json").read_text())
+    for panel in dashboard["panels"]:
+        assert panel["datasource"]["uid"] == source["uid"]
+        assert {target["datasource"]["uid"] for target in panel["targets"]} == {source["uid"]}
+    mounted = [volume.split(":")[1] for volume in compose["services"]["grafana"]["volumes"]]
+    assert any(target.startswith(provider["options"]["path"] + "/") for target in mounted)
+    assert source["url"] == "http://prometheus:9090"
+    assert "prometheus" in compose["services"]

@@ -193,3 +193,11 @@ def test_a_running_server(server):
     done = run("doctor", f"127.0.0.1:{free_port()}")
     assert done.returncode == 1
     assert done.stdout.startswith("fail")
+
+
+def test_the_canary_overlays_config_is_in_order_once_both_versions_are_there(base_path):
+    shutil.copytree(base_path / "1", base_path / "2")
+    file = ROOT / "serving" / "kubernetes" / "overlays" / "canary" / "models.config"
+    findings = list(examine_config(file, {"/models": base_path.parent}))
+    assert levels(findings, FAIL) == ""
+    assert "serves fashion" in levels(findings, OK)
