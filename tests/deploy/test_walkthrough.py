@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hangtag import Client
-from support import HANGTAG, PATIENCE, ROOT, serving
+from support import HANGTAG, PATIENCE, ROOT, eventually, serving
 
 NOT_HERE = ("docker ", "kubectl ", "make ")
 """What needs an engine or a cluster; the files that these commands run have tests of their own."""
@@ -72,7 +72,7 @@ def test_every_hangtag_command_of_the_walk_through_runs(project: Path):
             assert ran.returncode == 0, f"{line}\n{ran.stdout}{ran.stderr}"
             done.append(words[1])
         with Client(server.grpc, version_label="stable") as client:
-            assert client.metadata().version == 1  # promoted, and rolled back
+            eventually(lambda: client.metadata().version == 1, "the rollback to be read")
     assert set(done) == {"doctor", "wait", "classify", "versions", "export", "compare"}
 
 
