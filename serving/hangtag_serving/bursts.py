@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
-import numpy as np
-
-from . import merging
 from .errors import ServingError
-from .grpc_service import Call
+from .grpc_front import INTERNAL
+from .merging import Lane
 from .models import Models
-from .quick_predict import Asked, Reader, is_numeric, prepare, write
+from .quick_predict import Pattern, Reader, lane_of, write
 from .recorder import Recorder
-from .servable import Servable
 from .tensor_protos import Encode
 
 log = logging.getLogger("hangtag.serving")
@@ -28,121 +25,126 @@ MAX_ROWS = 256
 
 Respond = Callable[[int, bytes], object]  # call id, answer
 Fail = Callable[[int, ServingError], object]
+Calls = list[tuple[int, bytes]]  # call id, request
 
 
-@dataclass
-class _Call:
-    number: int
-    size: int
+@dataclass(slots=True)
+class Run:
+    """Calls for one lane, of at most MAX_ROWS rows unless it is one call. Holds its version until it is done."""
+
+    lane: Lane
     begun: float
-    asked: Asked | None = None
-    servable: Servable | None = None
-    call: Call | None = None
-    key: merging.Key | None = None
-    """Calls of equal key may run together."""
+    rows: int = 0
+    calls: list[tuple[int, Pattern, bytes]] = field(default_factory=list)
+
+    @property
+    def expected(self) -> float:
+        """Seconds, from runs of about this size; 0 if there was none."""
+        return self.lane.expected(self.rows)
 
 
 class BurstPredictor:
-    """Answers bursts of Predict calls; may be used by several threads."""
+    """Sorts bursts of Predict calls into runs, and answers those; may be used by several threads."""
 
     def __init__(self, models: Models, encode: Encode, recorder: Recorder, respond: Respond, fail: Fail) -> None:
         self._models, self._encode, self._recorder = models, encode, recorder
         self._respond, self._fail = respond, fail
         self._reader = Reader()
 
-    def answer(self, calls: Sequence[tuple[int, bytes]]) -> None:
-        """Answer each (call id, request) by `respond` or `fail`."""
-        waiting: dict[object, list[_Call]] = {}
+    def sort(self, calls: Iterable[tuple[int, bytes]]) -> tuple[list[Run], Calls]:
+        """What can be run, and the calls that have to be read first, each by itself."""
+        begun = time.perf_counter()
+        by_pattern: dict[Pattern, Calls] = {}
+        unread: Calls = []
         for number, body in calls:
-            call = _Call(number, len(body), time.perf_counter())
-            try:
-                key = self._read(call, body)
-            except Exception as error:
-                self._failed(call, error)
-                continue
-            waiting.setdefault(key if key is not None else number, []).append(call)
-        for group in waiting.values():
-            while group:
-                self._run(_take(group))
+            pattern = self._reader.find(body)
+            if pattern is None:
+                unread.append((number, body))
+            else:
+                by_pattern.setdefault(pattern, []).append((number, body))
+        runs: list[Run] = []
+        for pattern, alike in by_pattern.items():
+            self._add(runs, pattern, alike, begun)
+        return runs, unread
 
-    def _read(self, call: _Call, body: bytes) -> object:
-        call.asked = self._reader.read(body)
-        call.servable = self._models.acquire(call.asked.request.spec)
-        call.call = prepare(call.servable, call.asked)
-        if is_numeric(call.call):
-            call.key = merging.key_of(call.servable, call.call)
-        return call.key
+    def learn(self, body: bytes) -> None:
+        """Know requests like this one from now on; it has been answered already."""
+        self._reader.learn(body)
 
-    def _run(self, group: list[_Call]) -> None:
-        if len(group) > 1 and self._run_together(group):
-            return
-        for call in group:
-            assert call.servable is not None and call.call is not None  # noqa: S101, PT018 - read
-            try:
-                self._answered(call, merging.timed_run(call.servable, call.call, call.key))
-            except Exception as error:
-                self._failed(call, error)
-
-    def _run_together(self, group: list[_Call]) -> bool:
-        servable, calls = group[0].servable, [call.call for call in group if call.call is not None]
-        assert servable is not None  # noqa: S101 - read
-        key = group[0].key
-        assert key is not None  # noqa: S101 - only calls with a key are grouped
-        if not merging.pays(servable, key, [merging.rows_of(call) or 0 for call in calls]):
-            return False
-        if not merging.is_row_wise(servable, calls[0], key):
-            return False
+    def answer(self, run: Run) -> None:
+        """Answer every call of a run, by `respond` or `fail`."""
         try:
-            results = merging.run_together(servable, calls, key)
-        except ServingError:
-            return False
-        if results is None:
-            return False
-        self._recorder.metrics.burst_rows.observe(sum(merging.rows_of(call) or 0 for call in calls))
-        for call, arrays in zip(group, results, strict=True):
+            self._answer(run)
+        finally:
+            run.lane.servable.release()
+
+    def _add(self, runs: list[Run], pattern: Pattern, calls: Calls, begun: float) -> None:
+        try:
+            servable = self._models.acquire(pattern.spec)
             try:
-                self._answered(call, arrays)
+                lane = lane_of(servable, pattern)
+                rows = pattern.shape[0]
+                for number, body in calls:
+                    run = next((run for run in runs if run.lane is lane and run.rows + rows <= MAX_ROWS), None)
+                    if run is None:
+                        run = Run(lane, begun)
+                        servable.share()
+                        runs.append(run)
+                    run.calls.append((number, pattern, body))
+                    run.rows += rows
+            finally:
+                servable.release()
+        except Exception as error:
+            for number, body in calls:
+                self._failed(number, pattern, len(body), begun, error)
+
+    def _answer(self, run: Run) -> None:
+        lane = run.lane
+        arrays = [pattern.array(body) for _, pattern, body in run.calls]
+        if len(arrays) > 1:
+            results = lane.run_together(arrays)
+            if results is not None:
+                self._recorder.metrics.burst_rows.observe(run.rows)
+                for (number, _, _), result in zip(run.calls, results, strict=True):
+                    self._respond(number, write(lane, result, self._encode))
+                self._done(run, run.calls)
+                return
+        for call, array in zip(run.calls, arrays, strict=True):
+            number, pattern, body = call
+            try:
+                self._respond(number, write(lane, lane.run(array), self._encode))
             except Exception as error:
-                self._failed(call, error)
-        return True
+                self._failed(number, pattern, len(body), run.begun, error, lane)
+            else:
+                self._done(run, [call])
 
-    def _answered(self, call: _Call, arrays: list[np.ndarray]) -> None:
-        assert call.servable is not None and call.call is not None  # noqa: S101, PT018 - read
-        self._respond(call.number, write(call.servable, call.call, arrays, self._encode))
-        self._done(call, "OK")
-
-    def _failed(self, call: _Call, error: Exception) -> None:
-        if not isinstance(error, ServingError):
-            log.error("a gRPC request failed", exc_info=error)
-            error = ServingError("INTERNAL", "internal error; the server's log has the reason")
-        self._fail(call.number, error)
-        self._done(call, error.code)
-
-    def _done(self, call: _Call, code: str) -> None:
-        spec = call.asked.request.spec if call.asked else None
+    def _done(self, run: Run, calls: Sequence[tuple[int, Pattern, bytes]]) -> None:
+        spec = calls[0][1].spec
         self._recorder.answered(
-            model=spec.name if spec else "",
+            model=spec.name,
             api="Predict",
             door="GRPC",
-            code=code,
-            begun=call.begun,
-            servable=call.servable,
-            signature=spec.signature if spec else "",
-            size=call.size,
+            code="OK",
+            begun=run.begun,
+            servable=run.lane.servable,
+            signature=spec.signature,
+            sizes=[len(body) for _, _, body in calls],
         )
-        if call.servable is not None:
-            call.servable.release()
 
-
-def _take(group: list[_Call]) -> list[_Call]:
-    """Remove and return as many calls from the front as fit into one run, at least one."""
-    taken = [group.pop(0)]
-    rows = _rows(taken[0])
-    while group and rows + _rows(group[0]) <= MAX_ROWS:
-        rows += _rows(group[0])
-        taken.append(group.pop(0))
-    return taken
-
-
-def _rows(call: _Call) -> int:
-    return (merging.rows_of(call.call) or 0) if call.call is not None else 0
+    def _failed(
+        self, number: int, pattern: Pattern, size: int, begun: float, error: Exception, lane: Lane | None = None
+    ) -> None:
+        if not isinstance(error, ServingError):
+            log.error("a gRPC request failed", exc_info=error)
+            error = ServingError("INTERNAL", INTERNAL)
+        self._fail(number, error)
+        self._recorder.answered(
+            model=pattern.spec.name,
+            api="Predict",
+            door="GRPC",
+            code=error.code,
+            begun=begun,
+            servable=lane.servable if lane else None,
+            signature=pattern.spec.signature,
+            sizes=[size],
+        )

@@ -7,16 +7,18 @@ done here: new calls are answered UNAVAILABLE, running ones finish, then it is c
 from __future__ import annotations
 
 import logging
+import os
 import threading
-import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pygrpc_native
 
 from hangtag.codes import CODES
 
-from .bursts import BurstPredictor
+from .bursts import BurstPredictor, Run
 from .errors import ServingError
 from .grpc_front import INTERNAL, GrpcOptions, cut
 from .grpc_service import PREDICT, Method
@@ -28,8 +30,8 @@ from .tensor_protos import Encode
 log = logging.getLogger("hangtag.serving")
 
 _BURST = 64  # calls that one thread takes at once
-_READERS = 2
-_SLOW_SECONDS = 0.02  # while a burst takes longer, bursts go to the pool: a slow model must not stop a quick one
+_QUICK_SECONDS = 0.001  # less than this is not worth waking another thread for
+_SLOW_SECONDS = 0.02  # a run that takes longer goes to the pool: a slow model must not stop a quick one
 _STOPPING = "the server is stopping"
 
 
@@ -43,21 +45,27 @@ class NativeFront:
         self._methods = [methods[name] for name in names]
         streams = [(WATCH, True)] if options.health else []
         self._watch = len(names) if streams else -1
-        self._front = pygrpc_native.NativeGrpcFront(options.address, [*((name, False) for name in names), *streams])
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._front = pygrpc_native.NativeGrpcFront(
+            options.address, [*((name, False) for name in names), *streams], io_threads=1 if cores <= 2 else 2
+        )
         self._predictor = BurstPredictor(models, encode, recorder, self._respond, self._fail)
         self._pool = ThreadPoolExecutor(options.threads, thread_name_prefix="grpc")
         self._running, self._stopping = 0, False
         self._idle = threading.Condition()
-        self._seconds = 0.0  # a moving average of how long a burst takes
-        self._readers = [
-            threading.Thread(target=self._read, name=f"grpc-{number}", daemon=True) for number in range(_READERS)
+        # One thread at a time takes calls in, and answers what is quick; two that did so together would mostly hand
+        # the interpreter's lock to and fro. Before a longer run it passes the turn on: TensorFlow needs no such lock.
+        self._turn = threading.Lock()
+        self._waiting: deque[Run] = deque()
+        self._workers = [
+            threading.Thread(target=self._work, name=f"grpc-{number}", daemon=True) for number in range(max(2, cores))
         ]
 
     def start(self) -> None:
         """Accept calls."""
         self._front.start()
-        for reader in self._readers:
-            reader.start()
+        for worker in self._workers:
+            worker.start()
 
     def stop(self, grace: float) -> None:
         """Refuse new calls, let running ones finish for `grace` seconds, then cut them."""
@@ -65,38 +73,60 @@ class NativeFront:
             self._stopping = True
             self._idle.wait_for(lambda: self._running == 0, grace)
         self._front.close()
-        for reader in self._readers:
-            reader.join(1)
+        for worker in self._workers:
+            worker.join(1)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _read(self) -> None:
-        while (events := self._front.recv_batch(_BURST)) is not None:
-            calls = [event for event in events if event[0] == pygrpc_native.EVENT_CALL]
-            if not self._enter(len(calls)):
-                for call in calls:
-                    self._front.fail(call[1], CODES.index("UNAVAILABLE"), _STOPPING)
-                continue
-            predicts = []
-            for _, number, method, body, _ in calls:
-                if method == 0:
-                    predicts.append((number, body))
-                else:
-                    self._pool.submit(self._answer, number, method, body)
-            if predicts and self._seconds > _SLOW_SECONDS:
-                for predict in predicts:
-                    self._pool.submit(self._predict, [predict])
-            elif predicts:
-                self._predict(predicts)
+    def _work(self) -> None:
+        while (run := self._next()) is not None:
+            self._run(run)
 
-    def _predict(self, calls: list[tuple[int, bytes]]) -> None:
-        begun = time.perf_counter()
+    def _next(self) -> Run | None:
+        """A run that is worth a thread of its own; quick ones are answered on the way. None when closed."""
+        while True:
+            with suppress(IndexError):
+                return self._waiting.popleft()
+            with self._turn:
+                while not self._waiting:
+                    events = self._front.recv_batch(_BURST)
+                    if events is None:
+                        return None
+                    runs = self._sorted(events)
+                    if sum(run.expected or _QUICK_SECONDS for run in runs) < _QUICK_SECONDS:
+                        for run in runs:
+                            self._run(run)
+                    else:
+                        self._waiting.extend(runs)
+
+    def _sorted(self, events: Iterable[tuple[int, int, int, bytes, bytes]]) -> list[Run]:
+        """The runs among these events. All other calls, and runs known to be slow, go to the pool."""
+        calls = [event for event in events if event[0] == pygrpc_native.EVENT_CALL]
+        if not self._enter(len(calls)):
+            for call in calls:
+                self._front.fail(call[1], CODES.index("UNAVAILABLE"), _STOPPING)
+            return []
+        runs, unread = self._predictor.sort((number, body) for _, number, method, body, _ in calls if method == 0)
+        for number, body in unread:
+            self._pool.submit(self._answer_unread, number, body)
+        for _, number, method, body, _ in calls:
+            if method != 0:
+                self._pool.submit(self._answer, number, method, body)
+        for run in runs:
+            if run.expected > _SLOW_SECONDS:
+                self._pool.submit(self._run, run)
+        return [run for run in runs if run.expected <= _SLOW_SECONDS]
+
+    def _run(self, run: Run) -> None:
         try:
-            self._predictor.answer(calls)
+            self._predictor.answer(run)
         except Exception:
             log.exception("a burst of gRPC calls failed")
         finally:
-            self._leave(len(calls))
-            self._seconds += (min(time.perf_counter() - begun, 1.0) - self._seconds) / 8
+            self._leave(len(run.calls))
+
+    def _answer_unread(self, number: int, body: bytes) -> None:
+        self._answer(number, 0, body)
+        self._predictor.learn(body)
 
     def _answer(self, number: int, method: int, body: bytes) -> None:
         try:

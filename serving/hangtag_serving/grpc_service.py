@@ -90,7 +90,7 @@ def _recorded(
             begun=begun,
             servable=servable,
             signature=spec.signature,
-            size=len(body),
+            sizes=(len(body),),
         )
 
 

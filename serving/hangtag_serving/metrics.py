@@ -46,15 +46,15 @@ class Histogram:
         self._cells: dict[tuple[str, ...], tuple[list[int], list[float]]] = {}
         self._lock = threading.Lock()
 
-    def observe(self, value: float, *values: str) -> None:
-        """Count `value` for these label values."""
+    def observe(self, value: float, *values: str, times: int = 1) -> None:
+        """Count `value` for these label values, `times` over."""
         bucket = bisect_left(self._bounds, value)
         with self._lock:
             cell = self._cells.get(values)
             if cell is None:
                 cell = self._cells[values] = ([0] * (len(self._bounds) + 1), [0.0])
-            cell[0][bucket] += 1
-            cell[1][0] += value
+            cell[0][bucket] += times
+            cell[1][0] += value * times
 
     def lines(self) -> list[str]:
         """The metric's text, empty if it was never touched."""

@@ -7,8 +7,8 @@ goes for the answer around the numbers of one float output.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,9 @@ from hangtag.dtypes import BY_NUMBER, STRING
 from hangtag.model import ModelSpec
 from hangtag.wire import WireError
 
+from .errors import ServingError
 from .grpc_service import Call, PredictRequest, checked, read_predict, response
+from .merging import Lane
 from .servable import Servable
 from .tensor_protos import Encode, decode, encode_content, number_of
 
@@ -27,58 +29,71 @@ _MAX_KEPT = 256
 _FLOAT = 1
 
 
-class Asked(NamedTuple):
-    """A request whose one input may be decoded already."""
+@dataclass(frozen=True, eq=False, slots=True)
+class Pattern:
+    """What requests of one length, head and tail mean. `spec` and the names are theirs; `shape` is the input's."""
 
-    request: PredictRequest
-    array: np.ndarray | None = None
-
-
-class _Pattern(NamedTuple):
     head: bytes
     tail: bytes
-    request: PredictRequest  # its `inputs` hold the alias alone
+    spec: ModelSpec
+    alias: str
+    output_filter: tuple[str, ...]
     dtype: np.dtype
     shape: tuple[int, ...]
     size: int
+    key: tuple[object, ...]
+    """Requests of patterns with equal keys, answered by one version, may share a run."""
+
+    def array(self, body: bytes) -> np.ndarray:
+        """The input, of `shape`: a view of the request's memory."""
+        return np.frombuffer(body, self.dtype, self.size, len(self.head)).reshape(self.shape)
 
 
 class Reader:
-    """Reads PredictRequests; safe in several threads, which at worst keep the same pattern twice."""
+    """Keeps patterns; safe in several threads, which at worst keep the same one twice."""
 
     def __init__(self) -> None:
-        self._patterns: dict[int, list[_Pattern]] = {}  # by the length of the request
+        self._patterns: dict[int, list[Pattern]] = {}  # by the length of the request
         self._kept = 0
 
-    def read(self, body: bytes) -> Asked:
-        """As `read_predict`, with the tensor where that is cheap; raises ServingError."""
+    def find(self, body: bytes) -> Pattern | None:
+        """The pattern of a request, if one like it has been learnt."""
         for pattern in self._patterns.get(len(body), ()):
             if body.startswith(pattern.head) and body.endswith(pattern.tail):
-                flat = np.frombuffer(body, pattern.dtype, pattern.size, len(pattern.head))
-                return Asked(pattern.request, flat.reshape(pattern.shape))
-        request = read_predict(body)
-        self._keep(body, request)
-        return Asked(request)
+                return pattern
+        return None
 
-    def _keep(self, body: bytes, request: PredictRequest) -> None:
-        if len(request.inputs) != 1 or self._kept >= _MAX_KEPT:
+    def learn(self, body: bytes) -> None:
+        """Keep the pattern of a request, if it has one."""
+        if self._kept >= _MAX_KEPT or self.find(body) is not None:
             return
-        ((alias, content),) = request.inputs.items()
         try:
-            array = decode(content)
-        except WireError:
+            pattern = _pattern(body, read_predict(body))
+        except (WireError, ServingError):
             return
-        if array.dtype.kind not in "fiub" or not array.size or array.flags.owndata:
-            return
-        begin = _address(array) - _address(np.frombuffer(body, np.uint8))
-        end = begin + array.nbytes
-        # A view of the body has its bytes in one place; what was decoded into other memory lies outside of it.
-        if not 0 <= begin < end <= len(body) or begin + len(body) - end > _MAX_HEAD:
-            return
-        kept = PredictRequest(request.spec, {alias: memoryview(b"")}, request.output_filter)
-        pattern = _Pattern(body[:begin], body[end:], kept, array.dtype, array.shape, array.size)
-        self._patterns[len(body)] = [*self._patterns.get(len(body), ()), pattern]
-        self._kept += 1
+        if pattern is not None:
+            self._patterns[len(body)] = [*self._patterns.get(len(body), ()), pattern]
+            self._kept += 1
+
+
+def _pattern(body: bytes, request: PredictRequest) -> Pattern | None:
+    if len(request.inputs) != 1:
+        return None
+    ((alias, content),) = request.inputs.items()
+    number = next((wire.as_int(value) for field, _, value in wire.fields(content) if field == 1), 0)
+    if number not in BY_NUMBER or number == STRING.number:
+        return None
+    array = decode(content)
+    if array.dtype.kind not in "fiub" or not array.size or not array.ndim or array.flags.owndata:
+        return None
+    begin = _address(array) - _address(np.frombuffer(body, np.uint8))
+    end = begin + array.nbytes
+    # A view of the body has its bytes in one place; what was decoded into other memory lies outside of it.
+    if not 0 <= begin < end <= len(body) or begin + len(body) - end > _MAX_HEAD:
+        return None
+    spec, filters = request.spec, tuple(request.output_filter)
+    key = (spec.signature, alias, filters, array.dtype.str, array.shape[1:])
+    return Pattern(body[:begin], body[end:], spec, alias, filters, array.dtype, array.shape, array.size, key)
 
 
 def _address(array: np.ndarray) -> int:
@@ -86,30 +101,27 @@ def _address(array: np.ndarray) -> int:
     return address
 
 
-def prepare(servable: Servable, asked: Asked) -> Call:
-    """What to run; raises ServingError."""
-    request, array = asked
-    if array is None:
-        return checked(servable, request)
-    (alias,) = request.inputs
-    key = (request.spec.signature, alias, *request.output_filter)
-    outputs = servable.known_calls.get(key)
-    if outputs is None:
-        empty = tensors.head(BY_NUMBER[number_of(array)], (0,))  # any tensor will do to check the names
-        outputs = checked(servable, request._replace(inputs={alias: memoryview(empty)})).outputs
-        servable.known_calls[key] = outputs
-    return Call(request.spec.signature, {alias: array}, outputs)
+def lane_of(servable: Servable, pattern: Pattern) -> Lane:
+    """Where requests of a pattern run in this version; raises ServingError if it does not take them."""
+    lane = servable.lanes.get(pattern.key)
+    if lane is None:
+        empty = tensors.head(BY_NUMBER[number_of(np.empty(0, pattern.dtype))], (0,))  # enough to check the names
+        request = PredictRequest(pattern.spec, {pattern.alias: memoryview(empty)}, list(pattern.output_filter))
+        call = checked(servable, request)
+        lane = Lane(servable, call.signature, pattern.alias, call.outputs, pattern.dtype, pattern.shape[1:])
+        servable.lanes[pattern.key] = lane
+    return lane
 
 
-def write(servable: Servable, call: Call, arrays: list[np.ndarray], encode: Encode) -> bytes:
+def write(lane: Lane, arrays: list[np.ndarray], encode: Encode) -> bytes:
     """As `response`, with what stands around one float output from a cache."""
-    array = arrays[0]
-    if len(arrays) != 1 or array.dtype != np.float32 or not array.size:
-        return response(servable, call, arrays, encode)
+    array, servable = arrays[0], lane.servable
+    if len(arrays) != 1 or array.dtype != np.float32 or not array.size or not array.flags.c_contiguous:
+        return response(servable, Call(lane.signature, {}, lane.outputs), arrays, encode)
     field = 4 if encode is encode_content else 5  # tensor_content, float_val
-    name = call.signature or "serving_default"
-    head, tail = _around(servable.name, servable.version, name, call.outputs[0], array.shape, field)
-    return b"".join((head, tensors.contiguous(array).data, tail))
+    name = lane.signature or "serving_default"
+    head, tail = _around(servable.name, servable.version, name, lane.outputs[0], array.shape, field)
+    return b"".join((head, array.data, tail))
 
 
 @lru_cache(maxsize=1024)
@@ -121,8 +133,3 @@ def _around(
     entry = wire.block(1, alias.encode()) + wire.prefix(2, len(tensor) + size) + tensor
     spec = wire.block(2, model_spec(ModelSpec(name, version, None, signature)))
     return wire.prefix(1, len(entry) + size) + entry, spec
-
-
-def is_numeric(call: Call) -> bool:
-    """Whether every input is an array of numbers."""
-    return all(number_of(array) != STRING.number for array in call.inputs.values())

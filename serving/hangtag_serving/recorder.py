@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
 from typing import TextIO
 
 from .metrics import Metrics
@@ -14,7 +15,7 @@ _MODELS_KNOWN = 1000  # names beyond this are counted as one: strangers choose t
 
 
 class Recorder:
-    """Called once when a request has been answered."""
+    """Called once when a request, or several that ran as one, have been answered."""
 
     def __init__(self, metrics: Metrics, *, access_log: bool = False, stream: TextIO | None = None) -> None:
         self.metrics = metrics
@@ -31,21 +32,25 @@ class Recorder:
         begun: float,
         servable: Servable | None = None,
         signature: str = "",
-        size: int = 0,
+        sizes: Sequence[int] = (0,),
     ) -> None:
-        """`door` is GRPC or REST, `begun` a time.perf_counter(), `size` the body's in bytes.
+        """`door` is GRPC or REST, `begun` a time.perf_counter(), `sizes` the bodies' in bytes: one for each request.
 
         `servable` is the version that answered, None if the request did not get so far.
         """
+        count = len(sizes)
         seconds = time.perf_counter() - begun
         name = self._bounded(model)
-        self.metrics.request_count.add(name, code)
+        self.metrics.request_count.add(name, code, by=count)
         if code == "OK":
-            self.metrics.request_latency.observe(seconds * 1e6, name, api, door)
+            self.metrics.request_latency.observe(seconds * 1e6, name, api, door, times=count)
         if servable is not None:
-            self.metrics.version_requests.add(servable.name, str(servable.version), signature or "serving_default")
+            self.metrics.version_requests.add(
+                servable.name, str(servable.version), signature or "serving_default", by=count
+            )
         if self._log is not None:
-            self._write(model, api, door, code, seconds, servable, signature, size)
+            for size in sizes:
+                self._write(model, api, door, code, seconds, servable, signature, size)
 
     def _bounded(self, model: str) -> str:
         if model not in self._names:

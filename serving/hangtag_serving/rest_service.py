@@ -158,7 +158,7 @@ class RestService:
                 begun=begun,
                 servable=note.servable,
                 signature=note.signature,
-                size=len(body),
+                sizes=(len(body),),
             )
 
     def _predict(self, spec: ModelSpec, body: bytes, note: _Note) -> bytes:

@@ -69,11 +69,8 @@ class Servable:
         self._running, self._closing = 0, False
         self._idle = threading.Condition()
         self._plans: dict[tuple[str, ...], _Plan] = {}  # by signature and outputs
-        self.known_calls: dict[tuple[str, ...], list[str]] = {}
-        """Outputs by signature, input and filter, of calls whose names have been checked: see `quick_predict`."""
-        self.row_wise: dict[tuple[object, ...], bool] = {}
-        self.costs: dict[tuple[object, ...], list[float]] = {}
-        """What `merging` has found out: both are its own."""
+        self.lanes: dict[tuple[object, ...], Any] = {}
+        """Kept here by `quick_predict`, so that they go when this version goes."""
         self.batched: Batched | None = None
         """Runs a call together with others of the same key, if --enable_batching says so."""
         tf = require("tensorflow", extra="serving", what="hangtag serve")
@@ -205,6 +202,11 @@ class Servable:
             self._running += 1
             return True
 
+    def share(self) -> None:
+        """Acquire once more what the caller has acquired: never refused."""
+        with self._idle:
+            self._running += 1
+
     def release(self) -> None:
         """The opposite of `acquire`."""
         with self._idle:
@@ -221,6 +223,7 @@ class Servable:
 
     def _close_sessions(self) -> None:
         self._plans.clear()
+        self.lanes.clear()
         self._session.close()
         if self._frozen_session is not None:
             self._frozen_session.close()

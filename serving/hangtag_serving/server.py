@@ -14,6 +14,7 @@ from hangtag.extras import require
 
 from .config import ModelConfig, read_config
 from .errors import ServingError
+from .kernels import for_small_models
 from .loading import Loader
 from .manager import ModelManager
 from .metrics import Metrics
@@ -45,6 +46,7 @@ def serve(options: ServerOptions) -> int:
 
 
 def _serve(options: ServerOptions, listener: socket.socket | None, stop: threading.Event) -> int:
+    options = for_small_models(options)
     require("tensorflow", extra="serving", what="hangtag serve")
     recorder = Recorder(Metrics(), access_log=options.access_log)
     load = Loader(options, recorder.metrics)

@@ -12,11 +12,10 @@ import pytest
 import requests
 
 from hangtag import Client
-from hangtag_serving import merging
 from hangtag_serving.batch_scheduler import BatchScheduler
 from hangtag_serving.batching import BatchingOptions
 from hangtag_serving.errors import ServingError
-from hangtag_serving.grpc_service import Call
+from hangtag_serving.merging import Lane
 from hangtag_serving.metrics import Metrics
 from hangtag_serving.servable import Servable
 from support import Server, eventually, serving
@@ -116,13 +115,36 @@ def types() -> Iterator[Servable]:
 
 def test_a_signature_whose_rows_touch_is_never_merged(types):
     """`special` treats each row by itself; `scalar_out` sums over all of them."""
-    x = np.ones(3, np.float32)
-    by_row, over_all = Call("special", {"x": x}, ["y"]), Call("scalar_out", {"x": x}, ["total"])
-    assert merging.is_row_wise(types, by_row, merging.key_of(types, by_row))
-    assert not merging.is_row_wise(types, over_all, merging.key_of(types, over_all))
+    by_row, over_all = lane(types, "special", "x", "y"), lane(types, "scalar_out", "x", "total")
+    ones = [np.ones(1, np.float32), np.ones(2, np.float32)]
+    assert by_row.is_row_wise()
+    assert not over_all.is_row_wise()
+    assert over_all.run_together(ones) is None
+    together = by_row.run_together(ones)
+    assert together is not None
+    assert [len(arrays[0]) for arrays in together] == [1, 2]
 
 
 def test_calls_run_together_get_what_each_would_get_alone(types):
-    calls = [Call("two", {"a": np.full(n, n, np.float32), "b": np.ones(n, np.float32)}, ["sum"]) for n in (1, 2, 3)]
-    together = merging.run_together(types, calls)
-    assert [arrays[0].tolist() for arrays in together] == [[n + 1.0] * n for n in (1, 2, 3)]
+    doubled = lane(types, "special", "x", "y")
+    arrays = [np.arange(n, dtype=np.float32) for n in (1, 2, 3)]
+    together = doubled.run_together(arrays)
+    assert together is not None
+    for array, (result,) in zip(arrays, together, strict=True):
+        np.testing.assert_array_equal(result, doubled.run(array)[0])
+
+
+def test_a_size_at_which_sharing_a_run_was_slow_is_tried_again(types, monkeypatch):
+    doubled = lane(types, "special", "x", "y")
+    pair = [np.ones(2, np.float32)] * 2
+    assert doubled.run_together(pair) is not None
+    for place in range(64):
+        doubled._note(place, 0.001)  # one or several rows: the same
+    doubled._seconds[(4).bit_length()] = 1.0  # as if TensorFlow had been disturbed
+    outcomes = [doubled.run_together(pair) is not None for _ in range(1000)]
+    assert not outcomes[0]
+    assert any(outcomes)
+
+
+def lane(servable: Servable, signature: str, alias: str, output: str) -> Lane:
+    return Lane(servable, signature, alias, [output], np.dtype(np.float32), ())
