@@ -7,35 +7,37 @@ request fails alone. --enable_batching, which waits on purpose, is another thing
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from .errors import ServingError
-from .grpc_front import INTERNAL
+import numpy as np
+
+from .errors import INTERNAL, ServingError
 from .merging import Lane
-from .models import Models
-from .quick_predict import Pattern, Reader, lane_of, write
 from .recorder import Recorder
-from .tensor_protos import Encode
 
 log = logging.getLogger("hangtag.serving")
 
 MAX_ROWS = 256
 
-Respond = Callable[[int, bytes], object]  # call id, answer
-Fail = Callable[[int, ServingError], object]
-Calls = list[tuple[int, bytes]]  # call id, request
+
+class Call(NamedTuple):
+    """A request that has been read. `token` is what its door answers it by, `size` its bytes."""
+
+    token: Any
+    array: np.ndarray
+    size: int
 
 
 @dataclass(slots=True)
 class Run:
-    """Calls for one lane, of at most MAX_ROWS rows unless it is one call. Holds its version until it is done."""
+    """Calls for one lane, of at most MAX_ROWS rows unless it is one call. Holds its version until it is answered."""
 
     lane: Lane
     begun: float
     rows: int = 0
-    calls: list[tuple[int, Pattern, bytes]] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
 
     @property
     def expected(self) -> float:
@@ -43,108 +45,71 @@ class Run:
         return self.lane.expected(self.rows)
 
 
-class BurstPredictor:
-    """Sorts bursts of Predict calls into runs, and answers those; may be used by several threads."""
+Respond = Callable[[Lane, Any, list[np.ndarray]], object]  # token, outputs
+Fail = Callable[[Any, ServingError], object]
 
-    def __init__(self, models: Models, encode: Encode, recorder: Recorder, respond: Respond, fail: Fail) -> None:
-        self._models, self._encode, self._recorder = models, encode, recorder
+
+class Runner:
+    """Packs calls into runs and answers those, for one door; may be used by several threads.
+
+    `respond` writes an answer and may raise ServingError, `fail` writes an error.
+    """
+
+    def __init__(self, recorder: Recorder, door: str, respond: Respond, fail: Fail) -> None:
+        self._recorder, self._door = recorder, door
         self._respond, self._fail = respond, fail
-        self._reader = Reader()
 
-    def sort(self, calls: Iterable[tuple[int, bytes]]) -> tuple[list[Run], Calls]:
-        """What can be run, and the calls that have to be read first, each by itself."""
-        begun = time.perf_counter()
-        by_pattern: dict[Pattern, Calls] = {}
-        unread: Calls = []
-        for number, body in calls:
-            pattern = self._reader.find(body)
-            if pattern is None:
-                unread.append((number, body))
-            else:
-                by_pattern.setdefault(pattern, []).append((number, body))
-        runs: list[Run] = []
-        for pattern, alike in by_pattern.items():
-            self._add(runs, pattern, alike, begun)
-        return runs, unread
-
-    def learn(self, body: bytes) -> None:
-        """Know requests like this one from now on; it has been answered already."""
-        self._reader.learn(body)
+    def pack(self, runs: list[Run], lane: Lane, calls: Iterable[Call], begun: float) -> None:
+        """Add calls to those of `runs` that they may join, or to new ones; the caller has acquired the version."""
+        for call in calls:
+            rows = len(call.array)
+            run = next((run for run in runs if run.lane is lane and run.rows + rows <= MAX_ROWS), None)
+            if run is None:
+                run = Run(lane, begun)
+                lane.servable.share()
+                runs.append(run)
+            run.calls.append(call)
+            run.rows += rows
 
     def answer(self, run: Run) -> None:
-        """Answer every call of a run, by `respond` or `fail`."""
+        """Answer every call of a run, and let go of its version."""
         try:
             self._answer(run)
         finally:
             run.lane.servable.release()
 
-    def _add(self, runs: list[Run], pattern: Pattern, calls: Calls, begun: float) -> None:
-        try:
-            servable = self._models.acquire(pattern.spec)
-            try:
-                lane = lane_of(servable, pattern)
-                rows = pattern.shape[0]
-                for number, body in calls:
-                    run = next((run for run in runs if run.lane is lane and run.rows + rows <= MAX_ROWS), None)
-                    if run is None:
-                        run = Run(lane, begun)
-                        servable.share()
-                        runs.append(run)
-                    run.calls.append((number, pattern, body))
-                    run.rows += rows
-            finally:
-                servable.release()
-        except Exception as error:
-            for number, body in calls:
-                self._failed(number, pattern, len(body), begun, error)
-
     def _answer(self, run: Run) -> None:
-        lane = run.lane
-        arrays = [pattern.array(body) for _, pattern, body in run.calls]
-        if len(arrays) > 1:
-            results = lane.run_together(arrays)
-            if results is not None:
-                self._recorder.metrics.burst_rows.observe(run.rows)
-                for (number, _, _), result in zip(run.calls, results, strict=True):
-                    self._respond(number, write(lane, result, self._encode))
-                self._done(run, run.calls)
-                return
-        for call, array in zip(run.calls, arrays, strict=True):
-            number, pattern, body = call
+        lane, results = run.lane, None
+        if len(run.calls) > 1:
+            results = lane.run_together([call.array for call in run.calls])
+        if results is not None:
+            self._recorder.metrics.burst_rows.observe(run.rows)
+        answered = []
+        for position, call in enumerate(run.calls):
             try:
-                self._respond(number, write(lane, lane.run(array), self._encode))
+                self._respond(lane, call.token, lane.run(call.array) if results is None else results[position])
+                answered.append(call.size)
             except Exception as error:
-                self._failed(number, pattern, len(body), run.begun, error, lane)
-            else:
-                self._done(run, [call])
+                self._failed(call.token, call.size, run, error)
+        if answered:
+            self._record(run, "OK", answered)
 
-    def _done(self, run: Run, calls: Sequence[tuple[int, Pattern, bytes]]) -> None:
-        spec = calls[0][1].spec
+    def _failed(self, token: Any, size: int, run: Run, error: Exception) -> None:
+        """Answer one call with an error; one that is none of ours goes to the log."""
+        if not isinstance(error, ServingError):
+            log.error("a request failed", exc_info=error)
+            error = ServingError("INTERNAL", INTERNAL)
+        self._fail(token, error)
+        self._record(run, error.code, [size])
+
+    def _record(self, run: Run, code: str, sizes: list[int]) -> None:
         self._recorder.answered(
-            model=spec.name,
-            api="Predict",
-            door="GRPC",
-            code="OK",
+            model=run.lane.servable.name,
+            api="Predict" if self._door == "GRPC" else "predict",
+            door=self._door,
+            code=code,
             begun=run.begun,
             servable=run.lane.servable,
-            signature=spec.signature,
-            sizes=[len(body) for _, _, body in calls],
-        )
-
-    def _failed(
-        self, number: int, pattern: Pattern, size: int, begun: float, error: Exception, lane: Lane | None = None
-    ) -> None:
-        if not isinstance(error, ServingError):
-            log.error("a gRPC request failed", exc_info=error)
-            error = ServingError("INTERNAL", INTERNAL)
-        self._fail(number, error)
-        self._recorder.answered(
-            model=pattern.spec.name,
-            api="Predict",
-            door="GRPC",
-            code=error.code,
-            begun=begun,
-            servable=lane.servable if lane else None,
-            signature=pattern.spec.signature,
-            sizes=[size],
+            signature=run.lane.signature,
+            sizes=sizes,
         )

@@ -20,7 +20,13 @@ from .tensor_protos import encode_content, encode_typed
 def rest_door(options: ServerOptions, models: Models, recorder: Recorder, listener: socket.socket) -> RestFront:
     """REST on a socket that is bound already."""
     service = RestService(models, recorder, options.rest)
-    return RestFront(listener, service, threads=options.rest_threads, max_body_bytes=options.max_request_bytes)
+    return RestFront(
+        listener,
+        service,
+        threads=options.rest_threads,
+        max_body_bytes=options.max_request_bytes,
+        in_bursts=options.batching is None,
+    )
 
 
 def grpc_door(options: ServerOptions, models: Models, recorder: Recorder) -> GrpcFront:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+INTERNAL = "internal error; the server's log has the reason"
+"""What a caller gets to know of a failure that is no refusal."""
+
 
 class ServingError(Exception):
     """A refusal in TensorFlow Serving's words; `code` is a name in hangtag.codes."""

@@ -16,14 +16,13 @@ from typing import Any, Protocol
 
 import grpc
 
-from .errors import ServingError
+from .errors import INTERNAL, ServingError
 from .grpc_service import Method
 from .health import WATCH, watch
 
 log = logging.getLogger("hangtag.serving")
 
 _LONGEST_DETAILS = 1024  # tensorflow_serving/model_servers/grpc_status_util.cc
-INTERNAL = "internal error; the server's log has the reason"
 
 
 class GrpcFront(Protocol):

@@ -18,9 +18,10 @@ import pygrpc_native
 
 from hangtag.codes import CODES
 
-from .bursts import BurstPredictor, Run
-from .errors import ServingError
-from .grpc_front import INTERNAL, GrpcOptions, cut
+from .bursts import Run
+from .errors import INTERNAL, ServingError
+from .grpc_bursts import GrpcBursts
+from .grpc_front import GrpcOptions, cut
 from .grpc_service import PREDICT, Method
 from .health import WATCH, watch
 from .models import Models
@@ -49,7 +50,7 @@ class NativeFront:
         self._front = pygrpc_native.NativeGrpcFront(
             options.address, [*((name, False) for name in names), *streams], io_threads=1 if cores <= 2 else 2
         )
-        self._predictor = BurstPredictor(models, encode, recorder, self._respond, self._fail)
+        self._bursts = GrpcBursts(models, encode, recorder, self._respond, self._fail)
         self._pool = ThreadPoolExecutor(options.threads, thread_name_prefix="grpc")
         self._running, self._stopping = 0, False
         self._idle = threading.Condition()
@@ -105,7 +106,7 @@ class NativeFront:
             for call in calls:
                 self._front.fail(call[1], CODES.index("UNAVAILABLE"), _STOPPING)
             return []
-        runs, unread = self._predictor.sort((number, body) for _, number, method, body, _ in calls if method == 0)
+        runs, unread = self._bursts.sort((number, body) for _, number, method, body, _ in calls if method == 0)
         for number, body in unread:
             self._pool.submit(self._answer_unread, number, body)
         for _, number, method, body, _ in calls:
@@ -118,7 +119,7 @@ class NativeFront:
 
     def _run(self, run: Run) -> None:
         try:
-            self._predictor.answer(run)
+            self._bursts.answer(run)
         except Exception:
             log.exception("a burst of gRPC calls failed")
         finally:
@@ -126,7 +127,7 @@ class NativeFront:
 
     def _answer_unread(self, number: int, body: bytes) -> None:
         self._answer(number, 0, body)
-        self._predictor.learn(body)
+        self._bursts.learn(body)
 
     def _answer(self, number: int, method: int, body: bytes) -> None:
         try:

@@ -1,7 +1,8 @@
-"""The REST door: HTTP/1.1 by httptools' compiled parser on uvloop's event loop.
+"""The REST door: an event loop that reads, sorts and answers; what takes long is done elsewhere.
 
-Small requests are answered in the loop's own thread, which saves two hand-overs; larger ones, and all of them while
-the small ones are slow, go to a pool, where TensorFlow computes outside the interpreter's lock.
+Small predict requests are answered in the loop's own thread, all that are ready at once, which saves two hand-overs
+and many runs. The numbers of large ones are parsed by helpers, other processes. Runs that are not quick, and requests
+that have to be read with care, go to a pool of threads.
 """
 
 from __future__ import annotations
@@ -10,41 +11,45 @@ import asyncio
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from email.utils import formatdate
-from http import HTTPStatus
-from typing import Any
+from functools import partial
 
-import httptools
+import numpy as np
 
-from .rest_service import Answer, RestService, too_large
+from .bursts import Run
+from .json_helpers import Helpers, helper_count
+from .json_numbers import MANY_BYTES, read_numbers
+from .rest_bursts import Asked
+from .rest_connection import Connection, Request
+from .rest_service import Answer, RestService
 
 _INLINE_BYTES = 16 << 10
-_INLINE_SECONDS = 0.001  # while small requests take longer than this, they go to the pool as well
-_WAITING_REQUESTS = 64  # pipelined on one connection before its socket is left unread
-_MAX_HEADER_BYTES = 64 << 10
-_LINGER_SECONDS = 2.0
+_INLINE_SECONDS = 0.001  # what is expected to take longer goes to the pool
 
-_CORS = (
-    b"Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Methods: POST, GET\r\n"
-    b"Access-Control-Allow-Headers: Content-Type\r\n"
-)
-_REASONS = {429: b"Client Error", 499: b"Client Error"}  # libevent's words, where it knows no others
+_Origin = tuple[Connection, Request]
 
 
 class RestFront:
-    """Serves an already bound socket from `start` to `stop`, on an event loop in a thread of its own."""
+    """Serves an already bound socket from `start` to `stop`, on an event loop in a thread of its own.
 
-    def __init__(self, listener: socket.socket, service: RestService, *, threads: int, max_body_bytes: int) -> None:
-        self._listener, self.service, self.max_body_bytes = listener, service, max_body_bytes
-        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="rest")
-        self.connections: set[_Connection] = set()
-        self.stopping = False
-        self.small_seconds = 0.0  # a moving average
+    `in_bursts`: whether predict requests may be answered together.
+    """
+
+    def __init__(
+        self, listener: socket.socket, service: RestService, *, threads: int, max_body_bytes: int, in_bursts: bool
+    ) -> None:
+        self._listener, self._service, self.max_body_bytes = listener, service, max_body_bytes
+        self.cors, self.stopping = service.cors, False
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="rest")
+        self._connections: set[Connection] = set()
+        self._small_seconds = 0.0  # a moving average of requests that have to be read with care
         self._loop = _new_loop()
+        self._bursts = service.bursts(self._answered) if in_bursts else None
+        self._helpers = Helpers(self._loop, helper_count())
+        self._ready: list[tuple[_Origin, Asked, np.ndarray]] = []
         self._empty = asyncio.Event()
         self._date = (0, b"")
         self._thread = threading.Thread(target=self._run, name="rest", daemon=True)
@@ -59,22 +64,36 @@ class RestFront:
         asyncio.run_coroutine_threadsafe(self._drain(grace), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def forget(self, connection: _Connection) -> None:
-        """A connection is gone."""
-        self.connections.discard(connection)
-        if self.stopping and not self.connections:
+    # ---- for connections
+
+    def opened(self, connection: Connection) -> None:
+        """A client has come."""
+        self._connections.add(connection)
+
+    def closed(self, connection: Connection) -> None:
+        """A client has gone."""
+        self._connections.discard(connection)
+        if self.stopping and not self._connections:
             self._empty.set()
 
-    def is_inline(self, size: int) -> bool:
-        """Whether a request of so many bytes is answered in the loop's thread."""
-        return size <= _INLINE_BYTES and self.small_seconds < _INLINE_SECONDS
+    def take(self, connection: Connection, request: Request) -> None:
+        """Answer a request, now or later."""
+        origin = connection, request
+        asked = None
+        if self._bursts is not None and request.verb == "POST" and "content-encoding" not in request.headers:
+            asked = self._bursts.read(request.path, request.body)
+        if asked is None:
+            self._respond(origin)
+        elif len(asked.numbers.text) < MANY_BYTES:
+            self._parsed(origin, asked, read_numbers(*self._numbers(asked)))
+        elif not self._helpers.read(*self._numbers(asked), partial(self._parsed, origin, asked)):
+            self._respond(origin)
 
-    def took(self, size: int, seconds: float) -> None:
-        """Learn from an answer how long small requests take."""
-        if size <= _INLINE_BYTES:
-            self.small_seconds += (min(seconds, 0.1) - self.small_seconds) / 16
+    def unknown_method(self) -> Answer:
+        """What a request with a method that HTTP does not have gets."""
+        return self._service.respond("?", "/", {}, b"")
 
     def date(self) -> bytes:
         """The Date header, made once a second."""
@@ -83,11 +102,75 @@ class RestFront:
             self._date = (now, f"Date: {formatdate(now, usegmt=True)}\r\n".encode())
         return self._date[1]
 
+    # ---- predict requests of the usual kind
+
+    def _numbers(self, asked: Asked) -> tuple[memoryview, int, int]:
+        return asked.numbers.text, asked.dtype_number, self._service.max_json_depth
+
+    def _parsed(self, origin: _Origin, asked: Asked, array: np.ndarray | None) -> None:
+        """Answer it once everything that has arrived by now is parsed."""
+        if array is None:
+            self._respond(origin)
+            return
+        if not self._ready:
+            self._loop.call_soon(self._answer_ready)
+        self._ready.append((origin, asked, array))
+
+    def _answer_ready(self) -> None:
+        ready, self._ready = self._ready, []
+        assert self._bursts is not None  # noqa: S101 - only they fill the list
+        runs, unread = self._bursts.sort(ready)
+        for run in runs:
+            if (run.expected or _INLINE_SECONDS) < _INLINE_SECONDS:
+                self._bursts.answer(run)
+            else:
+                self._pool.submit(self._answer_run, run)
+        for origin in unread:
+            self._respond(origin)
+
+    def _answer_run(self, run: Run) -> None:
+        assert self._bursts is not None  # noqa: S101 - it made the run
+        self._bursts.answer(run)
+
+    def _answered(self, origin: _Origin, answer: Answer) -> None:
+        connection, request = origin
+        if threading.current_thread() is self._thread:
+            connection.answered(answer, request)
+        else:
+            with suppress(RuntimeError):  # the grace is over and the loop closed: nobody waits for the answer
+                self._loop.call_soon_threadsafe(connection.answered, answer, request)
+
+    # ---- all others
+
+    def _respond(self, origin: _Origin) -> None:
+        connection, request = origin
+        if len(request.body) <= _INLINE_BYTES and self._small_seconds < _INLINE_SECONDS:
+            connection.answered(self._answer(request), request)
+        else:
+            work: Future[Answer] = self._pool.submit(self._answer, request)
+            work.add_done_callback(self._when_done(origin))
+
+    def _answer(self, request: Request) -> Answer:
+        begun = time.perf_counter()
+        answer = self._service.respond(request.verb, request.path, request.headers, request.body)
+        if len(request.body) <= _INLINE_BYTES:
+            self._small_seconds += (min(time.perf_counter() - begun, 0.1) - self._small_seconds) / 16
+        return answer
+
+    def _when_done(self, origin: _Origin) -> Callable[[Future[Answer]], None]:
+        def done(work: Future[Answer]) -> None:
+            if not work.cancelled():
+                self._answered(origin, work.result())
+
+        return done
+
+    # ---- the loop
+
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
             self._server = self._loop.run_until_complete(
-                self._loop.create_server(lambda: _Connection(self, self._loop), sock=self._listener)
+                self._loop.create_server(lambda: Connection(self, self._loop), sock=self._listener)
             )
             self._loop.run_forever()
         finally:
@@ -96,14 +179,15 @@ class RestFront:
     async def _drain(self, grace: float) -> None:
         self.stopping = True
         self._server.close()
-        for connection in list(self.connections):
+        for connection in list(self._connections):
             connection.finish()
-        if self.connections:
+        if self._connections:
             try:
                 await asyncio.wait_for(self._empty.wait(), grace)
             except TimeoutError:
-                for connection in list(self.connections):
+                for connection in list(self._connections):
                     connection.cut()
+        self._helpers.close()
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -112,185 +196,3 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     except ImportError:  # Windows has none
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()
-
-
-class _Connection(asyncio.Protocol):
-    """One client's connection; its requests are answered in their order."""
-
-    def __init__(self, front: RestFront, loop: asyncio.AbstractEventLoop) -> None:
-        self._front, self._loop = front, loop
-        self._parser = httptools.HttpRequestParser(self)
-        self._waiting: deque[tuple[str, str, dict[str, str], bytes, bool]] = deque()
-        self._busy = self._closing = False
-        self._transport: Any = None
-
-    # ---- asyncio.Protocol
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-        self._front.connections.add(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._closing = True
-        self._waiting.clear()
-        self._front.forget(self)
-
-    def data_received(self, data: bytes) -> None:
-        if self._closing:
-            return
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse(Answer(501, b"", "text/html"))
-        except httptools.HttpParserInvalidMethodError:
-            self._refuse(self._front.service.respond("?", "/", {}, b""))
-        except httptools.HttpParserError:
-            self._refuse(Answer(400, b"", "text/html"))
-        if not self._closing and len(self._waiting) > _WAITING_REQUESTS:
-            self._transport.pause_reading()
-
-    def pause_writing(self) -> None:
-        """The client reads slowly: do not read more from it."""
-        self._transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        """The client has caught up."""
-        if not self._closing:
-            self._transport.resume_reading()
-
-    # ---- httptools' callbacks
-
-    def on_message_begin(self) -> None:
-        self._url, self._size, self._head_size = b"", 0, 0
-        self._headers: dict[str, str] = {}
-        self._pieces: list[bytes] = []
-
-    def on_url(self, url: bytes) -> None:
-        self._url += url
-        self._count_head(len(url))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count_head(len(name) + len(value))
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
-
-    def _count_head(self, size: int) -> None:
-        self._head_size += size
-        if self._head_size > _MAX_HEADER_BYTES:
-            self._refuse(Answer(431, b"", "text/html"))
-
-    def on_headers_complete(self) -> None:
-        length = self._headers.get("content-length", "0")
-        if length.isdecimal() and int(length[:20]) > self._front.max_body_bytes:
-            self._refuse(too_large(self._front.max_body_bytes))
-        elif "expect" in self._headers and not self._closing:
-            if self._headers["expect"].lower() == "100-continue":
-                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            else:
-                self._refuse(Answer(417, b"", "text/html"))
-
-    def on_body(self, body: bytes) -> None:
-        if self._closing:
-            return
-        self._size += len(body)
-        if self._size > self._front.max_body_bytes:
-            self._pieces.clear()
-            self._refuse(too_large(self._front.max_body_bytes))
-        else:
-            self._pieces.append(body)
-
-    def on_message_complete(self) -> None:
-        if self._closing:
-            return
-        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces = []
-        verb, keep = self._parser.get_method().decode("latin-1"), self._parser.should_keep_alive()
-        self._waiting.append((verb, self._url.decode("latin-1"), self._headers, body, keep))
-        if not self._busy:
-            self._next()
-
-    # ---- answers
-
-    def _next(self) -> None:
-        while self._waiting and not self._busy and not self._closing:
-            verb, path, headers, body, keep = self._waiting.popleft()
-            if self._front.is_inline(len(body)):
-                begun = time.perf_counter()
-                answer = self._front.service.respond(verb, path, headers, body)
-                self._front.took(len(body), time.perf_counter() - begun)
-                self._write(answer, verb, keep)
-            else:
-                self._busy = True
-                work: Future[Answer] = self._front.pool.submit(self._timed, verb, path, headers, body)
-                work.add_done_callback(self._when_done(verb, keep))
-
-    def _timed(self, verb: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
-        begun = time.perf_counter()
-        answer = self._front.service.respond(verb, path, headers, body)
-        self._front.took(len(body), time.perf_counter() - begun)
-        return answer
-
-    def _when_done(self, verb: str, keep: bool) -> Callable[[Future[Answer]], None]:
-        def done(work: Future[Answer]) -> None:
-            with suppress(RuntimeError):  # the grace is over and the loop closed: nobody waits for the answer
-                if not work.cancelled():
-                    self._loop.call_soon_threadsafe(self._answered, work.result(), verb, keep)
-
-        return done
-
-    def _answered(self, answer: Answer, verb: str, keep: bool) -> None:
-        self._busy = False
-        if not self._closing:
-            self._write(answer, verb, keep)
-            self._next()
-            if not self._closing and len(self._waiting) <= _WAITING_REQUESTS:
-                self._transport.resume_reading()
-
-    def _write(self, answer: Answer, verb: str, keep: bool) -> None:
-        keep = keep and not (self._front.stopping and not self._waiting)
-        self._send(answer, verb, keep)
-        if not keep:
-            self._close()
-
-    def _send(self, answer: Answer, verb: str, keep: bool) -> None:
-        body = b"" if verb == "HEAD" else answer.body
-        head = b"HTTP/1.1 %d %s\r\nContent-Type: %s\r\n%sContent-Length: %d\r\n%s%s\r\n" % (
-            answer.status,
-            _reason(answer.status),
-            answer.content_type.encode(),
-            self._front.date(),
-            len(body),
-            _CORS if self._front.service.cors else b"",
-            b"" if keep else b"Connection: close\r\n",
-        )
-        self._transport.write(head + body)
-
-    def _refuse(self, answer: Answer) -> None:
-        """Answer at once and close; what follows on this connection is thrown away.
-
-        For a moment it is still taken in: a connection closed with bytes unread is reset, and the client, busy
-        sending, would never see the answer.
-        """
-        if not self._closing:
-            self._waiting.clear()
-            self._closing = True
-            self._send(answer, "", False)
-            self._transport.write_eof()
-            self._loop.call_later(_LINGER_SECONDS, self._transport.close)
-
-    def finish(self) -> None:
-        """Close as soon as nothing is under way."""
-        if not self._busy and not self._waiting:
-            self._close()
-
-    def cut(self) -> None:
-        """Close now."""
-        self._closing = True
-        self._transport.abort()
-
-    def _close(self) -> None:
-        self._closing = True
-        self._transport.close()
-
-
-def _reason(status: int) -> bytes:
-    return _REASONS.get(status) or HTTPStatus(status).phrase.encode()

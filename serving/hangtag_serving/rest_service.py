@@ -13,7 +13,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import orjson
@@ -22,13 +22,15 @@ from hangtag.extras import require
 from hangtag.model import ModelSpec
 
 from . import examples, json_answers, json_examples
-from .errors import ServingError, invalid
+from .errors import INTERNAL, ServingError, invalid
 from .grpc_models import signature_map
-from .json_fast import Request as PredictRequest
+from .json_fast import Reader
+from .json_request import Request as PredictRequest
 from .models import Models
 from .prediction import check_inputs, check_method
 from .rapid_json import MAX_DEPTH
 from .recorder import Recorder
+from .rest_bursts import RestBursts
 from .servable import Servable
 
 log = logging.getLogger("hangtag.serving")
@@ -81,11 +83,23 @@ class RestService:
 
     def __init__(self, models: Models, recorder: Recorder, options: RestOptions = RestOptions()) -> None:
         self._models, self._recorder, self._options = models, recorder, options
+        self._reader = Reader()
+        self.max_json_depth = options.max_json_depth
 
     @property
     def cors(self) -> bool:
         """Whether every answer carries the headers that let any web page read it."""
         return self._options.cors
+
+    def bursts(self, respond: Callable[[Any, Answer], object]) -> RestBursts:
+        """What answers predict requests together, by `respond`."""
+        return RestBursts(
+            self._models,
+            self._recorder,
+            self._reader,
+            lambda of, body: respond(of, Answer(200, body)),
+            lambda of, error: respond(of, _refusal(error)),
+        )
 
     def respond(self, verb: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """`path` includes the query, as it was sent; the names of `headers` are lower-case."""
@@ -110,7 +124,7 @@ class RestService:
             return _refusal(error)
         except Exception:
             log.exception("a REST request failed")
-            return _refusal(ServingError("INTERNAL", "internal error; the server's log has the reason"))
+            return _refusal(ServingError("INTERNAL", INTERNAL))
 
     def _inflate(self, body: bytes) -> bytes:
         """A body that cannot be inflated is an empty one, as in C++."""
@@ -162,32 +176,29 @@ class RestService:
             )
 
     def _predict(self, spec: ModelSpec, body: bytes, note: _Note) -> bytes:
-        request = PredictRequest(body, self._options.max_json_depth)
-        try:
-            with self._models.use(spec) as servable:
-                name = note.signature = request.signature_name
-                signature = servable.signature(name)
-                if signature is None:
-                    raise invalid(f'Serving signature name: "{name}" not found in signature def')
-                if not signature.inputs:
-                    raise invalid(f"Failed to get input map for signature: {name or 'DEFAULT'}")
-                note.servable = servable
-                inputs, as_rows = request.inputs(signature.inputs)
-                check_method(servable, signature)
-                check_inputs(signature, inputs.keys())
-                outputs = sorted(signature.outputs)
-                arrays = servable.run(name, inputs, outputs)
-                return json_answers.predictions(dict(zip(outputs, arrays, strict=True)), as_rows)
-        finally:
-            request.close()
+        request = PredictRequest(body, self._reader, self.max_json_depth)
+        with self._models.use(spec) as servable:
+            name = note.signature = request.signature_name
+            signature = servable.signature(name)
+            if signature is None:
+                raise invalid(f'Serving signature name: "{name}" not found in signature def')
+            if not signature.inputs:
+                raise invalid(f"Failed to get input map for signature: {name or 'DEFAULT'}")
+            note.servable = servable
+            inputs, as_rows = request.inputs(signature.inputs)
+            check_method(servable, signature)
+            check_inputs(signature, inputs.keys())
+            outputs = sorted(signature.outputs)
+            arrays = servable.run(name, inputs, outputs)
+            return json_answers.predictions(dict(zip(outputs, arrays, strict=True)), as_rows)
 
     def _classify(self, spec: ModelSpec, body: bytes, note: _Note) -> bytes:
-        note.signature, content = json_examples.read(body, self._options.max_json_depth)
+        note.signature, content = json_examples.read(body, self.max_json_depth)
         with self._models.use(spec) as note.servable:
             return json_answers.classifications(examples.classify(note.servable, note.signature, memoryview(content)))
 
     def _regress(self, spec: ModelSpec, body: bytes, note: _Note) -> bytes:
-        note.signature, content = json_examples.read(body, self._options.max_json_depth)
+        note.signature, content = json_examples.read(body, self.max_json_depth)
         with self._models.use(spec) as note.servable:
             return json_answers.regressions(examples.regress(note.servable, note.signature, memoryview(content)))
 

@@ -69,8 +69,8 @@ class Servable:
         self._running, self._closing = 0, False
         self._idle = threading.Condition()
         self._plans: dict[tuple[str, ...], _Plan] = {}  # by signature and outputs
-        self.lanes: dict[tuple[object, ...], Any] = {}
-        """Kept here by `quick_predict`, so that they go when this version goes."""
+        self.lanes: dict[object, Any] = {}
+        """What `quick_predict` and `rest_bursts` know of this version: it goes when the version goes."""
         self.batched: Batched | None = None
         """Runs a call together with others of the same key, if --enable_batching says so."""
         tf = require("tensorflow", extra="serving", what="hangtag serve")

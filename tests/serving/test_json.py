@@ -16,7 +16,8 @@ from hangtag import dtypes
 from hangtag_serving import json_inputs, rapid_json
 from hangtag_serving.errors import ServingError
 from hangtag_serving.excerpts import excerpt
-from hangtag_serving.json_fast import Request
+from hangtag_serving.json_fast import Reader
+from hangtag_serving.json_request import Request
 
 REFUSED = [
     (b'{"a" 1}', "Missing a colon after a name of object member. at offset: 5"),
@@ -104,7 +105,7 @@ def test_the_quick_way_agrees_with_the_careful_one(name, data):
     body = json.dumps({key: value}).encode()
     specs = {"x": SimpleNamespace(dtype=dtypes.BY_NAME[name].number)}
     readers = [
-        lambda: Request(body, 254).inputs(specs),
+        lambda: Request(body, Reader(), 254).inputs(specs),
         lambda: json_inputs.read_inputs(rapid_json.parse(body), specs),
     ]
     outcomes = []
@@ -119,6 +120,6 @@ def test_the_quick_way_agrees_with_the_careful_one(name, data):
 
 def test_integers_wrap_as_in_cpp():
     specs = {"x": SimpleNamespace(dtype=dtypes.BY_NAME["DT_UINT8"].number)}
-    arrays, _ = Request(b'{"instances": [256, -1, 300]}', 254).inputs(specs)
+    arrays, _ = Request(b'{"instances": [256, -1, 300]}', Reader(), 254).inputs(specs)
     assert arrays["x"].tolist() == [0, 255, 44]
     assert arrays["x"].dtype == np.uint8
