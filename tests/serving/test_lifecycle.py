@@ -14,7 +14,8 @@ from google.protobuf import text_format
 from tensorflow_serving.apis import model_management_pb2, prediction_log_pb2
 
 from hangtag.extras import require
-from support import Server, eventually, run, serving
+from hangtag_serving.flags import WITHOUT_EFFECT
+from support import ROOT, Server, eventually, run, serving
 
 MODELS = Path(__file__).parent / "conformance" / "models"
 FASHION = MODELS / "fashion"
@@ -237,3 +238,11 @@ def test_usage_errors_are_one_sentence(tmp_path):
         missing.stderr
         == "hangtag: cannot read the model config file /nowhere/models.config: No such file or directory\n"
     )
+
+
+def test_flags_without_effect_say_so_and_are_in_the_table_of_differences():
+    differences = (ROOT / "docs" / "serving.md").read_text()
+    for name in WITHOUT_EFFECT:
+        assert f"`--{name}`" in differences, name
+    done = run("serve", "--num_load_threads=4", "--model_config_file=/nowhere/models.config")
+    assert "--num_load_threads is taken, and changes nothing in this server" in done.stderr
