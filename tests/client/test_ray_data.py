@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import secrets
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,8 +30,8 @@ pytestmark = [
 ]
 
 
-def processes(word: str) -> list[str]:
-    """The command lines of running processes that contain `word`."""
+def processes(word: str) -> list[int]:
+    """The ids of running processes whose command lines contain `word`."""
     found = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -37,7 +39,7 @@ def processes(word: str) -> list[str]:
         except OSError:  # it has ended
             continue
         if word in line:
-            found.append(line)
+            found.append(int(file.parent.name))
     return found
 
 
@@ -52,14 +54,24 @@ def ray() -> Iterator[object]:
             patch.setenv(name, value)
         import ray
 
-        ray.init(
-            num_cpus=2,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-            object_store_memory=300 << 20,
-            _temp_dir=folder,
-        )
+        def start() -> None:
+            ray.init(
+                num_cpus=2,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                object_store_memory=300 << 20,
+                _temp_dir=folder,
+            )
+
+        try:
+            start()
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+            for number in processes(folder):  # seen once: one of Ray's processes never came up; the others wait for it
+                os.kill(number, signal.SIGKILL)
+            start()
         ray.data.DataContext.get_current().enable_progress_bars = False
         yield ray
         ray.shutdown()
