@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -19,7 +20,7 @@ from PIL import Image
 
 from hangtag import Client, InvalidInput, ServerUnavailable
 from hangtag.ray_data import classify, classify_to_parquet
-from support import eventually, free_port
+from support import ROOT, eventually, free_port
 
 pytestmark = [
     # Ray leaves files and sockets to the garbage collector, and deprecates parts of itself while it runs.
@@ -141,6 +142,19 @@ def test_a_dataset_stays_one(ray, images, server):
     assert all(row["predicted_label"] == expected[row["label"]] for row in rows)
     with pytest.raises(InvalidInput, match="already has a column 'label': give a prefix"):
         classify(source, server.grpc, column="image").take_all()
+
+
+def test_the_guides_code_runs(ray, server, tmp_path, monkeypatch, capsys):
+    """docs/batch.md, block by block, where the reader would stand: beside docs/."""
+    shutil.copytree(ROOT / "docs" / "images", tmp_path / "docs" / "images")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "batch.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(block.replace("localhost:8500", server.grpc), {})  # noqa: S102 - our own text
+    (row,) = pq.read_table(tmp_path / "named").to_pylist()
+    assert (Path(row["path"]).name, row["label"]) == ("ankle-boot.png", "Ankle boot")
+    assert "'count()': 1000" in capsys.readouterr().out  # a thousand black images are of one class
 
 
 def test_a_job_whose_server_is_gone_fails_and_leaves_nothing(ray, images, tmp_path, capfd):
