@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hangtag.cli import main
 from hangtag_export import data
 from hangtag_export.data import CHECKSUMS, load_fashion_mnist
 from hangtag_export.errors import DataError
-from support import run
 
 
 @pytest.fixture
@@ -59,14 +59,13 @@ def test_a_given_folder_that_lacks_a_file_is_not_replaced_by_another(folder):
         load_fashion_mnist(str(folder))
 
 
-def test_a_wrong_checksum_names_the_file(folder):
+def test_a_wrong_checksum_names_the_file(folder, capsys):
     file = folder / "t10k-labels-idx1-ubyte.gz"
     file.unlink()
     file.write_bytes(gzip.compress(b"\0" * 10_008))
-    done = run("export", "--data-dir", str(folder), "--base-path", str(folder / "models"))
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"hangtag: {file} is not Fashion-MNIST's t10k-labels-idx1-ubyte: SHA-256 ")
-    assert len(done.stderr.splitlines()) == 1
+    assert main(["export", "--data-dir", str(folder), "--base-path", str(folder / "models")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"hangtag: {file} is not Fashion-MNIST's t10k-labels-idx1-ubyte: SHA-256 ")
     assert not list((folder / "models").iterdir())
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hangtag.cli import main
 from hangtag_serving.doctor.base_path import examine_base_path
 from hangtag_serving.doctor.config_file import examine_config
 from hangtag_serving.doctor.deployment import examine_deployment
@@ -170,17 +171,16 @@ def test_a_file_that_runs_no_server(tmp_path):
 # ---- the command
 
 
-def test_the_command_exits_with_1_if_anything_would_fail(base_path, tmp_path):
+def test_the_command_exits_with_1_if_anything_would_fail(base_path, tmp_path, capsys):
     good = run("doctor", str(base_path))
     assert good.returncode == 0, good.stdout + good.stderr
     assert good.stderr == ""
     (base_path / "1" / "saved_model.pb").unlink()
-    bad = run("doctor", str(base_path), "--json")
-    assert bad.returncode == 1
-    documents = [json.loads(line) for line in bad.stdout.splitlines()]
+    assert main(["doctor", str(base_path), "--json"]) == 1
+    documents = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {"level", "subject", "words", "mend"} == documents[0].keys()
     assert "fail" in {document["level"] for document in documents}
-    assert run("doctor", str(tmp_path / "not" / "there")).returncode == 2
+    assert main(["doctor", str(tmp_path / "not" / "there")]) == 2
 
 
 def test_a_running_server(server):
