@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+import requests
 from tensorflow_serving.apis import inference_pb2
 
 from hangtag import Client
@@ -100,6 +101,7 @@ def others(models: Path) -> Iterator[Server]:
     )
     config.write_text(f"model_config_list {{ {listed} }}")
     flags = [f"--model_config_file={config}", "--file_system_poll_wait_seconds=0.1"]
+    flags += ["--enable_signature_method_name_check"]
     with serving(models, models / "log", *flags, model="names") as server:
         yield server
 
@@ -168,3 +170,14 @@ def test_a_keras_vocabulary_is_looked_up(others):
         with Client(target, model="vocabulary") as client:
             names = np.array([b"Bag", b"T-shirt/top", b"Hat"], object)
             assert client.predict({"names": names})["index"].tolist() == [9, 1, 0]
+
+
+def test_a_signature_must_be_for_the_api_that_it_is_called_by_if_told_so(others):
+    """With --enable_signature_method_name_check; a TensorFlow 2 export says of all its signatures that they predict."""
+    url = f"{others.rest}/v1/models/names:classify"
+    answer = requests.post(url, json={"examples": [{"image": 1.0}]}, timeout=30)
+    assert answer.status_code == 400
+    assert answer.json()["error"] == (
+        "Expected classification signature method_name to be tensorflow/serving/classify. Was: "
+        "tensorflow/serving/predict"
+    )
