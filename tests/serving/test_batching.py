@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import requests
 
-from hangtag import Client, InvalidInput
+from hangtag import Client
 from hangtag_serving import merging
 from hangtag_serving.batch_scheduler import BatchScheduler
-from hangtag_serving.batching import BatchingOptions, read_batching
+from hangtag_serving.batching import BatchingOptions
 from hangtag_serving.errors import ServingError
 from hangtag_serving.grpc_service import Call
 from hangtag_serving.metrics import Metrics
@@ -195,27 +195,6 @@ def test_a_large_request_is_split_over_the_batches_that_have_room_or_refused_who
         "The batch scheduling queue to which this task was submitted is full; task size is 6 but scheduling capacity "
         "is only 5 (num_enqueued_batches=1, max_enqueued_batches=2, open_batch_size=3, max_execution_batch_size=4)",
     )
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("max_batch_size { value: 0 }", "max_batch_size in .* is 0: give 1 or more"),
-        (
-            "max_batch_size { value: 8 } allowed_batch_sizes: 4",
-            "Last entry in allowed_batch_sizes must match max_batch_size; last entry was 4; expected 8",
-        ),
-        (
-            "enable_large_batch_splitting { value: true } max_execution_batch_size { value: 1001 }",
-            "input_batch_size_limit must be greater than or equal to max_execution_batch_size",
-        ),
-        ("max_batch { value: 8 }", "cannot parse the batching parameters file"),
-    ],
-)
-def test_parameters_that_make_no_sense_are_refused(tmp_path, text, words):
-    (tmp_path / "parameters").write_text(text)
-    with pytest.raises(InvalidInput, match=words):
-        read_batching(tmp_path / "parameters")
 
 
 def test_other_shapes_are_padded_or_kept_apart():

@@ -13,7 +13,9 @@ import requests
 from google.protobuf import text_format
 from tensorflow_serving.apis import model_management_pb2, prediction_log_pb2
 
+from hangtag import InvalidInput
 from hangtag.extras import require
+from hangtag_serving.batching import read_batching
 from hangtag_serving.flags import WITHOUT_EFFECT
 from support import ROOT, Server, eventually, run, serving
 
@@ -246,3 +248,24 @@ def test_flags_without_effect_say_so_and_are_in_the_table_of_differences():
         assert f"`--{name}`" in differences, name
     done = run("serve", "--num_load_threads=4", "--model_config_file=/nowhere/models.config")
     assert "--num_load_threads is taken, and changes nothing in this server" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("max_batch_size { value: 0 }", "max_batch_size in .* is 0: give 1 or more"),
+        (
+            "max_batch_size { value: 8 } allowed_batch_sizes: 4",
+            "Last entry in allowed_batch_sizes must match max_batch_size; last entry was 4; expected 8",
+        ),
+        (
+            "enable_large_batch_splitting { value: true } max_execution_batch_size { value: 1001 }",
+            "input_batch_size_limit must be greater than or equal to max_execution_batch_size",
+        ),
+        ("max_batch { value: 8 }", "cannot parse the batching parameters file"),
+    ],
+)
+def test_batching_parameters_that_make_no_sense_are_refused(tmp_path, text, words):
+    (tmp_path / "parameters").write_text(text)
+    with pytest.raises(InvalidInput, match=words):
+        read_batching(tmp_path / "parameters")
