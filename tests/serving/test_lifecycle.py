@@ -14,6 +14,7 @@ from google.protobuf import text_format
 from tensorflow_serving.apis import model_management_pb2, prediction_log_pb2
 
 from hangtag import InvalidInput
+from hangtag.cli import main
 from hangtag.extras import require
 from hangtag_serving.batching import read_batching
 from hangtag_serving.flags import WITHOUT_EFFECT
@@ -269,3 +270,30 @@ def test_batching_parameters_that_make_no_sense_are_refused(tmp_path, text, word
     (tmp_path / "parameters").write_text(text)
     with pytest.raises(InvalidInput, match=words):
         read_batching(tmp_path / "parameters")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--port=0", "--rest_api_port=0"], "both ports are 0, which is off"),
+        (["--port=8500", "--rest_api_port=8500"], "gRPC and REST cannot both have port 8500"),
+        (["--port=70000"], "--port is 70000: a port is between 1 and 65535, 0 is off"),
+        (["--max_json_depth=255"], "--max_json_depth is 255: give 1 to 254"),
+        (["--grpc_max_threads=0"], "--grpc_max_threads is 0: give 1 or more"),
+        (["--grpc_channel_arguments=a"], "--grpc_channel_arguments has 'a': give k=v,k=v"),
+        (["--tensorflow_session_parallelism=1", "--tensorflow_intra_op_parallelism=1"], "sets the other two"),
+        (["--batching_parameters_file=/nowhere", "--enable_batching"], "cannot read the batching parameters file"),
+        (["--monitoring_config_file=/nowhere"], "cannot read the monitoring config file /nowhere"),
+    ],
+)
+def test_flags_that_make_no_sense_are_one_sentence(capsys, flags, words):
+    assert main(["serve", *flags]) == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_values_that_are_none_are_bad_usage(capsys):
+    for flag in ("--port=x", "--enable_batching=maybe", "--path_map=models", "--grpc_front=other"):
+        with pytest.raises(SystemExit) as ended:
+            main(["serve", flag])
+        assert ended.value.code == 2
+        assert flag.split("=")[0] in capsys.readouterr().err

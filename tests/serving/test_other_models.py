@@ -9,12 +9,15 @@ import grpc
 import numpy as np
 import pytest
 import requests
-from tensorflow_serving.apis import inference_pb2
+from tensorflow_serving.apis import inference_pb2, prediction_log_pb2
 
 from hangtag import Client
 from hangtag.extras import require
 from hangtag.fashion_mnist import CLASS_NAMES, CLASS_NAMES_ZH
+from hangtag_serving.errors import ServingError
 from hangtag_serving.freezing import Parts
+from hangtag_serving.servable import Servable
+from hangtag_serving.warmup import FILE, warm_up
 from support import Server, eventually, serving
 
 WEIGHTS = np.random.default_rng(0).normal(size=(784, 10)).astype(np.float32) * 0.02
@@ -42,6 +45,32 @@ def save_examples(tf, folder: Path) -> None:
         }
         builder.add_meta_graph_and_variables(session, ["serve"], signatures)
         builder.save()
+    write_warmup(tf, folder, *warmup_logs())
+
+
+def warmup_logs() -> list[prediction_log_pb2.PredictionLog]:
+    """A request of each kind for that model, and an empty log, which is skipped."""
+    logs = [prediction_log_pb2.PredictionLog() for _ in range(4)]
+    classify, regress, multi = (
+        logs[0].classify_log.request,
+        logs[1].regress_log.request,
+        logs[2].multi_inference_log.request,
+    )
+    classify.model_spec.signature_name, regress.model_spec.signature_name = "garment", "brightness"
+    task = multi.tasks.add(method_name="tensorflow/serving/classify")
+    task.model_spec.name, task.model_spec.signature_name = "examples", "garment"
+    for request in (classify, regress, multi):
+        example = request.input.example_list.examples.add()
+        example.features.feature["image"].float_list.value.extend([0.5] * 784)
+    return logs
+
+
+def write_warmup(tf, folder: Path, *logs: prediction_log_pb2.PredictionLog) -> None:
+    file = folder / FILE
+    file.parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        for log in logs:
+            writer.write(log.SerializeToString())
 
 
 def save_names(tf, folder: Path, names: tuple[str, ...], scratch: Path) -> None:
@@ -104,6 +133,42 @@ def others(models: Path) -> Iterator[Server]:
     flags += ["--enable_signature_method_name_check"]
     with serving(models, models / "log", *flags, model="names") as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def examples(models) -> Iterator[Servable]:
+    servable = Servable("examples", 1, models / "examples" / "1")
+    yield servable
+    servable.close()
+
+
+def test_warmup_requests_of_every_kind_are_run(examples, models):
+    assert warm_up(examples, models / "examples" / "1") == 4
+
+
+def test_warmup_that_cannot_be_run_says_why(tf, examples, tmp_path):
+    """Each of these keeps a version from loading, as in C++."""
+    unsupported = prediction_log_pb2.PredictionLog()
+    unsupported.session_run_log.SetInParent()
+    wrong = warmup_logs()[0]
+    wrong.classify_log.request.model_spec.signature_name = "nope"
+    refused = {}
+    for name, logs in {
+        "unsupported": [unsupported],
+        "wrong": [wrong],
+        "many": [unsupported.__class__()] * 1001,
+    }.items():
+        write_warmup(tf, tmp_path, *logs)
+        with pytest.raises(ServingError) as caught:
+            warm_up(examples, tmp_path)
+        refused[name] = caught.value
+    assert refused["unsupported"].code == "UNIMPLEMENTED"
+    assert refused["wrong"].message == "No signature was found with the name: nope"
+    assert refused["many"].message == f"Number of warmup records exceeds the maximum (1000) at {tmp_path / FILE}"
+    with tf.io.TFRecordWriter(str(tmp_path / FILE)) as writer:
+        writer.write(b"\xff\xff")
+    with pytest.raises(ServingError, match=r"^Failed to parse warmup record: "):
+        warm_up(examples, tmp_path)
 
 
 def test_several_tasks_over_one_input_are_answered_as_tensorflow_does(tf, models, others, images):

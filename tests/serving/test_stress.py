@@ -152,6 +152,44 @@ def test_requests_may_come_before_their_answers_are_read(recorded):
             assert len(json.loads(file.read(size))["predictions"]) == rows
 
 
+def raw(server: Server, request: bytes) -> bytes:
+    """All that comes back on a connection of its own, which the server closes."""
+    host, port = server.rest.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), 30) as connection:
+        connection.sendall(request)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+BODY = json.dumps({"instances": IMAGE}).encode()
+HEAD = f"POST /v1/models/fashion:predict HTTP/1.1\r\nContent-Length: {len(BODY)}\r\nConnection: close\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"GET /v1/models/fashion NOT-HTTP\r\n\r\n", 400),
+        (b"GET /v1/models/fashion HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400),
+        (b"TRACE / HTTP/1.1\r\nConnection: close\r\n\r\n", 501),
+        (b"HELLO / HTTP/1.1\r\n\r\n", 501),
+        (HEAD + b"Expect: miracles\r\n\r\n" + BODY, 417),
+        (HEAD + b"X: " + b"x" * 70_000 + b"\r\n\r\n" + BODY, 431),
+        (HEAD + b"\r\n" + BODY, 200),
+        (HEAD.replace(b"1.1", b"1.0") + b"\r\n" + BODY, 200),
+    ],
+    ids=["no HTTP", "bad length", "TRACE", "HELLO", "Expect", "large header", "close", "1.0"],
+)
+def test_http_itself_is_answered_as_libevent_does(recorded, request_bytes, status):
+    """The server inside the C++ server; but that headers have a limit here."""
+    answer = raw(recorded, request_bytes)
+    assert int(answer.split()[1]) == status, answer
+    assert answers(recorded)
+
+
+def test_who_waits_to_be_asked_for_the_body_is_asked(recorded):
+    answer = raw(recorded, HEAD + b"Expect: 100-continue\r\n\r\n" + BODY)
+    assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
+
+
 def test_every_answer_lets_other_pages_read_it_if_told_to(careful, recorded):
     for path in ("/v1/models/fashion", "/nowhere"):
         headers = requests.get(careful.rest + path, timeout=30).headers

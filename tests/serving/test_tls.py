@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 
 from edges import Certificates
@@ -41,7 +42,7 @@ def servers(secrets: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     flags = {name: f"--ssl_config_file={file}" for name, file in configs.items()}
     with (
         serving(FASHION, folder / "tls.log", flags["tls"], wait=False) as tls,
-        serving(FASHION, folder / "mutual.log", flags["mutual"]) as mutual,
+        serving(FASHION, folder / "mutual.log", flags["mutual"], "--enable_grpc_healthcheck_service") as mutual,
         Client(tls.rest) as client,
     ):
         client.wait_ready(60)
@@ -64,6 +65,17 @@ def test_the_sdk_reaches_it_with_the_authority_alone(servers, secrets):
 
 def test_with_mutual_tls_the_client_shows_its_certificate(servers, secrets):
     assert version(servers["mutual"], shown(secrets, "client")) == 3
+
+
+def test_health_is_watched_through_it(servers, secrets):
+    """By grpcio, which carries TLS; the compiled front's health has a test of its own."""
+    ca, certificate, key = shown(secrets, "client").read()
+    credentials = grpc.ssl_channel_credentials(ca, key, certificate)
+    with grpc.secure_channel(servers["mutual"].grpc, credentials) as channel:
+        assert channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=30) == b"\x08\x01"
+        watched = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=30)
+        assert next(watched) == b"\x08\x01"
+        watched.cancel()
 
 
 @pytest.mark.parametrize("who", ["nobody", "stranger"])
