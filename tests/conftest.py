@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +14,7 @@ import pytest
 
 from hangtag import Client
 from hangtag_export.data import Dataset, load_fashion_mnist
-from support import Server, run, serving
+from support import ROOT, Server, run, serving
 
 # Whoever starts the tests in the background (`… &` in a script) makes them ignore Ctrl-C, and with them every program
 # they start; a handler of any kind is reset to the default in those.
@@ -32,11 +35,23 @@ def images(dataset: Dataset) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base path with one version, trained for one epoch by the command line; its Keras model lies beside it."""
-    folder = tmp_path_factory.mktemp("exported")
-    done = run("export", "--epochs=1", f"--base-path={folder / 'fashion'}", f"--keras={folder / 'model.keras'}")
+    """A base path with one version, by the README's command, of one epoch; its Keras model lies beside it."""
+    folder = tmp_path_factory.mktemp("exported") / "models"
+    command = re.search(r"^hangtag (export .*)$", (ROOT / "README.md").read_text(), re.MULTILINE)[1]
+    done = run(*shlex.split(command), "--epochs=1", f"--keras={folder / 'model.keras'}", cwd=folder.parent)
     assert done.returncode == 0, done.stderr
     return folder / "fashion"
+
+
+@pytest.fixture(scope="session")
+def two_versions(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base path with that version and another, by the command of docs/deploy.md, again of one epoch."""
+    folder = tmp_path_factory.mktemp("two")
+    shutil.copytree(exported / "1", folder / "models" / "fashion" / "1")
+    command = re.search(r"^hangtag (export .*)$", (ROOT / "docs" / "deploy.md").read_text(), re.MULTILINE)[1]
+    done = run(*shlex.split(command), "--epochs=1", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "models" / "fashion"
 
 
 @pytest.fixture(scope="session")

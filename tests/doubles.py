@@ -214,6 +214,8 @@ class _Handler(grpc.GenericRpcHandler):
         try:
             if method == "GetModelMetadata":
                 return _metadata(model, spec.version)
+            if method == "GetModelStatus":
+                return wire.block(1, wire.number(1, model.version(model.predicts)) + wire.number(2, 30))  # AVAILABLE
             outputs, version = model.predict(spec.signature, inputs, spec.version)
         except Refused as refused:
             context.abort(grpc.StatusCode[refused.code], refused.words)

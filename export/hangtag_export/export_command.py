@@ -68,6 +68,8 @@ def _export(arguments: argparse.Namespace) -> int:
     from .training import TrainingOptions
 
     logging.getLogger("absl").setLevel(logging.ERROR)  # Keras recommends .keras whenever it meets an .h5
+    # TensorFlow calls the Session API deprecated; it is what TensorFlow Serving loads with.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     recipe = RECIPES[arguments.architecture]
     split = recipe.validation_split if arguments.validation_split is None else arguments.validation_split
     exported = export(

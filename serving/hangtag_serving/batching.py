@@ -29,6 +29,11 @@ class BatchingOptions:
     splits_large_batches: bool = False
     max_execution_batch_size: int = 0
 
+    @property
+    def largest_run(self) -> int:
+        """Rows that run at once; a request may have up to `max_batch_size`, and is split where that is more."""
+        return (self.splits_large_batches and self.max_execution_batch_size) or self.max_batch_size
+
 
 def read_batching(path: Path) -> BatchingOptions:
     """The parameters in a text file; raises InvalidInput."""
@@ -60,15 +65,17 @@ def _check(options: BatchingOptions, path: Path) -> None:
             raise InvalidInput(f"{name} in {path} is {getattr(options, name)}: give 1 or more")
     if options.batch_timeout_seconds < 0:
         raise InvalidInput(f"batch_timeout_micros in {path} is below 0")
+    if options.largest_run > options.max_batch_size:
+        raise InvalidInput(
+            "When enable_large_batch_splitting is true, input_batch_size_limit must be greater than or equal to "
+            f"max_execution_batch_size: in {path} max_batch_size is {options.max_batch_size}"
+        )
     sizes = options.allowed_batch_sizes
     if sizes:
         if list(sizes) != sorted(set(sizes)) or sizes[0] < 1:
             raise InvalidInput(f"allowed_batch_sizes in {path} must be positive and increase")
-        wanted = options.max_batch_size
-        if options.splits_large_batches and options.max_execution_batch_size:
-            wanted = options.max_execution_batch_size
-        if sizes[-1] != wanted:
+        if sizes[-1] != options.largest_run:
             raise InvalidInput(
                 "Last entry in allowed_batch_sizes must match max_batch_size; last entry was "
-                f"{sizes[-1]}; expected {wanted}"
+                f"{sizes[-1]}; expected {options.largest_run}"
             )

@@ -100,7 +100,7 @@ def _credentials(tls: Tls) -> Any:
     return grpc.ssl_server_credentials(
         [(tls.key, tls.certificate)],
         root_certificates=tls.clients_ca,
-        require_client_auth=tls.client_must_prove and tls.clients_ca is not None,
+        require_client_auth=tls.client_must_prove,
     )
 
 

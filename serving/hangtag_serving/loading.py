@@ -46,10 +46,12 @@ class Loader:
             servable.batched = self._batched(servable, folder, self._scheduler)
         return servable
 
-    def _batched(self, servable: Servable, folder: Path, scheduler: BatchScheduler) -> Batched:
+    def _batched(self, servable: Servable, folder: Path, scheduler: BatchScheduler) -> Batched | None:
         options = self._options.batching or BatchingOptions()
-        own = folder / "batching_params.pbtxt"
-        if self._options.per_model_batching and own.is_file():
+        if self._options.per_model_batching:
+            own = folder / "batching_params.pbtxt"
+            if not own.is_file():
+                return None  # as the C++ server: then the file of the flag counts for the threads alone
             try:
                 options = read_batching(own)
             except InvalidInput as error:
@@ -57,7 +59,7 @@ class Loader:
                 raise invalid(str(error)) from error
 
         def batched(key: tuple[str, ...], run: Run, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-            return scheduler.run((servable.name, servable.version, key), options, run, inputs)
+            return scheduler.run(servable.name, (servable.version, key), options, run, inputs)
 
         return batched
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 LATENCY_BUCKETS = tuple(10 * 1.8**n for n in range(33))  # microseconds, up to 20 minutes
 SIZE_BUCKETS = tuple(float(2**n) for n in range(15))
@@ -74,6 +74,22 @@ class Histogram:
         return lines
 
 
+class Gauge:
+    """Goes up and down: what `read` gives when it is asked for, by the value of the one label."""
+
+    def __init__(self, name: str, help_text: str, label: str) -> None:
+        self.name, self.help_text, self.label = name, help_text, label
+        self.read: Callable[[], Mapping[str, float]] = dict
+
+    def lines(self) -> list[str]:
+        """The metric's text, empty if there is nothing to tell."""
+        cells = sorted(self.read().items())
+        if not cells:
+            return []
+        head = [f"# HELP {self.name} {self.help_text}", f"# TYPE {self.name} gauge"]
+        return head + [f"{self.name}{_labels([self.label], [value])} {_number(number)}" for value, number in cells]
+
+
 class Metrics:
     """All metrics of one server."""
 
@@ -121,8 +137,24 @@ class Metrics:
             ["thread_pool_name"],
             LATENCY_BUCKETS,
         )
+        self.wrapped_runs = Counter(serving + "batching_session:wrapped_run_count", "Batches that ran.", [])
+        self.input_batch_size = Histogram(
+            serving + "batching_session:input_batch_size", "Rows of a request that was batched.", [], SIZE_BUCKETS
+        )
         self.processed_batch_size = Histogram(
-            serving + "batching_session:processed_batch_size", "Rows that ran as one batch.", [], SIZE_BUCKETS
+            serving + "batching_session:processed_batch_size",
+            "Rows that ran as one batch, padding included.",
+            [],
+            SIZE_BUCKETS,
+        )
+        self.padding_size = Histogram(
+            serving + "batching_session:padding_size",
+            "Rows added to a batch to reach an allowed size.",
+            ["execution_batch_size"],
+            SIZE_BUCKETS,
+        )
+        self.batching_queue_rows = Gauge(
+            ":hangtag:serving:batching_queue_rows", "Rows that wait for their batch to run.", "model_name"
         )
         self.version_requests = Counter(
             ":hangtag:serving:request_count",

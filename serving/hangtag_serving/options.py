@@ -175,6 +175,10 @@ def _tls(file: Path) -> Tls:
     message = parse_file(file, "SSLConfig", "SSL config file")
     if not (message.server_key and message.server_cert):
         raise InvalidInput(f"the SSL config file {file} lacks server_key or server_cert")
+    if message.client_verify and not message.custom_ca:
+        raise InvalidInput(
+            f"the SSL config file {file} has client_verify and no custom_ca: give the authority that signs clients"
+        )
     return Tls(
         message.server_key.encode(),
         message.server_cert.encode(),

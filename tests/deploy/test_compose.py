@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import pytest
 import yaml
 
+from hangtag_serving.flags import add_flags
 from support import ROOT, free_port
 
 DOCKER = ROOT / "serving" / "docker"
@@ -67,6 +69,19 @@ def test_files_that_the_flags_name_are_mounted(compose):
         for flag in compose["services"][name]["command"]:
             if match := re.fullmatch(r"--\w+_file=/config/(.+)", flag):
                 assert (ROOT / "serving" / "config" / match[1]).is_file()
+
+
+def test_the_embedded_server_knows_its_flags(compose):
+    """Those of compose, and those of the image itself."""
+    dockerfile = (DOCKER / "Dockerfile").read_text()
+    entrypoint, command = (
+        json.loads(re.search(rf"^{word} (\[.*\])$", dockerfile, re.MULTILINE)[1]) for word in ("ENTRYPOINT", "CMD")
+    )
+    assert entrypoint[:2] == ["hangtag", "serve"]
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    for arguments in (command, compose["services"]["embedded"]["command"]):
+        assert parser.parse_args([*entrypoint[2:], *arguments]).host == "0.0.0.0"  # noqa: S104 - a container's own
 
 
 def test_the_health_check_asks_for_the_served_model(compose):

@@ -42,9 +42,13 @@ def test_the_selectors_meet_the_pods(objects):
     policy = objects["NetworkPolicy/hangtag"]["spec"]
     assert policy["podSelector"]["matchLabels"] == labels
     assert policy["ingress"][0]["from"][0]["podSelector"]["matchLabels"] == {"hangtag-client": "true"}
+    assert objects["Service/hangtag-grpc"]["spec"]["clusterIP"] == "None", "clients see every pod"
     for kind, one in objects.items():
         if kind.startswith("PodDisruptionBudget"):
             assert one["spec"]["selector"]["matchLabels"] == labels
+        if kind.startswith("HorizontalPodAutoscaler"):
+            assert one["spec"]["scaleTargetRef"]["name"] == "hangtag"
+            assert "replicas" not in objects["Deployment/hangtag"]["spec"], "the autoscaler's to say"
 
 
 def test_the_pod_is_hardened_and_probed_truthfully(objects):

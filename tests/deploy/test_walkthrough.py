@@ -38,7 +38,7 @@ def project(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_hangtag_command_of_the_walk_through_runs(project: Path):
+def test_every_hangtag_command_of_the_walk_through_runs(project: Path, two_versions: Path):
     lines = commands()
     served = next(line for line in lines if line.startswith("hangtag serve "))
     flags = shlex.split(served)[2:]
@@ -59,18 +59,20 @@ def test_every_hangtag_command_of_the_walk_through_runs(project: Path):
                 continue
             words = shlex.split(line.replace("localhost:8500", server.grpc))
             assert words[0] == "hangtag", line
+            done.append(words[1])
+            if words[1] == "export":  # two_versions has run this very line
+                shutil.copytree(two_versions / "2", project / "models" / "fashion" / ".2")
+                (project / "models" / "fashion" / ".2").rename(project / "models" / "fashion" / "2")
+                continue
             if words[1] == "compare":  # both versions load within a poll; a reader takes longer to type
                 words += ["--target", server.grpc]
                 for label in ("stable", "canary"):
                     with Client(server.grpc, version_label=label) as client:
                         client.wait_ready()
-            if words[1] == "export":
-                words += ["--epochs", "1"]
             ran = subprocess.run(
                 [*HANGTAG, *words[1:]], cwd=project, env=os.environ, capture_output=True, text=True, timeout=PATIENCE
             )
             assert ran.returncode == 0, f"{line}\n{ran.stdout}{ran.stderr}"
-            done.append(words[1])
         with Client(server.grpc, version_label="stable") as client:
             eventually(lambda: client.metadata().version == 1, "the rollback to be read")
     assert set(done) == {"doctor", "wait", "classify", "versions", "export", "compare"}

@@ -5,16 +5,19 @@ from __future__ import annotations
 import functools
 import gzip
 import http.server
+import os
+import shutil
+import subprocess
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from hangtag.cli import main
 from hangtag_export import data
 from hangtag_export.data import CHECKSUMS, load_fashion_mnist
 from hangtag_export.errors import DataError
-from support import run
 
 
 @pytest.fixture
@@ -59,14 +62,13 @@ def test_a_given_folder_that_lacks_a_file_is_not_replaced_by_another(folder):
         load_fashion_mnist(str(folder))
 
 
-def test_a_wrong_checksum_names_the_file(folder):
+def test_a_wrong_checksum_names_the_file(folder, capsys):
     file = folder / "t10k-labels-idx1-ubyte.gz"
     file.unlink()
     file.write_bytes(gzip.compress(b"\0" * 10_008))
-    done = run("export", "--data-dir", str(folder), "--base-path", str(folder / "models"))
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"hangtag: {file} is not Fashion-MNIST's t10k-labels-idx1-ubyte: SHA-256 ")
-    assert len(done.stderr.splitlines()) == 1
+    assert main(["export", "--data-dir", str(folder), "--base-path", str(folder / "models")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"hangtag: {file} is not Fashion-MNIST's t10k-labels-idx1-ubyte: SHA-256 ")
     assert not list((folder / "models").iterdir())
 
 
@@ -109,6 +111,40 @@ def test_it_is_fetched_once_and_then_cached(nowhere, dataset, monkeypatch, folde
     assert (fetched.test_images == dataset.test_images).all()
     assert sorted(path.name for path in nowhere.iterdir()) == sorted(f"{name}.gz" for name in CHECKSUMS)
     assert load_fashion_mnist().origin == str(nowhere)  # the web server is gone
+
+
+APT_GET = """#!/bin/sh
+echo "$@" >> {log}
+case "$*" in
+  "download dataset-fashion-mnist") echo "E: Unable to locate package" >&2; exit 100 ;;
+  download*) cp {package} . ;;
+esac
+"""
+"""An apt-get whose machine has no package lists, and which can fetch lists of the caller's own."""
+
+
+@pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="needs dpkg-deb")
+def test_debians_package_is_unpacked_where_keras_address_is_out_of_reach(
+    nowhere, dataset, folder, tmp_path, monkeypatch
+):
+    """A real package with the real files, without root; nothing of it is left but the four files in the cache."""
+    tree, tools = tmp_path / "tree", tmp_path / "tools"
+    shutil.copytree(folder, tree / data.PACKAGE_FOLDER.relative_to("/"))
+    (tree / "DEBIAN").mkdir()
+    control = "Package: dataset-fashion-mnist\nVersion: 1\nArchitecture: all\nMaintainer: nobody\nDescription: files\n"
+    (tree / "DEBIAN" / "control").write_text(control)
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.defpath}")
+    package = tmp_path / "dataset-fashion-mnist_1_all.deb"
+    subprocess.run(["dpkg-deb", "-Znone", "--build", tree, package], check=True, capture_output=True)
+    tools.mkdir()
+    (tools / "apt-get").write_text(APT_GET.format(log=tmp_path / "asked", package=package))
+    (tools / "apt-get").chmod(0o755)
+    fetched = load_fashion_mnist()
+    assert fetched.origin == str(nowhere)
+    assert (fetched.test_labels == dataset.test_labels).all()
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert [line.split()[0] for line in asked] == ["download", "update", "download"]
+    assert sorted(path.name for path in nowhere.iterdir()) == sorted(f"{name}.gz" for name in CHECKSUMS)
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):

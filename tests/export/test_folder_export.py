@@ -58,9 +58,13 @@ def pictures(dataset, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def colour(pictures, tmp_path_factory) -> Path:
-    """A folder with one published version of a model for colour images, `fashion`, and `plots`."""
+    """A folder with version 2, of a model for colour images, under `fashion`, its `plots` and TensorBoard's logs.
+
+    Version 1, which nobody names, had to go for it.
+    """
     folder = tmp_path_factory.mktemp("colour")
     make_font(folder / "data", "".join(NAMES))
+    (folder / "fashion" / "1").mkdir(parents=True)
     done = run(
         "export",
         f"--dataset={pictures}",
@@ -70,7 +74,8 @@ def colour(pictures, tmp_path_factory) -> Path:
         "--batch-size=8",
         "--validation-split=0.1",
         "--min-accuracy=0.8",
-        "--no-worse-than-current",
+        "--keep=1",
+        f"--tensorboard={folder / 'tensorboard'}",
         f"--base-path={folder / 'fashion'}",
         f"--plots={folder / 'plots'}",
         f"--keras={folder / 'model.h5'}",
@@ -79,6 +84,9 @@ def colour(pictures, tmp_path_factory) -> Path:
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+    assert "removed 1\n" in done.stdout
+    assert [path.name for path in (folder / "fashion").glob("[0-9]*")] == ["2"]
+    assert list((folder / "tensorboard").rglob("events.out.tfevents.*"))
     return folder
 
 
@@ -97,7 +105,7 @@ def test_class_names_come_back_for_files_and_for_arrays(colour, pictures, tmp_pa
 
 
 def test_the_card_says_what_was_trained(colour, pictures):
-    card = json.loads((colour / "fashion" / "1" / "assets.extra" / "hangtag.json").read_text())
+    card = json.loads((colour / "fashion" / "2" / "assets.extra" / "hangtag.json").read_text())
     assert card["class_names"] == list(NAMES)
     assert card["image_shape"] == [20, 24, 3]
     assert card["dataset"] == pictures.name

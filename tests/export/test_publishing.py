@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from hangtag_export.errors import ExportError
 from hangtag_export.publishing import folders, newest, publish, staging, versions, withdraw
@@ -193,8 +194,13 @@ def test_a_read_only_folder_is_one_sentence(tmp_path):
     assert done.stdout == "", "found out before the training, and nothing left"
 
 
-def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
-    words = [*HANGTAG, "export", f"--base-path={tmp_path}", "--epochs=1", "--batch-size=256"]
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(images, tmp_path, tmp_path_factory):
+    """The weights alone take 400 kB."""
+    pictures = tmp_path_factory.mktemp("pictures")
+    for number in range(8):
+        (pictures / "ab"[number % 2]).mkdir(exist_ok=True)
+        Image.fromarray(images[number]).save(pictures / "ab"[number % 2] / f"{number}.png")
+    words = [*HANGTAG, "export", f"--dataset={pictures}", f"--base-path={tmp_path}", "--epochs=1"]
     done = in_a_mount(tmp_path, "size=300k", words)
     if done.returncode == 99:  # mounts are not allowed here: no file may grow beyond 200 kB instead
         limit = (200_000, 200_000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -95,7 +96,7 @@ def test_a_published_version_can_be_read_back_into_keras(exported, images, expec
 
 
 def test_a_version_that_answers_otherwise_than_keras_is_not_published(exported, images, expected, dataset):
-    verify(exported / "1", images[:32], expected, dataset.class_names)
+    """One that answers alike is: every export in these tests is verified."""
     with pytest.raises(ExportError, match=r"signature 'serving_default' .* does not answer as Keras does"):
         verify(exported / "1", images[:32], np.roll(expected, 1, axis=0), dataset.class_names)
 
@@ -140,6 +141,15 @@ def test_a_worse_model_than_the_current_one_is_not_let_through(exported, dataset
 
     check(perfect, exported)
     check(wrong, tmp_path)  # nothing is published there yet
+    with pytest.raises(GateNotMet, match=r"^test accuracy 0\.0000 is below the 0\.9 asked for$"):
+        gates.check(
+            compare(wrong, labels, dataset.class_names),
+            images,
+            labels,
+            tmp_path,
+            min_accuracy=0.9,
+            no_worse_than_current=False,
+        )
     with pytest.raises(GateNotMet, match=r"^test accuracy 0\.0000 is below the 0\.\d{4} of version 1$"):
         check(wrong, exported)
     with pytest.raises(ExportError, match="knows other classes"):
@@ -149,13 +159,17 @@ def test_a_worse_model_than_the_current_one_is_not_let_through(exported, dataset
         check(perfect, tmp_path)
 
 
-def test_a_gate_that_is_not_met_publishes_nothing_and_keeps_the_model(tmp_path, keras):
+def test_a_gate_that_is_not_met_publishes_nothing_and_keeps_the_model(exported, tmp_path, keras):
+    """Training that hardly moves is worse than what is published; it ends with the first epoch, as was asked for."""
     base_path = tmp_path / "fashion"
-    done = run("export", "--epochs=1", "--batch-size=256", "--min-accuracy=0.99", f"--base-path={base_path}")
+    shutil.copytree(exported, base_path)
+    slow = ["--epochs=3", "--batch-size=256", "--learning-rate=1e-7", "--stop-at-loss=100"]
+    done = run("export", *slow, "--no-worse-than-current", f"--base-path={base_path}")
     assert done.returncode == 1
+    assert "is at most 100: training ends\n" in done.stdout
     (line,) = done.stderr.splitlines()
-    assert "is below the 0.99 asked for: nothing was published, the model is kept in" in line
+    assert re.search(r"test accuracy 0\.\d{4} is below the 0\.8\d{3} of version 1: nothing was published", line)
     (kept,) = (base_path / "rejected").iterdir()
-    assert str(kept) in line
+    assert line.endswith(f"the model is kept in {kept}")
     assert keras.models.load_model(kept).output_shape == (None, 10)
-    assert [path.name for path in base_path.iterdir()] == ["rejected"]
+    assert sorted(path.name for path in base_path.iterdir()) == ["1", "rejected"]

@@ -36,3 +36,15 @@ def recorded(recorded_flags: list[str], tmp_path_factory: pytest.TempPathFactory
     """A server on the recorded models: fashion 1 and 2, types 1."""
     with serving(MODELS / "fashion", tmp_path_factory.mktemp("server") / "log", *recorded_flags) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def careful(recorded_flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The same by grpcio, with small limits, CORS, an access log, and a unix socket `careful.sock` beside the log."""
+    folder = tmp_path_factory.mktemp("careful")
+    flags = [flag for flag in recorded_flags if "healthcheck" not in flag]
+    flags += ["--grpc_front=grpcio", f"--grpc_socket_path={folder / 'careful.sock'}"]
+    flags += ["--max_request_bytes=2000000", "--max_inflated_bytes=4000000"]
+    flags += ["--rest_api_enable_cors_support", "--access_log"]
+    with serving(MODELS / "fashion", folder / "log", *flags) as server:
+        yield server

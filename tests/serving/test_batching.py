@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,34 +27,85 @@ MODELS = Path(__file__).parent / "conformance" / "models"
 
 @pytest.fixture(scope="module")
 def batching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Two models of the same weights: `fashion` brings parameters of its own, `plain` none, so it is not batched.
+
+    With the flag for that, the file that all share counts for the threads alone: its limit of one row would show.
+    """
     folder = tmp_path_factory.mktemp("batching")
-    (folder / "parameters").write_text(
-        "max_batch_size { value: 4 } batch_timeout_micros { value: 50000 } max_enqueued_batches { value: 100 } "
-        "num_batch_threads { value: 1 } allowed_batch_sizes: 2 allowed_batch_sizes: 4"
+    shutil.copytree(MODELS / "fashion" / "3", folder / "fashion" / "3")
+    (folder / "fashion" / "3" / "batching_params.pbtxt").write_text(
+        "max_batch_size { value: 9 } batch_timeout_micros { value: 50000 } max_enqueued_batches { value: 100 } "
+        "enable_large_batch_splitting { value: true } max_execution_batch_size { value: 4 } "
+        "allowed_batch_sizes: 2 allowed_batch_sizes: 4"
     )
-    flags = ["--enable_batching", f"--batching_parameters_file={folder / 'parameters'}"]
-    with serving(MODELS / "fashion", folder / "log", *flags) as server:
+    (folder / "parameters").write_text("max_batch_size { value: 1 } num_batch_threads { value: 1 }")
+    (folder / "monitoring").write_text("prometheus_config { enable: true }")
+    listed = {"fashion": folder / "fashion", "plain": MODELS / "fashion"}.items()
+    entries = "".join(f"config {{ name: '{n}' base_path: '{p}' model_platform: 'tensorflow' }}" for n, p in listed)
+    (folder / "models").write_text(f"model_config_list {{ {entries} }}")
+    flags = [
+        "--enable_batching",
+        "--enable_per_model_batching_parameters",
+        f"--batching_parameters_file={folder / 'parameters'}",
+        f"--model_config_file={folder / 'models'}",
+        f"--monitoring_config_file={folder / 'monitoring'}",
+    ]
+    with serving(folder, folder / "log", *flags) as server:
         yield server
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "rest"])
 def test_batched_answers_are_the_usual_ones(batching, protocol):
-    """Rows of many clients, run together and padded, come back to their owners."""
+    """Rows of many clients, run together and padded, come back to their owners; so do those of a split request."""
     images = np.random.default_rng(0).integers(0, 256, (24, 28, 28), dtype=np.uint8)
-    with Client(batching.target(protocol)) as together, ThreadPoolExecutor(8) as pool:
-        one_by_one = [together.predict({"images": images[n : n + 1]})["probabilities"] for n in range(24)]
-        at_once = list(pool.map(lambda n: together.predict({"images": images[n : n + 1]})["probabilities"], range(24)))
-    assert np.allclose(np.concatenate(at_once), np.concatenate(one_by_one), atol=1e-6)
+    with (
+        Client(batching.target(protocol)) as together,
+        Client(batching.target(protocol), model="plain") as alone,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        expected = alone.predict({"images": images})["probabilities"]  # 24 rows at once: no limit where none is batched
+        one_by_one = pool.map(lambda n: together.predict({"images": images[n : n + 1]})["probabilities"], range(24))
+        assert np.allclose(np.concatenate(list(one_by_one)), expected, atol=1e-6)
+        assert np.allclose(together.predict({"images": images[:9]})["probabilities"], expected[:9], atol=1e-6)
 
 
-def test_a_request_larger_than_a_batch_is_refused(batching):
+def test_a_request_larger_than_its_limit_is_refused(batching):
     answer = requests.post(
         f"{batching.rest}/v1/models/fashion:predict",
-        json={"instances": np.zeros((5, 28, 28), int).tolist()},
+        json={"instances": np.zeros((10, 28, 28), int).tolist()},
         timeout=30,
     )
     assert answer.status_code == 400
-    assert answer.json() == {"error": "Task size 5 is larger than maximum input batch size 4"}
+    assert answer.json() == {"error": "Task size 10 is larger than maximum input batch size 9"}
+
+
+def test_metrics_tell_of_batches(batching):
+    """A request of nine rows is read as nine, and runs as four, four, and one padded to two; nothing waits any more."""
+
+    def figures() -> dict[str, float]:
+        text = requests.get(f"{batching.rest}/monitoring/prometheus/metrics", timeout=30).text
+        lines = (line.rsplit(" ", 1) for line in text.splitlines() if "batching" in line and line[0] != "#")
+        return {name.removeprefix(":tensorflow:serving:batching_session:"): float(value) for name, value in lines}
+
+    with Client(batching.grpc) as client:
+        client.predict({"images": np.zeros((1, 28, 28), np.uint8)})
+        before = figures()
+        client.predict({"images": np.zeros((9, 28, 28), np.uint8)})
+    after = figures()
+    grown = {name: after[name] - before[name] for name in before if after[name] > before[name]}
+    assert (
+        grown.items()
+        >= {
+            "wrapped_run_count": 3,
+            "input_batch_size_sum": 9,
+            "processed_batch_size_sum": 10,
+            'padding_size_sum{execution_batch_size="2"}': 1,
+            'queuing_latency_count{thread_pool_name=""}': 3,
+        }.items()
+    )
+    assert after['processed_batch_size_bucket{le="4"}'] == after["processed_batch_size_count"]
+    assert after[':hangtag:serving:batching_queue_rows{model_name="fashion"}'] == 0
+    assert not any("plain" in name for name in after)
 
 
 def gate_and_scheduler(**options):
@@ -67,23 +120,33 @@ def gate_and_scheduler(**options):
             raise ServingError("INVALID_ARGUMENT", "unlucky")
         return [inputs["x"] * 2]
 
-    scheduler = BatchScheduler(1, Metrics())
+    metrics = Metrics()
+    scheduler = BatchScheduler(1, metrics)
 
     def call(value, shape=(1, 2)):
-        return scheduler.run("queue", BatchingOptions(**options), run, {"x": np.full(shape, value, np.float32)})
+        x = np.full(shape, value, np.float32)
+        return scheduler.run("fashion", "queue", BatchingOptions(**options), run, {"x": x})
 
-    return gate, entered, seen, call, scheduler
+    return gate, entered, seen, call, metrics
+
+
+def waiting(metrics: Metrics) -> int:
+    """The queue's length, as it is told to whoever asks for metrics."""
+    found = re.search(
+        r'^:hangtag:serving:batching_queue_rows{model_name="fashion"} (\d+)$', metrics.text().decode(), re.M
+    )
+    return int(found[1]) if found else 0
 
 
 def test_a_full_queue_refuses_and_an_odd_request_fails_alone():
-    gate, entered, seen, call, scheduler = gate_and_scheduler(
+    gate, entered, seen, call, metrics = gate_and_scheduler(
         max_batch_size=4, max_enqueued_batches=1, batch_timeout_seconds=30
     )
     with ThreadPoolExecutor(8) as pool:
         first = [pool.submit(call, value) for value in range(4)]  # fills a batch, which runs at once
         assert entered.wait(30)
         second = [pool.submit(call, value) for value in (11, 12, 13, 14)]
-        eventually(lambda: scheduler.waiting_rows() == 4, "the second batch to be full")
+        eventually(lambda: waiting(metrics) == 4, "the second batch to be full")
         with pytest.raises(ServingError) as caught:
             call(15)
         gate.set()
@@ -94,6 +157,43 @@ def test_a_full_queue_refuses_and_an_odd_request_fails_alone():
     assert [outcome for outcome in outcomes if isinstance(outcome, list)] == [[[2.0 * v] * 2] for v in (11, 12, 14)]
     assert outcomes[2].message == "unlucky"
     assert (4, 2) in seen
+
+
+def test_a_large_request_is_split_over_the_batches_that_have_room_or_refused_whole():
+    """As in C++: first what the open batch has room for, then whole batches; the words count what is left."""
+    gate, entered, seen, call, metrics = gate_and_scheduler(
+        max_batch_size=9,
+        splits_large_batches=True,
+        max_execution_batch_size=4,
+        max_enqueued_batches=2,
+        batch_timeout_seconds=30,
+    )
+    refused = {}
+    with ThreadPoolExecutor(8) as pool:
+        running = pool.submit(call, 1, (4, 2))
+        assert entered.wait(30)
+        three = pool.submit(call, 3, (3, 2))  # opens a batch
+        eventually(lambda: waiting(metrics) == 3, "the open batch")
+        for rows in (6, 10):
+            with pytest.raises(ServingError) as caught:
+                call(0, (rows, 2))
+            refused[rows] = caught.value
+        assert waiting(metrics) == 3, "of what is refused nothing stays"
+        five = pool.submit(call, 5, (5, 2))  # one row more in that batch, four in the next
+        eventually(lambda: waiting(metrics) == 8, "the two batches")
+        gate.set()
+        for future, value, rows in ((running, 1, 4), (three, 3, 3), (five, 5, 5)):
+            assert future.result()[0].tolist() == [[2.0 * value] * 2] * rows
+    assert seen == [(4, 2)] * 3
+    assert (refused[10].code, refused[10].message) == (
+        "INVALID_ARGUMENT",
+        "Task size 10 is larger than maximum input batch size 9",
+    )
+    assert (refused[6].code, refused[6].message) == (
+        "UNAVAILABLE",
+        "The batch scheduling queue to which this task was submitted is full; task size is 6 but scheduling capacity "
+        "is only 5 (num_enqueued_batches=1, max_enqueued_batches=2, open_batch_size=3, max_execution_batch_size=4)",
+    )
 
 
 def test_other_shapes_are_padded_or_kept_apart():

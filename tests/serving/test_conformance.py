@@ -11,7 +11,6 @@ import grpc
 from tensorflow_serving.apis import predict_pb2
 
 from hangtag.extras import require
-from support import serving
 
 CONFORMANCE = Path(__file__).parent / "conformance"
 
@@ -42,11 +41,8 @@ def test_every_recorded_answer_is_given_again(recorded):
     assert "168 passed, 0 failed" in done.stdout, done.stdout + done.stderr
 
 
-def test_grpcio_gives_the_same_answers(recorded_flags, tmp_path):
-    with serving(
-        CONFORMANCE / "models" / "fashion", tmp_path / "log", *recorded_flags, "--grpc_front=grpcio"
-    ) as server:
-        done = replay(server)
+def test_grpcio_gives_the_same_answers(careful):
+    done = replay(careful)
     assert "168 passed, 0 failed" in done.stdout, done.stdout + done.stderr
 
 

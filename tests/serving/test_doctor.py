@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
 import yaml
 
+from doubles import FIRST_PIXEL, Model, Refused, model_server
+from hangtag.cli import main
 from hangtag_serving.doctor.base_path import examine_base_path
 from hangtag_serving.doctor.config_file import examine_config
 from hangtag_serving.doctor.deployment import examine_deployment
 from hangtag_serving.doctor.findings import FAIL, OK, WARN, Finding
+from hangtag_serving.doctor.running_server import examine_server
 from support import ROOT, free_port, run
 
 
@@ -170,17 +174,16 @@ def test_a_file_that_runs_no_server(tmp_path):
 # ---- the command
 
 
-def test_the_command_exits_with_1_if_anything_would_fail(base_path, tmp_path):
+def test_the_command_exits_with_1_if_anything_would_fail(base_path, tmp_path, capsys):
     good = run("doctor", str(base_path))
     assert good.returncode == 0, good.stdout + good.stderr
     assert good.stderr == ""
     (base_path / "1" / "saved_model.pb").unlink()
-    bad = run("doctor", str(base_path), "--json")
-    assert bad.returncode == 1
-    documents = [json.loads(line) for line in bad.stdout.splitlines()]
+    assert main(["doctor", str(base_path), "--json"]) == 1
+    documents = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {"level", "subject", "words", "mend"} == documents[0].keys()
     assert "fail" in {document["level"] for document in documents}
-    assert run("doctor", str(tmp_path / "not" / "there")).returncode == 2
+    assert main(["doctor", str(tmp_path / "not" / "there")]) == 2
 
 
 def test_a_running_server(server):
@@ -193,6 +196,32 @@ def test_a_running_server(server):
     done = run("doctor", f"127.0.0.1:{free_port()}")
     assert done.returncode == 1
     assert done.stdout.startswith("fail")
+
+
+def test_limits_of_a_running_server_are_found(careful):
+    """One that takes small requests only, over both protocols."""
+    for target in (careful.grpc, careful.rest):
+        findings = list(examine_server(target, "fashion"))
+        assert "a request of 5 MiB is refused" in levels(findings, WARN)
+        assert "one image at a time: p50" in levels(findings, OK)
+        assert levels(findings, FAIL) == ""
+
+
+def test_a_server_with_few_threads_is_found():
+    """As the C++ server with its default of four threads a core: what exceeds them is refused at once."""
+    threads = threading.Semaphore(4)
+
+    def hook(number: int) -> None:
+        if not threads.acquire(blocking=False):
+            raise Refused("RESOURCE_EXHAUSTED", "Server Threadpool Exhausted")
+        threading.Event().wait(0.01)
+        threads.release()
+
+    with model_server(Model(FIRST_PIXEL, hook=hook), "grpc") as target:
+        (found,) = [one for one in examine_server(target, "fashion") if one.level == WARN]
+    assert "calls failed with 32 at once" in found.words
+    assert "Server Threadpool Exhausted" in found.words
+    assert "raise --grpc_max_threads" in found.mend
 
 
 def test_the_canary_overlays_config_is_in_order_once_both_versions_are_there(base_path):

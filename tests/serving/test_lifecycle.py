@@ -13,8 +13,12 @@ import requests
 from google.protobuf import text_format
 from tensorflow_serving.apis import model_management_pb2, prediction_log_pb2
 
+from hangtag import InvalidInput
+from hangtag.cli import main
 from hangtag.extras import require
-from support import Server, eventually, run, serving
+from hangtag_serving.batching import read_batching
+from hangtag_serving.flags import WITHOUT_EFFECT
+from support import ROOT, Server, eventually, run, serving
 
 MODELS = Path(__file__).parent / "conformance" / "models"
 FASHION = MODELS / "fashion"
@@ -237,3 +241,59 @@ def test_usage_errors_are_one_sentence(tmp_path):
         missing.stderr
         == "hangtag: cannot read the model config file /nowhere/models.config: No such file or directory\n"
     )
+
+
+def test_flags_without_effect_say_so_and_are_in_the_table_of_differences():
+    differences = (ROOT / "docs" / "serving.md").read_text()
+    for name in WITHOUT_EFFECT:
+        assert f"`--{name}`" in differences, name
+    done = run("serve", "--num_load_threads=4", "--model_config_file=/nowhere/models.config")
+    assert "--num_load_threads is taken, and changes nothing in this server" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("max_batch_size { value: 0 }", "max_batch_size in .* is 0: give 1 or more"),
+        (
+            "max_batch_size { value: 8 } allowed_batch_sizes: 4",
+            "Last entry in allowed_batch_sizes must match max_batch_size; last entry was 4; expected 8",
+        ),
+        (
+            "enable_large_batch_splitting { value: true } max_execution_batch_size { value: 1001 }",
+            "input_batch_size_limit must be greater than or equal to max_execution_batch_size",
+        ),
+        ("max_batch { value: 8 }", "cannot parse the batching parameters file"),
+    ],
+)
+def test_batching_parameters_that_make_no_sense_are_refused(tmp_path, text, words):
+    (tmp_path / "parameters").write_text(text)
+    with pytest.raises(InvalidInput, match=words):
+        read_batching(tmp_path / "parameters")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--port=0", "--rest_api_port=0"], "both ports are 0, which is off"),
+        (["--port=8500", "--rest_api_port=8500"], "gRPC and REST cannot both have port 8500"),
+        (["--port=70000"], "--port is 70000: a port is between 1 and 65535, 0 is off"),
+        (["--max_json_depth=255"], "--max_json_depth is 255: give 1 to 254"),
+        (["--grpc_max_threads=0"], "--grpc_max_threads is 0: give 1 or more"),
+        (["--grpc_channel_arguments=a"], "--grpc_channel_arguments has 'a': give k=v,k=v"),
+        (["--tensorflow_session_parallelism=1", "--tensorflow_intra_op_parallelism=1"], "sets the other two"),
+        (["--batching_parameters_file=/nowhere", "--enable_batching"], "cannot read the batching parameters file"),
+        (["--monitoring_config_file=/nowhere"], "cannot read the monitoring config file /nowhere"),
+    ],
+)
+def test_flags_that_make_no_sense_are_one_sentence(capsys, flags, words):
+    assert main(["serve", *flags]) == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_values_that_are_none_are_bad_usage(capsys):
+    for flag in ("--port=x", "--enable_batching=maybe", "--path_map=models", "--grpc_front=other"):
+        with pytest.raises(SystemExit) as ended:
+            main(["serve", flag])
+        assert ended.value.code == 2
+        assert flag.split("=")[0] in capsys.readouterr().err

@@ -15,13 +15,9 @@ from support import ROOT, Server, eventually, run, serving
 
 
 @pytest.fixture(scope="module")
-def base_path(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base_path(two_versions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Versions 1 and 2, trained from different seeds."""
-    folder = tmp_path_factory.mktemp("canary") / "fashion"
-    shutil.copytree(exported / "1", folder / "1")
-    done = run("export", "--epochs=1", "--seed=7", f"--base-path={folder}")
-    assert done.returncode == 0, done.stderr
-    return folder
+    return Path(shutil.copytree(two_versions, tmp_path_factory.mktemp("canary") / "fashion"))
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from support import PATIENCE, ROOT
 
 DEMO = [sys.executable, str(ROOT / "examples" / "demo.py"), "--epochs=1"]
@@ -44,26 +46,46 @@ def test_the_demo_trains_serves_classifies_and_agrees_with_keras(tmp_path):
     assert (tmp_path / "demo" / "predictions.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_an_interrupted_demo_stops_its_server(tmp_path):
-    """As Ctrl-C on a terminal does, the signal goes to the demo and its server alike."""
-    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        options = [f"--base-path={tmp_path / 'fashion'}", f"--output={tmp_path / 'demo'}"]
-        with subprocess.Popen(
-            [*DEMO, *options],
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        ) as demo:
-            for line in demo.stdout:
-                if line.startswith("serving "):
-                    break
-            assert len(processes_of(demo.pid)) >= 2
-            if number == signal.SIGINT:
-                os.killpg(demo.pid, number)
-            else:
-                demo.send_signal(number)
-            demo.communicate(timeout=PATIENCE)
-        assert demo.returncode == code
-        assert processes_of(demo.pid) == []
+TRAINED_BEFORE = """import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv.pop(1))
+import demo
+demo.train = lambda base_path, keras_file, epochs: base_path / "1"
+sys.exit(demo.main())
+"""
+"""The demo, but that its training finds the work done."""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
+def test_an_interrupted_demo_stops_its_server(exported, tmp_path, number, code):
+    """Ctrl-C on a terminal goes to the demo and its server alike, SIGTERM to the demo alone."""
+    options = [f"--base-path={exported}", f"--output={tmp_path}"]
+    with subprocess.Popen(
+        [sys.executable, "-c", TRAINED_BEFORE, ROOT / "examples", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as demo:
+        for line in demo.stdout:
+            if line.startswith("serving "):
+                break
+        assert len(processes_of(demo.pid)) >= 2
+        if number == signal.SIGINT:
+            os.killpg(demo.pid, number)
+        else:
+            demo.send_signal(number)
+        demo.communicate(timeout=PATIENCE)
+    assert demo.returncode == code
+    assert processes_of(demo.pid) == []
+
+
+def test_an_interrupted_demo_stops_its_training(tmp_path):
+    options = [f"--base-path={tmp_path / 'fashion'}", f"--output={tmp_path / 'demo'}"]
+    with subprocess.Popen([*DEMO, *options], stdout=subprocess.PIPE, text=True, start_new_session=True) as demo:
+        assert demo.stdout.readline().startswith("fashion-mnist: ")
+        demo.terminate()
+        demo.communicate(timeout=PATIENCE)
+    assert demo.returncode == 143
+    assert processes_of(demo.pid) == []
+    assert list((tmp_path / "fashion").glob("[0-9]*")) == []

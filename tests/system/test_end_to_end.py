@@ -105,35 +105,22 @@ def test_the_command_line_names_a_picture(server, images, tmp_path):
     assert "version 1 is ready" in run("wait", "--target", server.rest).stdout
 
 
-def test_a_new_version_is_picked_up_and_an_old_one_let_go(exported, images, tmp_path):
-    """While clients go on calling, version 2 appears and takes over; no call fails."""
-    base_path = tmp_path / "fashion"
-    shutil.copytree(exported / "1", base_path / "1")
-    with serving(base_path, tmp_path / "log") as server, Client(server.grpc) as client:
-        assert client.classify(images[:600]).model_version == 1
-        publish_copy(exported / "1", base_path, 2)
-        eventually(lambda: client.classify(images[:600]).model_version == 2, "version 2")
-        eventually(lambda: [v.state for v in client.status()] == ["AVAILABLE", "END"], "version 1 to be unloaded")
-        assert client.labels() == list(CLASS_NAMES)
-
-
-def test_a_base_path_without_a_version_is_explained_and_waited_for(exported, tmp_path):
-    """As the C++ server: no port opens until there is something to serve."""
+def test_versions_come_and_go_under_a_base_path_that_was_empty(exported, images, tmp_path):
+    """No port opens until there is something to serve, as with the C++ server; then each version takes over."""
     base_path = tmp_path / "fashion"
     base_path.mkdir()
-    with serving(base_path, tmp_path / "log", wait=False) as server:
+    with serving(base_path, tmp_path / "log", wait=False) as server, Client(server.grpc) as client:
         eventually(lambda: "No versions of servable fashion found under base path" in server.said(), "the warning")
         assert "hangtag export" in server.said()
-        with Client(server.rest) as client:
-            assert not client.ready()
-            publish_copy(exported / "1", base_path, 1)
-            assert client.wait_ready(60).version == 1
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_signals_end_the_server_cleanly(exported, tmp_path, number):
-    with serving(exported, tmp_path / "log") as server:
-        assert server.stop(number) == 0
+        assert not client.ready()
+        publish_copy(exported / "1", base_path, 1)
+        assert client.wait_ready(60).version == 1
+        assert client.classify(images[:600]).model_version == 1
+        publish_copy(exported / "1", base_path, 2)
+        eventually(lambda: client.classify(images[:600]).model_version == 2, "version 2, and no failed call before")
+        eventually(lambda: [v.state for v in client.status()] == ["AVAILABLE", "END"], "version 1 to be unloaded")
+        assert client.labels() == list(CLASS_NAMES)
+        assert server.stop(signal.SIGINT) == 0  # SIGTERM: test_lifecycle
         assert "Traceback" not in server.said()
 
 

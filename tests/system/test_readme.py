@@ -15,8 +15,8 @@ from support import ROOT, run
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
-ELSEWHERE = ("git clone", "make ", "pip install", "hangtag serve")
-"""Commands that other tests run: the demo, the install, the server; and those that are the tests."""
+ELSEWHERE = ("git clone", "make ", "pip install", "hangtag export", "hangtag serve")
+"""Commands that other tests run: the demo, the install, the export that `exported` is, the server."""
 
 
 def blocks(name: str) -> list[tuple[str, str]]:
