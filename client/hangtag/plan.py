@@ -46,6 +46,23 @@ class Plan(NamedTuple):
         return [{self.input_name: self.array[start : start + self.rows]} for start in starts]
 
 
+class Parcel(NamedTuple):
+    """Requests whose images get their answers together, from one version of the model.
+
+    `sizes` are the numbers of images of the items that the caller gave, one after another through all `chunks`;
+    `first` is the position of the first image.
+    """
+
+    plan: Plan
+    chunks: list[dict[str, np.ndarray]]
+    sizes: list[int]
+    first: int = 0
+
+    def rows(self) -> list[int]:
+        """The number of images in each chunk."""
+        return [len(chunk[self.plan.input_name]) for chunk in self.chunks]
+
+
 def plan_classify(
     batch: Pixels | Encoded,
     model: ModelMetadata,

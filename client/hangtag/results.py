@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -36,8 +37,8 @@ class Prediction:
 class Classification:
     """Class names for N images, in the order they were given.
 
-    `probabilities` is float32 [N, C], `class_names` the C names, `indices` int64 [N]; `model_version` is the version
-    that answered, None over REST unless it was asked for.
+    `probabilities` is float32 [N, C], `class_names` the C names; `model_version` is the version
+    that answered, None over REST unless it was asked for. The arrays are read-only.
 
     >>> result = Classification(np.array([[0.1, 0.9], [0.7, 0.3]], "f4"), ("bag", "boot"), model_version=3)
     >>> result.labels.tolist(), result[0].label, len(result)
@@ -58,7 +59,12 @@ class Classification:
         self.probabilities = probabilities
         self.class_names = class_names
         self.model_version = model_version
-        self.indices: np.ndarray = probabilities.argmax(axis=1) if len(probabilities) else np.zeros(0, np.int64)
+
+    @cached_property
+    def indices(self) -> np.ndarray:
+        """The number of the most probable class of each image, int64 [N]."""
+        best: np.ndarray = self.probabilities.argmax(axis=1) if len(self) else np.zeros(0, np.int64)
+        return best
 
     @property
     def labels(self) -> np.ndarray:

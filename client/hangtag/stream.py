@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from .conversation import Conversation, Parcel
+from .conversation import Conversation
 from .errors import InvalidInput
 from .exchange import Flow
 from .images import collect
 from .photo import prepared
-from .plan import Plan
+from .plan import Parcel, Plan
 
 LINGER = 0.02
 """Seconds. A source that takes longer over an item is not waited for: what is gathered goes out at once."""
