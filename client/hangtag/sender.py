@@ -45,6 +45,8 @@ class Sender:
         self._lock = threading.Lock()
         self._closed = False
         self._gate = Gate()
+        # One thread at a time writes a request: several take the interpreter from one another at every step of it.
+        self._making = threading.Lock()
 
     def run(self, flow: Flow[T], timeout: float | None = None, retries: int | None = None) -> T:
         """Drive a conversation: send what it yields, give it the answers."""
@@ -96,7 +98,9 @@ class Sender:
 
     def _make_and_attempt(self, call: Call[T], deadline: Deadline | None, *, tell: bool) -> T:
         try:
-            return self._attempt(call.make(), deadline or Deadline(self._settings.timeout), self._settings.retries)
+            with self._making:
+                exchange = call.make()
+            return self._attempt(exchange, deadline or Deadline(self._settings.timeout), self._settings.retries)
         except HangtagError as error:
             error.images = call.images if tell else None
             raise
@@ -169,6 +173,10 @@ def _connect(settings: Settings) -> Transport:
         from .transport_grpc import GrpcTransport
 
         return GrpcTransport(settings)
-    from .transport_rest import RestTransport
+    from .transport_rest import RestTransport, wants_requests
 
-    return RestTransport(settings)
+    if wants_requests(settings):
+        return RestTransport(settings)
+    from .transport_http import HttpTransport
+
+    return HttpTransport(settings)
