@@ -10,10 +10,10 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import as_completed as as_they_end
 from typing import Any, Protocol, TypeVar
 
-from .errors import DeadlineExceeded, HangtagError, InvalidInput, ServerBusy
+from .errors import HangtagError, InvalidInput, ServerBusy
 from .exchange import Call, Exchange, Flow, SideBySide, Step
 from .pressure import Gate
-from .retry import Deadline, pause_before_retry
+from .retry import Deadline, Failures
 from .settings import Settings
 
 T = TypeVar("T")
@@ -107,18 +107,14 @@ class Sender:
 
     def _attempt(self, exchange: Exchange[T], deadline: Deadline, retries: int) -> T:
         transport = self._open()
-        attempt, last = 0, None
+        failures = None
         while True:
-            attempt += 1
             try:
                 return exchange.answer(self._through_gate(transport, exchange, deadline))
             except HangtagError as error:
-                if isinstance(error, DeadlineExceeded) and last is not None:
-                    raise deadline.exceeded(last) from error
-                pause = pause_before_retry(error, attempt, retries, deadline)
-                log.info("attempt %d at %s failed, again in %.3f s: %s", attempt, exchange.path, pause, error)
-                last = error
-                time.sleep(pause)
+                failures = failures or Failures(exchange.path, retries, deadline)
+                pause = failures.pause(error)
+            time.sleep(pause)
 
     def _through_gate(self, transport: Transport, exchange: Exchange[Any], deadline: Deadline) -> bytes:
         place = self._gate.enter(deadline.remaining())

@@ -37,10 +37,10 @@ def test_more_than_one_block_reads_back_too():
 
 
 @pytest.mark.parametrize("kind", ["dense", "black", "colour", "empty", "one row"])
-def test_a_request_is_at_most_a_quarter_longer_than_the_json_library_makes_it(kind):
+def test_a_request_is_at_most_half_longer_than_the_json_library_makes_it(kind):
     array = random_images(*((9, 5, 3) if kind == "colour" else (9, 28, 28)))
     array = {"black": array // 128, "empty": array[:0], "one row": array[0, 0]}.get(kind, array)
     exchange = dialect_rest.predict(ModelSpec("fashion", signature="serving_default"), {"images": array}, SIGNATURE)
     document = {"signature_name": "serving_default", "instances": array.tolist()}
     assert json.loads(exchange.body) == document
-    assert len(exchange.body) <= 1.25 * len(orjson.dumps(document)) + 64
+    assert len(exchange.body) <= 1.5 * len(orjson.dumps(document)) + 64
