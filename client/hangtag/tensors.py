@@ -26,6 +26,8 @@ _VALUE_FIELDS = frozenset(row.field for row in dtypes.BY_NUMBER.values())
 
 def contiguous(array: np.ndarray) -> np.ndarray:
     """`array` as `tensor_content` has it: C order, little endian; no copy where it already is."""
+    if array.itemsize == 1 and array.flags.c_contiguous:
+        return array
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
 
 
