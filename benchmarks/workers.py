@@ -148,10 +148,14 @@ def grpc_tensorflow(target: str) -> dict[str, float]:
 def grpc_ovms(target: str) -> dict[str, float]:
     from ovmsclient import make_grpc_client
 
+    from hangtag import Client
+
+    with Client(target) as ours:
+        version = ours.metadata().version
     client = make_grpc_client(target)
 
     def classify(size: int) -> np.ndarray:
-        parts = [client.predict({"images": images}, "fashion", model_version=1) for images in chunked(size)]
+        parts = [client.predict({"images": images}, "fashion", model_version=version) for images in chunked(size)]
         return np.concatenate(parts).argmax(axis=1)
 
     return {f"10,000 images by {size}": least(lambda size=size: classify(size)) for size in CHUNKS}
