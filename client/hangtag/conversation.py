@@ -143,7 +143,7 @@ class Conversation:
 
     def classify(self, images: Any, prepare: str | None, progress: Progress | None) -> Flow[Classification]:
         """Class names for any number of images; all of them are answered by one version."""
-        plan = self._memory.plan_like(images) if prepare is None else None
+        plan = self.plan_like(images) if prepare is None else None
         if plan is None:
             plan = yield from self.plan(collect(prepared(images, prepare)))
         count = len(plan.array)
@@ -160,6 +160,10 @@ class Conversation:
             replies = yield SideBySide(self.calls(parcel), tick)
         (result,) = yield from self.settle(parcel, replies)
         return result
+
+    def plan_like(self, images: Any) -> Plan | None:
+        """How images of the same shape and dtype are sent, where that is known already."""
+        return self._memory.plan_like(images)
 
     def plan(self, batch: Pixels | Encoded, unit: bool | None = None) -> Flow[Plan]:
         """How `batch` is to be sent, by the metadata of the version that would answer now."""

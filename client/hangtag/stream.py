@@ -30,7 +30,9 @@ class Gatherer:
     def put(self, item: Any) -> Flow[list[Parcel]]:
         """Take one item; returns the parcels that are full now."""
         try:
-            plan = yield from self._conversation.plan(collect(prepared(item, self._prepare)), self._unit)
+            plan = self._conversation.plan_like(item) if self._prepare is None else None
+            if plan is None:
+                plan = yield from self._conversation.plan(collect(prepared(item, self._prepare)), self._unit)
         except InvalidInput as error:
             raise InvalidInput(f"item {self._items} of the stream: {error}", code=error.code) from error
         self._items += 1
