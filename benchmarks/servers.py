@@ -8,6 +8,7 @@ Prints its port. An answer has one row of ten probabilities for each image that 
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from functools import lru_cache
 
@@ -79,30 +80,62 @@ def serve_grpc() -> None:
             front.respond(call, methods[method](body))
 
 
-@lru_cache
-def rest_answer(images: int) -> bytes:
-    row = "[" + ", ".join(f"{value:.6g}" for value in ROW) + "]"
-    body = ('{\n    "predictions": [' + ", ".join([row] * images) + "\n    ]\n}").encode()
+def http(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
 
-class Rest(asyncio.Protocol):
-    """Just enough of HTTP/1.1: a head with Content-Length, then the body."""
+@lru_cache
+def rest_answer(images: int) -> bytes:
+    row = "[" + ", ".join(f"{value:.6g}" for value in ROW) + "]"
+    return http(('{\n    "predictions": [' + ", ".join([row] * images) + "\n    ]\n}").encode())
+
+
+def rest_metadata() -> bytes:
+    def tensor(dtype: str, *shape: int) -> dict[str, object]:
+        return {"name": "", "dtype": dtype, "tensor_shape": {"dim": [{"size": str(size)} for size in shape]}}
+
+    default = {
+        "inputs": {"images": tensor("DT_UINT8", -1, 28, 28)},
+        "outputs": {"probabilities": tensor("DT_FLOAT", -1, 10)},
+    }
+    found = {"signature_def": {"signature_def": {"serving_default": default}}}
+    return http(json.dumps({"model_spec": {"name": "fashion", "version": "1"}, "metadata": found}).encode())
+
+
+counted: dict[int, int] = {}  # images by the length of the body: what has been counted once is not counted again
+
+
+class Rest(asyncio.BufferedProtocol):
+    """Just enough of HTTP/1.1: a head with Content-Length, then the body, which is hardly looked at."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
-        self.held = bytearray()
+        self.held = bytearray(1 << 24)
+        self.view = memoryview(self.held)
+        self.filled = self.head = self.body = 0
 
-    def data_received(self, data: bytes) -> None:
-        self.held += data
-        while (end := self.held.find(b"\r\n\r\n")) >= 0:
-            head = bytes(self.held[:end]).lower()
-            size = int(head.partition(b"content-length:")[2].split(b"\r\n")[0] or 0)
-            if len(self.held) < end + 4 + size:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self.view[self.filled :]
+
+    def buffer_updated(self, count: int) -> None:
+        self.filled += count
+        if not self.head:
+            self.head = self.held.find(b"\r\n\r\n", 0, self.filled) + 4
+            if self.head < 4:
+                self.head = 0
                 return
-            body = bytes(self.held[end + 4 : end + 4 + size])
-            del self.held[: end + 4 + size]
-            self.transport.write(rest_answer(body.count(b"]]")))  # every image ends with two brackets
+            if self.held.startswith(b"GET"):
+                self.transport.write(rest_metadata())
+                self.filled = self.head = 0
+                return
+            self.body = int(bytes(self.held[: self.head]).lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+        if self.filled < self.head + self.body:
+            return
+        images = counted.get(self.body)
+        if images is None:  # every image ends with two brackets
+            images = counted[self.body] = self.held.count(b"]]", self.head, self.filled)
+        self.transport.write(rest_answer(images))
+        self.filled = self.head = self.body = 0
 
 
 async def serve_rest() -> None:

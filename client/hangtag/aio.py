@@ -11,9 +11,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from . import settings
-from .conversation import Parcel, Progress
+from .conversation import Progress
 from .errors import DeadlineExceeded
 from .model import ModelMetadata, Reply, VersionStatus
+from .plan import Parcel
 from .results import Classification
 from .retry import NOT_READY, POLL
 from .sender_aio import AsyncSender, cancel

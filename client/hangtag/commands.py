@@ -6,10 +6,11 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
+from . import reaching
+from .reaching import DEFAULT_TARGET
+
 if TYPE_CHECKING:
     from .client import Client
-
-DEFAULT_TARGET = "localhost:8500"
 
 
 def register(commands: Any) -> None:
@@ -22,7 +23,7 @@ def register(commands: Any) -> None:
         help="PNG or JPEG file, folder of them, glob, .npy or .npz of [N, height, width]; - is standard input: "
         "one of these, or names of files, one a line",
     )
-    _add_server(classify, timeout_help="for each request (default %(default)g)")
+    reaching.add_server(classify, timeout_help="for each request (default %(default)g)")
     classify.add_argument("--top", metavar="K", type=int, default=1, help="show the K best classes (default 1)")
     form = classify.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -34,16 +35,16 @@ def register(commands: Any) -> None:
     classify.set_defaults(run=_classify)
 
     status = commands.add_parser("status", help="show which versions of a model are being served")
-    _add_server(status)
+    reaching.add_server(status)
     status.add_argument("--json", action="store_true", help="one JSON object a line")
     status.set_defaults(run=_status)
 
     wait = commands.add_parser("wait", help="wait until a model can answer")
-    _add_server(wait, timeout=60.0)
+    reaching.add_server(wait, timeout=60.0)
     wait.set_defaults(run=_wait)
 
     labels = commands.add_parser("labels", help="print the class names of a model, one a line")
-    _add_server(labels)
+    reaching.add_server(labels)
     labels.set_defaults(run=_labels)
 
     compare = commands.add_parser("compare", help="two versions, labels or servers on the same images")
@@ -57,10 +58,11 @@ def register(commands: Any) -> None:
     compare.add_argument("--truth", metavar="FILE.npy", help="true labels as numbers (default: names of the folders)")
     compare.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="for each call (default 10)")
     compare.add_argument("--json", action="store_true", help="one JSON object")
+    reaching.add_trust(compare)
     compare.set_defaults(run=_compare)
 
     bench = commands.add_parser("bench", help="load a running server and measure it")
-    _add_server(bench, timeout_help="for each request (default %(default)g)")
+    reaching.add_server(bench, timeout_help="for each request (default %(default)g)")
     bench.add_argument("--images", metavar="FILE.npy", help="what to send (default: made up from the signature)")
     bench.add_argument("--batch-size", metavar="N", type=int, default=1, help="images a request (default 1)")
     bench.add_argument(
@@ -75,46 +77,14 @@ def register(commands: Any) -> None:
     bench.set_defaults(run=_bench)
 
 
-def _add_server(
-    parser: argparse.ArgumentParser, timeout: float = 10.0, timeout_help: str = "for all of it (default %(default)g)"
-) -> None:
-    parser.add_argument(
-        "--target",
-        default=DEFAULT_TARGET,
-        help=f"host:port for gRPC, http://host:port for REST (default {DEFAULT_TARGET})",
-    )
-    parser.add_argument("--model", default="fashion", help="the model's name on the server (default fashion)")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--version", type=int, metavar="N", help="this version, not the newest")
-    which.add_argument("--label", metavar="LABEL", help="the version with this label, for instance stable")
-    parser.add_argument(
-        "--language", choices=("en", "zh"), default="en", help="of the Fashion-MNIST names (default en)"
-    )
-    parser.add_argument("--timeout", type=float, default=timeout, metavar="SECONDS", help=timeout_help)
-
-
-def _client(arguments: argparse.Namespace, **options: Any) -> Client:
-    from .client import Client
-
-    return Client(
-        arguments.target,
-        model=arguments.model,
-        version=arguments.version,
-        version_label=arguments.label,
-        language=arguments.language,
-        timeout=arguments.timeout,
-        **options,
-    )
-
-
 def _classify(arguments: argparse.Namespace) -> int:
     from .classifying import classify
 
-    return classify(arguments, _client(arguments))
+    return classify(arguments, reaching.client(arguments))
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    with _client(arguments) as client:
+    with reaching.client(arguments) as client:
         statuses = client.status()
     for status in statuses:
         if arguments.json:
@@ -127,14 +97,14 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _wait(arguments: argparse.Namespace) -> int:
-    with _client(arguments) as client:
+    with reaching.client(arguments) as client:
         model = client.wait_ready(arguments.timeout)
     print(f"{model.name} version {model.version} is ready")
     return 0
 
 
 def _labels(arguments: argparse.Namespace) -> int:
-    with _client(arguments) as client:
+    with reaching.client(arguments) as client:
         print("\n".join(client.labels()))
     return 0
 
@@ -144,10 +114,11 @@ def _compare(arguments: argparse.Namespace) -> int:
     from .comparing import run
 
     arguments.target = arguments.target or [DEFAULT_TARGET]
+    trust = reaching.trust(arguments)
 
     def connect(target: str, version: int | None = None, version_label: str | None = None) -> Client:
         which: dict[str, Any] = {"version": version, "version_label": version_label}
-        return Client(target, model=arguments.model, timeout=arguments.timeout, **which)
+        return Client(target, model=arguments.model, timeout=arguments.timeout, **which, **trust)
 
     return run(arguments, connect)
 
@@ -155,4 +126,4 @@ def _compare(arguments: argparse.Namespace) -> int:
 def _bench(arguments: argparse.Namespace) -> int:
     from .benching import bench
 
-    return bench(arguments, lambda concurrency: _client(arguments, retries=0, concurrency=concurrency))
+    return bench(arguments, lambda concurrency: reaching.client(arguments, retries=0, concurrency=concurrency))

@@ -6,12 +6,11 @@ threaded and the asyncio client share every decision.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import accumulate
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,16 +20,14 @@ from .exchange import Call, Exchange, Flow, SideBySide
 from .fashion_mnist import translate
 from .images import Encoded, Pixels, collect
 from .inputs import fit_inputs
+from .memory import Memory
 from .model import ModelMetadata, ModelSpec, Reply, Signature, VersionStatus
 from .photo import prepared
-from .plan import LABELS, Plan, find_signature, plan_classify
+from .plan import LABELS, Parcel, Plan, find_signature, plan_classify
 from .results import Classification
 from .thumbnails import keep
 
 Progress = Callable[[int, int], object]
-
-REST_MEMORY = 5.0
-"""Seconds for which metadata is trusted over REST, whose answers do not say which version computed them."""
 
 MAX_CLASSES = 1_000_000
 """More names than this are not asked for: their number is the server's word."""
@@ -49,23 +46,6 @@ class Dialect(Protocol):
         """GetModelStatus."""
 
 
-class Parcel(NamedTuple):
-    """Requests whose images get their answers together, from one version of the model.
-
-    `sizes` are the numbers of images of the items that the caller gave, one after another through all `chunks`;
-    `first` is the position of the first image.
-    """
-
-    plan: Plan
-    chunks: list[dict[str, np.ndarray]]
-    sizes: list[int]
-    first: int = 0
-
-    def rows(self) -> list[int]:
-        """The number of images in each chunk."""
-        return [len(chunk[self.plan.input_name]) for chunk in self.chunks]
-
-
 @dataclass
 class Conversation:
     """Talks about one model. `labels` are class names of the caller's own; None asks the model for them."""
@@ -75,13 +55,12 @@ class Conversation:
     labels: tuple[str, ...] | None = None
     language: str = "en"
     batch_size: int | None = None
-    _models: dict[int, ModelMetadata] = field(default_factory=dict)
-    _names: dict[int, tuple[str, ...] | None] = field(default_factory=dict)
-    _newest: int | None = None
-    _asked_at: float = float("-inf")
-    _logits: set[tuple[int | None, str]] = field(default_factory=set)
+    _memory: Memory = field(init=False)
 
-    @property
+    def __post_init__(self) -> None:
+        self._memory = Memory(self.protocol, self.spec)
+
+    @cached_property
     def _dialect(self) -> Dialect:
         # Imported when the first request is written: a client speaks one of the two.
         if self.protocol == "grpc":
@@ -101,8 +80,8 @@ class Conversation:
 
     def metadata(self) -> Flow[ModelMetadata]:
         """The signatures of the version that answers now."""
-        model = yield from self._ask(self.spec._replace(signature=""))
-        self._newest, self._asked_at = model.version, time.monotonic()
+        model: ModelMetadata = yield self._dialect.metadata(self.spec._replace(signature=""))
+        self._memory.learn(model, newest=True)
         return model
 
     def class_names(self) -> Flow[tuple[str, ...]]:
@@ -115,27 +94,15 @@ class Conversation:
             )
         return translate(names, self.language)
 
-    def _ask(self, spec: ModelSpec) -> Flow[ModelMetadata]:
-        model: ModelMetadata = yield self._dialect.metadata(spec)
-        self._models[model.version] = model
-        return model
-
-    def _known(self) -> ModelMetadata | None:
-        """What is remembered of the version that would answer now, if that can be trusted."""
-        if self.spec.version is not None:
-            return self._models.get(self.spec.version)
-        if self.protocol == "rest" and time.monotonic() - self._asked_at > REST_MEMORY:
-            return None
-        return self._models.get(self._newest) if self._newest is not None else None
-
     def _class_names(self, model: ModelMetadata, classes: int | None) -> Flow[tuple[str, ...] | None]:
         """The caller's names, or the model's; None if there are none."""
         if self.labels is not None:
             names: tuple[str, ...] | None = self.labels
         else:
-            if model.version not in self._names:
-                self._names[model.version] = yield from self._ask_names(model, classes)
-            names = self._names[model.version]
+            known = self._memory.names
+            if model.version not in known:
+                known[model.version] = yield from self._ask_names(model, classes)
+            names = known[model.version]
         if names is not None and classes is not None and len(names) != classes:
             raise InvalidInput(f"{len(names)} class names for the {classes} classes of {model.name}")
         return names
@@ -162,7 +129,7 @@ class Conversation:
     def predict(self, inputs: Mapping[str, Any], signature: str | None) -> Flow[dict[str, np.ndarray]]:
         """One request, as it is."""
         spec = self.spec if signature is None else self.spec._replace(signature=signature)
-        model = self._known()
+        model = self._memory.current()
         try:
             found, arrays = _fit(inputs, model or (yield from self.metadata()), spec.signature)
         except (InvalidInput, UnknownSignature):
@@ -171,21 +138,36 @@ class Conversation:
             # What an older version refuses, the one that serves now may take.
             found, arrays = _fit(inputs, (yield from self.metadata()), spec.signature)
         reply: Reply = yield self._dialect.predict(spec, arrays, found)
-        self._saw(reply.version)
+        self._memory.saw(reply.version)
         return reply.outputs
 
     def classify(self, images: Any, prepare: str | None, progress: Progress | None) -> Flow[Classification]:
         """Class names for any number of images; all of them are answered by one version."""
-        plan = yield from self.plan(collect(prepared(images, prepare)))
-        parcel = Parcel(plan, plan.chunks(), [len(plan.array)])
-        tick = None if progress is None else _ticker(progress, len(plan.array))
-        replies: list[Reply] = yield SideBySide(self.calls(parcel), tick)
+        plan = self.plan_like(images) if prepare is None else None
+        if plan is None:
+            plan = yield from self.plan(collect(prepared(images, prepare)))
+        count = len(plan.array)
+        if progress is None and 0 < count <= plan.rows:  # the common case, with as little as possible around it
+            chunk = {plan.input_name: plan.array}
+            reply: Reply = yield self._dialect.predict(self._spec(plan), chunk, plan.signature)
+            at_once = self._memory.result(plan, reply)
+            if at_once is not None:
+                return at_once
+            parcel, replies = Parcel(plan, [chunk], [count]), [reply]
+        else:
+            parcel = Parcel(plan, plan.chunks(), [count])
+            tick = None if progress is None else _ticker(progress, count)
+            replies = yield SideBySide(self.calls(parcel), tick)
         (result,) = yield from self.settle(parcel, replies)
         return result
 
+    def plan_like(self, images: Any) -> Plan | None:
+        """How images of the same shape and dtype are sent, where that is known already."""
+        return self._memory.plan_like(images)
+
     def plan(self, batch: Pixels | Encoded, unit: bool | None = None) -> Flow[Plan]:
         """How `batch` is to be sent, by the metadata of the version that would answer now."""
-        model = self._known()
+        model = self._memory.current()
         try:
             return self._plan(batch, model or (yield from self.metadata()), unit)
         except (InvalidInput, UnknownSignature):
@@ -194,14 +176,20 @@ class Conversation:
             return self._plan(batch, (yield from self.metadata()), unit)
 
     def _plan(self, batch: Pixels | Encoded, model: ModelMetadata, unit: bool | None) -> Plan:
-        return plan_classify(
+        plan = plan_classify(
             batch, model, self.spec.signature, protocol=self.protocol, batch_size=self.batch_size, unit=unit
         )
+        if isinstance(batch, Pixels) and plan.array is batch.data and plan.array.dtype == np.uint8 and len(plan.array):
+            self._memory.keep_plan(model, plan)
+        return plan
+
+    def _spec(self, plan: Plan) -> ModelSpec:
+        name = plan.signature_name
+        return self.spec if self.spec.signature == name else self.spec._replace(signature=name)
 
     def calls(self, parcel: Parcel) -> list[Call[Reply]]:
         """The requests of a parcel, in order."""
-        spec = self.spec._replace(signature=parcel.plan.signature_name)
-        return self._calls(spec, parcel, range(len(parcel.chunks)))
+        return self._calls(self._spec(parcel.plan), parcel, range(len(parcel.chunks)))
 
     def _calls(self, spec: ModelSpec, parcel: Parcel, numbers: Sequence[int]) -> list[Call[Reply]]:
         rows = parcel.rows()
@@ -218,17 +206,16 @@ class Conversation:
     def settle(self, parcel: Parcel, replies: list[Reply]) -> Flow[list[Classification]]:
         """The results of a parcel's items, from the answers to its calls."""
         plan = parcel.plan
-        version = max((reply.version for reply in replies if reply.version is not None), default=None)
-        stale = [number for number, reply in enumerate(replies) if reply.version != version]
-        if stale:  # a new version came in between: its answers and the old one's must not be mixed
+        versions = {reply.version for reply in replies}
+        version = max((number for number in versions if number is not None), default=None)
+        if len(versions) > 1:  # a new version came in between: its answers and the old one's must not be mixed
+            stale = [number for number, reply in enumerate(replies) if reply.version != version]
             pinned = self.spec._replace(version=version, version_label=None, signature=plan.signature_name)
             again: list[Reply] = yield SideBySide(self._calls(pinned, parcel, stale))
             for number, reply in zip(stale, again, strict=True):
                 replies[number] = reply
-        self._saw(version)
-        model = yield from self._model_of(version)
-        found, names = yield from self._scored(parcel, replies, version, model)
-        names = translate(names, self.language)
+        found, names = yield from self._scored(parcel, replies, version)
+        found.flags.writeable = False  # as that of a single chunk is, which lies in the answer itself
         shown = self.spec.version if version is None else version
         ends = accumulate(parcel.sizes)
         return [
@@ -242,36 +229,47 @@ class Conversation:
         ]
 
     def _scored(
-        self, parcel: Parcel, replies: list[Reply], version: int | None, model: ModelMetadata
+        self, parcel: Parcel, replies: list[Reply], version: int | None
     ) -> Flow[tuple[np.ndarray, tuple[str, ...]]]:
         """Probabilities [N, C] and the C class names."""
         plan = parcel.plan
-        ranked = scores.is_ranked(plan.signature)
-        if not replies or ranked:
-            classes = scores.class_count(model, plan.signature_name)
-            names = yield from self._class_names(model, classes)
-            if not replies:
-                count = len(names or ()) or min(classes or 0, MAX_CLASSES)
-                return np.zeros((0, count), np.float32), names or _indices(count)
-            return scores.spread(replies, scores.join(replies, parcel.rows(), plan.output_name), names)
+        self._memory.saw(version)
+        model = yield from self._model_of(version)
+        if not replies or scores.is_ranked(plan.signature):
+            found, known = yield from self._ranked(parcel, replies, model)
+            return found, translate(known, self.language)
         found = scores.join(replies, parcel.rows(), plan.output_name)
         key = (version, plan.signature_name)
-        if plan.output_name == "logits" or key in self._logits or scores.are_logits(found):
-            self._logits.add(key)  # a later batch may happen to lie within 0..1
+        logits = self._memory.logits
+        if plan.output_name == "logits" or key in logits or scores.are_logits(found):
+            logits.add(key)  # a later batch may happen to lie within 0..1
             found = scores.softmax(found)
-        names = yield from self._class_names(model, found.shape[1])
-        return found, names or _indices(found.shape[1])
+        names = translate(
+            (yield from self._class_names(model, found.shape[1])) or _indices(found.shape[1]), self.language
+        )
+        if key not in logits and scores.are_shares(found):
+            self._memory.keep_names(version, plan.signature_name, names)
+        return found, names
 
-    def _saw(self, version: int | None) -> None:
-        if version is not None:
-            self._newest = version
+    def _ranked(
+        self, parcel: Parcel, replies: list[Reply], model: ModelMetadata
+    ) -> Flow[tuple[np.ndarray, tuple[str, ...]]]:
+        """The same for answers that name their classes themselves, and for none."""
+        plan = parcel.plan
+        classes = scores.class_count(model, plan.signature_name)
+        names = yield from self._class_names(model, classes)
+        if replies:
+            return scores.spread(replies, scores.join(replies, parcel.rows(), plan.output_name), names)
+        count = len(names or ()) or min(classes or 0, MAX_CLASSES)
+        return np.zeros((0, count), np.float32), names or _indices(count)
 
     def _model_of(self, version: int | None) -> Flow[ModelMetadata]:
         """Metadata of the version that answered."""
-        model = self._known() if version is None else self._models.get(version)
+        model = self._memory.current() if version is None else self._memory.models.get(version)
         if model is None:  # a version not seen before answered, or the memory of a long REST call has run out
             spec = ModelSpec(self.spec.name, version) if version is not None else self.spec._replace(signature="")
-            model = yield from self._ask(spec)
+            model = yield self._dialect.metadata(spec)
+            self._memory.learn(model, newest=False)
         return model
 
 

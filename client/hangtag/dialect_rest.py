@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -19,6 +20,7 @@ from . import dtypes
 from .errors import InvalidInput
 from .exchange import Exchange
 from .model import ModelMetadata, ModelSpec, Reply, Signature, TensorSpec, VersionStatus
+from .pixel_text import pixel_text
 
 _NOT_IN_JSON = ("float16", "uint16", "complex64", "complex128")  # and bfloat16: json_tensor.cc, UNIMPLEMENTED
 
@@ -26,6 +28,13 @@ _NOT_IN_JSON = ("float16", "uint16", "complex64", "complex128")  # and bfloat16:
 def predict(spec: ModelSpec, inputs: Mapping[str, np.ndarray], signature: Signature) -> Exchange[Reply]:
     """POST :predict. The answer names a single output nowhere and its dtype never: both come from `signature`."""
     document: dict[str, Any] = {"signature_name": spec.signature} if spec.signature else {}
+    if len(inputs) == 1 and _all_batched(signature):
+        (pixels,) = inputs.values()
+        if pixels.dtype == np.uint8 and pixels.ndim > 1:
+            head = orjson.dumps(document)[:-1] + (b"," if document else b"")
+            text = pixel_text(pixels, head + b'"instances":', b"}")
+            if text is not None:
+                return Exchange("POST", _path(spec) + ":predict", text, partial(_read_predictions, signature=signature))
     values = {name: _to_json(array) for name, array in inputs.items()}
     rows = len(values) == 1 and all(array.ndim for array in inputs.values()) and _all_batched(signature)
     if rows:
@@ -33,7 +42,7 @@ def predict(spec: ModelSpec, inputs: Mapping[str, np.ndarray], signature: Signat
     else:
         document["inputs"] = values
     body = _dump(document, inputs)
-    return Exchange("POST", _path(spec) + ":predict", body, lambda answer: _read_predictions(answer, signature))
+    return Exchange("POST", _path(spec) + ":predict", body, partial(_read_predictions, signature=signature))
 
 
 def metadata(spec: ModelSpec) -> Exchange[ModelMetadata]:

@@ -22,7 +22,7 @@ class Exchange(NamedTuple, Generic[T]):
 
     verb: str
     path: str
-    body: bytes
+    body: bytes | bytearray
     read: Callable[[bytes], T]
 
     def answer(self, body: bytes) -> T:

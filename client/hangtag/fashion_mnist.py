@@ -44,5 +44,7 @@ def translate(names: Iterable[str], language: str) -> tuple[str, ...]:
     >>> translate(["Ankle boot", "umbrella"], "zh")
     ('短靴', 'umbrella')
     """
-    table = dict(_TABLE) if check_language(language) == "zh" else {}
+    if check_language(language) == "en":
+        return tuple(names)
+    table = dict(_TABLE)
     return tuple(table.get(name, name) for name in names)

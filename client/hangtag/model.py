@@ -28,7 +28,11 @@ class ModelSpec(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """Name in the graph, TensorFlow dtype (``"DT_UINT8"``) and shape; None is an open dimension or an open rank."""
+    """Name in the graph, TensorFlow dtype (``"DT_UINT8"``) and shape; None is an open dimension or an open rank.
+
+    >>> str(TensorSpec("serving_default_images:0", "DT_UINT8", (None, 28, 28)))
+    'uint8 [?, 28, 28]'
+    """
 
     name: str
     dtype: str
@@ -41,7 +45,12 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The named inputs and outputs of one function of the model."""
+    """The named inputs and outputs of one function of the model.
+
+    >>> image, score = TensorSpec("x", "DT_UINT8", (None, 28, 28)), TensorSpec("y", "DT_FLOAT", (None, 10))
+    >>> list(Signature({"images": image}, {"probabilities": score}).outputs)
+    ['probabilities']
+    """
 
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
@@ -50,7 +59,12 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class ModelMetadata:
-    """One loaded version of a model and its signatures by name."""
+    """One loaded version of a model and its signatures by name.
+
+    >>> model = ModelMetadata("fashion", 3, {"labels": Signature({}, {})})
+    >>> model.version, "labels" in model.signatures
+    (3, True)
+    """
 
     name: str
     version: int
@@ -59,7 +73,11 @@ class ModelMetadata:
 
 @dataclass(frozen=True, slots=True)
 class VersionStatus:
-    """One version: `state` is START, LOADING, AVAILABLE, UNLOADING or END; `error_code` is "OK" or why it failed."""
+    """One version: `state` is START, LOADING, AVAILABLE, UNLOADING or END; `error_code` is "OK" or why it failed.
+
+    >>> VersionStatus(3, "AVAILABLE").error_code
+    'OK'
+    """
 
     version: int
     state: str

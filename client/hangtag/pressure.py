@@ -47,18 +47,19 @@ class Gate:
 
     def __init__(self) -> None:
         self._pressure = Pressure()
-        self._free = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._free = threading.Condition(self._lock)
 
     def enter(self, timeout: float) -> int | None:
         """Wait for a place, at most `timeout` seconds; None when none came free."""
-        with self._free:
+        with self._lock:
             if self._pressure.full() and not self._free.wait_for(lambda: not self._pressure.full(), timeout):
                 return None
             return self._pressure.began()
 
     def leave(self, era: int, *, busy: bool) -> None:
         """Give the place back."""
-        with self._free:
+        with self._lock:
             self._pressure.ended(era, busy=busy)
             if self._pressure.limit < math.inf:
                 self._free.notify_all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -20,7 +21,12 @@ class Top(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One image: its class name, the probability of it (0..1), and those of all classes (float32 [C])."""
+    """One image: its class name, the probability of it (0..1), and those of all classes (float32 [C]).
+
+    >>> row = Prediction("boot", 0.875, np.array([0.125, 0.875], "f4"), ("bag", "boot"))
+    >>> row.label, row.score
+    ('boot', 0.875)
+    """
 
     label: str
     score: float
@@ -28,7 +34,11 @@ class Prediction:
     class_names: tuple[str, ...]
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
-        """The `k` best (class name, probability), best first."""
+        """The `k` best (class name, probability), best first.
+
+        >>> Prediction("boot", 0.875, np.array([0.125, 0.875], "f4"), ("bag", "boot")).top(2)
+        [('boot', 0.875), ('bag', 0.125)]
+        """
         order = np.argsort(-self.probabilities, kind="stable")[:k]
         return [(self.class_names[index], float(self.probabilities[index])) for index in order]
 
@@ -36,8 +46,8 @@ class Prediction:
 class Classification:
     """Class names for N images, in the order they were given.
 
-    `probabilities` is float32 [N, C], `class_names` the C names, `indices` int64 [N]; `model_version` is the version
-    that answered, None over REST unless it was asked for.
+    `probabilities` is float32 [N, C], `class_names` the C names; `model_version` is the version
+    that answered, None over REST unless it was asked for. The arrays are read-only.
 
     >>> result = Classification(np.array([[0.1, 0.9], [0.7, 0.3]], "f4"), ("bag", "boot"), model_version=3)
     >>> result.labels.tolist(), result[0].label, len(result)
@@ -58,22 +68,44 @@ class Classification:
         self.probabilities = probabilities
         self.class_names = class_names
         self.model_version = model_version
-        self.indices: np.ndarray = probabilities.argmax(axis=1) if len(probabilities) else np.zeros(0, np.int64)
+
+    @cached_property
+    def indices(self) -> np.ndarray:
+        """The number of the most probable class of each image, int64 [N].
+
+        >>> Classification(np.array([[0.1, 0.9], [0.7, 0.3]], "f4"), ("bag", "boot")).indices.tolist()
+        [1, 0]
+        """
+        best: np.ndarray = self.probabilities.argmax(axis=1) if len(self) else np.zeros(0, np.int64)
+        return best
 
     @property
     def labels(self) -> np.ndarray:
-        """The most probable class name of each image, str [N]."""
+        """The most probable class name of each image, str [N].
+
+        >>> Classification(np.array([[0.1, 0.9], [0.7, 0.3]], "f4"), ("bag", "boot")).labels.tolist()
+        ['boot', 'bag']
+        """
         names: np.ndarray = np.array(self.class_names)[self.indices]
         return names
 
     @property
     def scores(self) -> np.ndarray:
-        """The probability of that class, float32 [N]."""
+        """The probability of that class, float32 [N].
+
+        >>> Classification(np.array([[0.25, 0.75], [1, 0]], "f4"), ("bag", "boot")).scores.tolist()
+        [0.75, 1.0]
+        """
         best: np.ndarray = self.probabilities[np.arange(len(self)), self.indices]
         return best
 
     def top(self, k: int = 5) -> Top:
-        """The `k` best classes of each image (all of them, if there are fewer)."""
+        """The `k` best classes of each image (all of them, if there are fewer).
+
+        >>> labels, scores = Classification(np.array([[0.25, 0.75]], "f4"), ("bag", "boot")).top(2)
+        >>> labels.tolist(), scores.tolist()
+        ([['boot', 'bag']], [[0.75, 0.25]])
+        """
         order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :k]
         return Top(np.array(self.class_names)[order], np.take_along_axis(self.probabilities, order, axis=1))
 
@@ -102,7 +134,11 @@ class Classification:
         return (self[index] for index in range(len(self)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists, ready for json."""
+        """Plain lists, ready for json.
+
+        >>> Classification(np.array([[0.25, 0.75]], "f4"), ("bag", "boot")).to_dict()["labels"]
+        ['boot']
+        """
         return {
             "labels": self.labels.tolist(),
             "scores": self.scores.tolist(),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 
 from .errors import DeadlineExceeded, HangtagError, ModelNotFound, ServerBusy, ServerUnavailable
+
+log = logging.getLogger("hangtag")
 
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 2.0
@@ -29,10 +32,14 @@ class Deadline:
 
     def remaining(self) -> float:
         """Seconds left, more than 0; raises DeadlineExceeded when there are none."""
-        left = self._end - time.monotonic()
+        left = self.left()
         if left <= 0:
             raise self.exceeded()
         return left
+
+    def left(self) -> float:
+        """Seconds left, less than 0 when the time is up."""
+        return self._end - time.monotonic()
 
     def exceeded(self, last: Exception | None = None) -> DeadlineExceeded:
         """The error to raise when the time is up; `last` is what went wrong before that."""
@@ -40,19 +47,28 @@ class Deadline:
         return DeadlineExceeded(f"no complete answer within the timeout of {self.timeout:g} s{before}")
 
 
-def pause_before_retry(error: HangtagError, attempt: int, retries: int, deadline: Deadline) -> float:
-    """Seconds to wait before attempt number `attempt` + 1, or raise `error` if it is not to be tried again.
+class Failures:
+    """What went wrong so far with one request, and whether it is worth another attempt."""
 
-    Full jitter (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): uniform between 0 and an
-    exponentially growing bound, so that clients which failed together do not come back together.
-    """
-    if not isinstance(error, RETRYABLE) or attempt > retries:
-        raise error
-    pause = random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt))
-    try:
-        left = deadline.remaining()
-    except DeadlineExceeded:
-        raise error from None
-    if pause >= left:
-        raise error
-    return pause
+    def __init__(self, path: str, retries: int, deadline: Deadline) -> None:
+        self._path, self._retries, self._deadline = path, retries, deadline
+        self._attempts = 0
+        self._last: HangtagError | None = None
+
+    def pause(self, error: HangtagError) -> float:
+        """Seconds to wait before the next attempt; raises `error`, if there is to be none.
+
+        Full jitter (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): uniform between 0 and an
+        exponentially growing bound, so that clients which failed together do not come back together.
+        """
+        self._attempts += 1
+        if isinstance(error, DeadlineExceeded) and self._last is not None:
+            raise self._deadline.exceeded(self._last) from error
+        if not isinstance(error, RETRYABLE) or self._attempts > self._retries:
+            raise error
+        pause = random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._attempts))
+        if pause >= self._deadline.left():
+            raise error
+        log.info("attempt %d at %s failed, again in %.3f s: %s", self._attempts, self._path, pause, error)
+        self._last = error
+        return pause

@@ -56,12 +56,17 @@ def join(replies: Sequence[Reply], rows: Sequence[int], output: str) -> np.ndarr
         parts.append(part)
     if len({part.shape[1] for part in parts}) > 1:
         raise BadResponse(f"{output} came with differing numbers of classes")
-    return np.concatenate(parts).astype(np.float32, copy=False)
+    return (parts[0] if len(parts) == 1 else np.concatenate(parts)).astype(np.float32, copy=False)
 
 
 def are_logits(scores: np.ndarray) -> bool:
     """Whether `scores` cannot be probabilities."""
     return bool(scores.size) and bool(scores.min() < -_TOLERANCE or scores.max() > 1 + _TOLERANCE)
+
+
+def are_shares(scores: np.ndarray) -> bool:
+    """Whether `scores`, which are no logits, come from a softmax: every row sums to 1."""
+    return bool(scores.size) and bool((abs(scores.sum(axis=1) - 1) < 10 * _TOLERANCE).all())
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

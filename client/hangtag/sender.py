@@ -10,10 +10,10 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import as_completed as as_they_end
 from typing import Any, Protocol, TypeVar
 
-from .errors import DeadlineExceeded, HangtagError, InvalidInput, ServerBusy
+from .errors import HangtagError, InvalidInput, ServerBusy
 from .exchange import Call, Exchange, Flow, SideBySide, Step
 from .pressure import Gate
-from .retry import Deadline, pause_before_retry
+from .retry import Deadline, Failures
 from .settings import Settings
 
 T = TypeVar("T")
@@ -45,6 +45,8 @@ class Sender:
         self._lock = threading.Lock()
         self._closed = False
         self._gate = Gate()
+        # One thread at a time writes a request: several take the interpreter from one another at every step of it.
+        self._making = threading.Lock()
 
     def run(self, flow: Flow[T], timeout: float | None = None, retries: int | None = None) -> T:
         """Drive a conversation: send what it yields, give it the answers."""
@@ -96,25 +98,23 @@ class Sender:
 
     def _make_and_attempt(self, call: Call[T], deadline: Deadline | None, *, tell: bool) -> T:
         try:
-            return self._attempt(call.make(), deadline or Deadline(self._settings.timeout), self._settings.retries)
+            with self._making:
+                exchange = call.make()
+            return self._attempt(exchange, deadline or Deadline(self._settings.timeout), self._settings.retries)
         except HangtagError as error:
             error.images = call.images if tell else None
             raise
 
     def _attempt(self, exchange: Exchange[T], deadline: Deadline, retries: int) -> T:
         transport = self._open()
-        attempt, last = 0, None
+        failures = None
         while True:
-            attempt += 1
             try:
                 return exchange.answer(self._through_gate(transport, exchange, deadline))
             except HangtagError as error:
-                if isinstance(error, DeadlineExceeded) and last is not None:
-                    raise deadline.exceeded(last) from error
-                pause = pause_before_retry(error, attempt, retries, deadline)
-                log.info("attempt %d at %s failed, again in %.3f s: %s", attempt, exchange.path, pause, error)
-                last = error
-                time.sleep(pause)
+                failures = failures or Failures(exchange.path, retries, deadline)
+                pause = failures.pause(error)
+            time.sleep(pause)
 
     def _through_gate(self, transport: Transport, exchange: Exchange[Any], deadline: Deadline) -> bytes:
         place = self._gate.enter(deadline.remaining())
@@ -169,6 +169,10 @@ def _connect(settings: Settings) -> Transport:
         from .transport_grpc import GrpcTransport
 
         return GrpcTransport(settings)
-    from .transport_rest import RestTransport
+    from .transport_rest import RestTransport, wants_requests
 
-    return RestTransport(settings)
+    if wants_requests(settings):
+        return RestTransport(settings)
+    from .transport_http import HttpTransport
+
+    return HttpTransport(settings)

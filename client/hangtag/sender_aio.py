@@ -7,10 +7,10 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
-from .errors import DeadlineExceeded, HangtagError, InvalidInput, ServerBusy
+from .errors import HangtagError, InvalidInput, ServerBusy
 from .exchange import Call, Exchange, Flow, SideBySide, Step
 from .pressure_aio import AsyncGate
-from .retry import Deadline, pause_before_retry
+from .retry import Deadline, Failures
 from .settings import Settings
 
 T = TypeVar("T")
@@ -96,18 +96,14 @@ class AsyncSender:
 
     async def _attempt(self, exchange: Exchange[T], deadline: Deadline, retries: int) -> T:
         transport = self._open()
-        attempt, last = 0, None
+        failures = None
         while True:
-            attempt += 1
             try:
                 return exchange.answer(await self._through_gate(transport, exchange, deadline))
             except HangtagError as error:
-                if isinstance(error, DeadlineExceeded) and last is not None:
-                    raise deadline.exceeded(last) from error
-                pause = pause_before_retry(error, attempt, retries, deadline)
-                log.info("attempt %d at %s failed, again in %.3f s: %s", attempt, exchange.path, pause, error)
-                last = error
-                await asyncio.sleep(pause)
+                failures = failures or Failures(exchange.path, retries, deadline)
+                pause = failures.pause(error)
+            await asyncio.sleep(pause)
 
     async def _through_gate(self, transport: AsyncTransport, exchange: Exchange[Any], deadline: Deadline) -> bytes:
         try:

@@ -17,7 +17,7 @@ from .errors import InvalidInput
 from .images import MAGIC
 
 _ENDINGS = (".png", ".jpg", ".jpeg")
-_BATCH = 512  # images read from an array at a time
+_BATCH = 1000  # images read from an array at a time
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from .conversation import Conversation, Parcel
+from .conversation import Conversation
 from .errors import InvalidInput
 from .exchange import Flow
 from .images import collect
 from .photo import prepared
-from .plan import Plan
+from .plan import Parcel, Plan
 
 LINGER = 0.02
 """Seconds. A source that takes longer over an item is not waited for: what is gathered goes out at once."""
@@ -30,7 +30,9 @@ class Gatherer:
     def put(self, item: Any) -> Flow[list[Parcel]]:
         """Take one item; returns the parcels that are full now."""
         try:
-            plan = yield from self._conversation.plan(collect(prepared(item, self._prepare)), self._unit)
+            plan = self._conversation.plan_like(item) if self._prepare is None else None
+            if plan is None:
+                plan = yield from self._conversation.plan(collect(prepared(item, self._prepare)), self._unit)
         except InvalidInput as error:
             raise InvalidInput(f"item {self._items} of the stream: {error}", code=error.code) from error
         self._items += 1

@@ -26,6 +26,8 @@ _VALUE_FIELDS = frozenset(row.field for row in dtypes.BY_NUMBER.values())
 
 def contiguous(array: np.ndarray) -> np.ndarray:
     """`array` as `tensor_content` has it: C order, little endian; no copy where it already is."""
+    if array.itemsize == 1 and array.flags.c_contiguous:
+        return array
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
 
 
@@ -114,7 +116,8 @@ def _typed(dtype: DataType, parts: list[wire.Value]) -> np.ndarray:
     """The values of float_val, int_val and their like; a sender may pack them or not."""
     if dtype.field in (5, 6, 9, 12):  # fixed-width: the packed block is the array's memory
         real = np.dtype("<f4" if dtype.field in (5, 9) else "<f8")
-        raw = b"".join(wire.as_block(value) for value in parts)
+        blocks = [wire.as_block(value) for value in parts]
+        raw = blocks[0] if len(blocks) == 1 else b"".join(blocks)
         if len(raw) % dtype.numpy.itemsize:
             raise WireError("a list of numbers is cut off")
         return np.frombuffer(raw, real).view(dtype.numpy)

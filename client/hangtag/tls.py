@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import InvalidInput
+
+if TYPE_CHECKING:
+    import ssl
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +31,50 @@ class TLS:
             raise InvalidInput("mutual TLS takes a certificate and its key, and only one of them was given")
 
     def read(self) -> tuple[bytes | None, bytes | None, bytes | None]:
-        """The contents of the three files; raises InvalidInput for one that cannot be read."""
-        ca, certificate, key = (self._read(file) for file in (self.ca, self.certificate, self.key))
+        """The contents of the three files; raises InvalidInput for what cannot be read or does not fit together.
+
+        >>> TLS().read()
+        (None, None, None)
+        """
+        self.context()  # gRPC itself would only say that the handshake failed
+        ca, certificate, key = (
+            None if file is None else Path(file).read_bytes() for file in (self.ca, self.certificate, self.key)
+        )
         return ca, certificate, key
 
-    @staticmethod
-    def _read(file: str | Path | None) -> bytes | None:
-        if file is None:
-            return None
+    def context(self) -> ssl.SSLContext:
+        """The same for HTTP.
+
+        >>> TLS().context().check_hostname
+        True
+        """
+        import ssl
+
+        for file in (self.ca, self.certificate, self.key):
+            if file is not None:
+                _check(file)
         try:
-            return Path(file).read_bytes()
-        except OSError as error:
-            raise InvalidInput(f"cannot read {file}: {error.strerror}") from error
+            context = ssl.create_default_context(cafile=self.ca or _certifi())
+        except ssl.SSLError as error:
+            raise InvalidInput(f"{self.ca} holds no certificate: {error.reason}") from error
+        if self.certificate is not None and self.key is not None:
+            try:
+                # A password would be asked for on the terminal; a service has none.
+                context.load_cert_chain(self.certificate, self.key, password="")
+            except ssl.SSLError as error:
+                words = f"{self.certificate} and {self.key} are no certificate and its key, unencrypted"
+                raise InvalidInput(f"{words}: {error.reason or error}") from error
+        return context
+
+
+def _check(file: str | Path) -> None:
+    try:
+        Path(file).open("rb").close()
+    except OSError as error:
+        raise InvalidInput(f"cannot read {file}: {error.strerror}") from error
+
+
+def _certifi() -> str:
+    import certifi  # requests brings it
+
+    return certifi.where()

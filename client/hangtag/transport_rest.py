@@ -1,9 +1,11 @@
-"""Bytes over kept-alive HTTP connections. requests is imported when the first call is made."""
+"""Bytes over kept-alive HTTP connections by requests: a session of the caller's, or what requests knows how to read."""
 
 from __future__ import annotations
 
 import gzip
+import os
 import time
+from pathlib import Path
 from typing import Any
 
 from .errors import DeadlineExceeded, InvalidInput, ServerUnavailable
@@ -14,7 +16,7 @@ from .settings import Settings
 _PIECE = 1 << 16  # bytes of an answer that are read between two looks at the clock
 
 
-def request_parts(settings: Settings, exchange: Exchange[Any]) -> tuple[dict[str, str], bytes | None]:
+def request_parts(settings: Settings, exchange: Exchange[Any]) -> tuple[dict[str, str], bytes | bytearray | None]:
     """Headers and body, compressed if that was asked for and the body is large enough."""
     headers = {"Content-Type": "application/json", **dict(settings.headers)}
     body = exchange.body
@@ -22,6 +24,26 @@ def request_parts(settings: Settings, exchange: Exchange[Any]) -> tuple[dict[str
         headers["Content-Encoding"] = "gzip"
         body = gzip.compress(body, compresslevel=1)
     return headers, body or None
+
+
+def wants_requests(settings: Settings) -> bool:
+    """Whether requests has to carry the calls, slow as it is.
+
+    So it is with a session of the caller's, and with proxies, passwords and authorities of the environment, whose rules
+    it knows. None of these concern this machine's own addresses.
+    """
+    if settings.session is not None:
+        return True
+    target = settings.target
+    if "@" in target.address or not target.address.isascii():
+        return True
+    if target.loopback:
+        return False
+    from urllib.request import getproxies
+
+    authorities = target.secure and any(os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
+    netrc = [os.environ.get("NETRC"), Path.home() / ".netrc", Path.home() / "_netrc"]
+    return bool(getproxies()) or authorities or any(file and Path(file).exists() for file in netrc)
 
 
 class RestTransport:
@@ -60,7 +82,7 @@ class RestTransport:
             with self._session.request(
                 exchange.verb,
                 self._target.address + exchange.path,
-                data=body,
+                data=body and bytes(body),  # a bytearray would be sent piece by piece
                 headers=headers,
                 timeout=timeout,
                 allow_redirects=False,

@@ -63,14 +63,7 @@ class AsyncRestTransport:
 
 def _verification(settings: Settings) -> dict[str, ssl.SSLContext]:
     """The `ssl` argument of a connector, left out when there is nothing to say."""
-    tls = settings.tls
-    if tls is None:
-        return {}
-    tls.read()  # so that a file that is missing is called missing
-    context = ssl.create_default_context(cafile=tls.ca)
-    if tls.certificate is not None:
-        context.load_cert_chain(tls.certificate, tls.key)
-    return {"ssl": context}
+    return {} if settings.tls is None else {"ssl": settings.tls.context()}
 
 
 def _url(text: str) -> Any:

@@ -1,0 +1,76 @@
+"""The blocks of docs/client.md run, in their order, one after the other."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from support import ROOT
+
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "docs" / "client.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def folder(images, tmp_path_factory) -> Path:
+    """What the guide's examples find in their folder."""
+    folder = tmp_path_factory.mktemp("guide")
+    for name in ("photos", "more"):
+        (folder / name).mkdir()
+    for number in range(4):
+        photo = Image.fromarray(255 - images[number]).resize((280, 280))
+        photo.save(folder / ("photos", "more")[number % 2] / f"{number}.jpg")
+    photo.save(folder / "photos" / "1.jpg")
+    Image.fromarray(images[0]).save(folder / "shoe.png")
+    np.save(folder / "test.npy", images[:1500])
+    np.savez(folder / "set.npz", images=images[:5])
+    return folder
+
+
+def local(code: str, server) -> str:
+    """The ports that a user's server has are not those of the test's."""
+    return code.replace("http://localhost:8501", server.rest).replace("localhost:8500", server.grpc)
+
+
+def test_the_python_of_the_guide_runs(server, folder):
+    code = "\n".join(local(code, server) for language, code in BLOCKS if language == "python")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Ankle boot 10" in done.stdout
+    assert "1500 of 1500" in done.stdout
+    assert "image 999 has shape (14, 56): fashion takes [28, 28]" in done.stdout
+
+
+def test_the_commands_of_the_guide_run(server, folder):
+    lines = [line for language, code in BLOCKS if language == "bash" for line in code.splitlines()]
+    assert len(lines) > 5
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for line in lines:
+        command = local(line.split("  # ")[0], server)
+        if "--target" not in command:
+            command += f" --target {server.grpc}"
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=folder,
+            env=os.environ | {"PATH": path},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), line
+        assert done.stdout or "--output" in line

@@ -1,0 +1,116 @@
+"""TLS, mutual TLS and tokens on the command line: each command through a real nginx that asks for all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edges import TOKEN, Certificates, edge
+from support import run
+
+
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("secrets")
+    Certificates(folder)
+    (folder / "tokens.map").write_text(f'"Bearer {TOKEN}" me;\n')
+    (folder / "headers").write_text(f"Authorization: Bearer {TOKEN}\n\nX-Request-Source: nightly\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def guarded(secrets, server, tmp_path_factory) -> Iterator[str]:
+    """host:port of an edge that wants a token and a certificate of the client."""
+    rest = server.rest.removeprefix("http://")
+    with edge(tmp_path_factory.mktemp("edge") / "nginx", secrets, [rest], [server.grpc], tls="mutual") as running:
+        yield f"127.0.0.1:{running.port}"
+
+
+@pytest.fixture
+def flags(secrets) -> list[str]:
+    named = {"ca": "ca.crt", "cert": "client.crt", "key": "client.key"}
+    return [f"--{flag}={secrets / file}" for flag, file in named.items()] + [f"--header=@{secrets / 'headers'}"]
+
+
+@pytest.fixture
+def array(images, tmp_path) -> str:
+    np.save(tmp_path / "images.npy", images[:70])
+    return str(tmp_path / "images.npy")
+
+
+@pytest.mark.parametrize("scheme", ["", "grpcs://", "https://"])
+def test_classify_passes_a_guarded_edge(guarded, flags, array, server, scheme):
+    expected = run("classify", array, "--target", server.grpc).stdout
+    done = run("classify", array, "--target", scheme + guarded, *flags)
+    assert (done.returncode, done.stdout) == (0, expected), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["status"], "1  AVAILABLE"),
+        (["wait"], "fashion version 1 is ready"),
+        (["labels"], "Ankle boot"),
+        (["bench", "--duration=0.2", "--warm-up=0", "--concurrency=2"], "none"),
+    ],
+    ids=lambda words: words[0] if isinstance(words, list) else "",
+)
+def test_every_other_command_passes_it_too(guarded, flags, command, words):
+    done = run(*command, "--target", guarded, *flags)
+    assert done.returncode == 0, done.stderr
+    assert words in done.stdout
+
+
+def test_compare_shows_both_servers_the_same(guarded, flags, array):
+    targets = ["--target", f"grpcs://{guarded}", "--target", f"https://{guarded}"]
+    done = run("compare", array, *targets, *flags, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["agreement"] == 1
+
+
+def test_a_header_on_the_command_line_itself(guarded, flags):
+    done = run("status", "--target", guarded, *flags[:-1], "--header", f"authorization: Bearer {TOKEN}")
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_what_the_edge_wants_it_says_what_was_missing(guarded, flags, secrets):
+    for given, words in {
+        tuple(flags[:-1]): "token",
+        (flags[0], flags[-1]): "wants a client certificate",
+        ("--tls", flags[-1]): "CERTIFICATE_VERIFY_FAILED",
+    }.items():
+        done = run("labels", "--target", guarded, *given)
+        assert done.returncode == 1, given
+        assert words.lower() in done.stderr.lower()
+        assert len(done.stderr.splitlines()) == 1
+        assert TOKEN not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--cert={s}/client.crt"], "mutual TLS takes a certificate and its key, and only one of them was given"),
+        (["--ca={s}/none.crt"], "cannot read {s}/none.crt: No such file or directory"),
+        (["--ca={s}/headers"], "{s}/headers holds no certificate"),
+        (["--cert={s}/client.crt", "--key={s}/tls.key"], "client.crt and {s}/tls.key are no certificate and its key"),
+        (["--tls", "--target=http://127.0.0.1:1"], "http://127.0.0.1:1 is not encrypted: tls needs https://"),
+        (["--header=s3cret"], "--header is not 'NAME: VALUE', nor @FILE with such lines"),
+        (["--header=@{s}/tls.key"], "line 1 of {s}/tls.key is not 'NAME: VALUE'"),
+        (["--header=@{s}/none"], "cannot read the headers in {s}/none: No such file or directory"),
+        (["--header=a: s3cret", "--header=A: s3cret"], "--header gives A a second time"),
+        (["--header=a b: s3cret"], "header 'a b' cannot be sent"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_right_is_one_sentence_that_shows_no_value(secrets, given, words):
+    arguments = [part.format(s=secrets) for part in given]
+    target = [] if any("--target" in part for part in given) else ["--target=127.0.0.1:1"]
+    done = run("labels", *arguments, *target)
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert words.format(s=secrets) in done.stderr
+    assert "s3cret" not in done.stderr
