@@ -14,7 +14,7 @@ from tensorflow.core.protobuf import error_codes_pb2 as code_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
-from hangtag import dialect_grpc, dtypes, tensors
+from hangtag import dialect_grpc, dtypes, tensors, wire
 from hangtag.codes import CODES
 from hangtag.dtypes import BFLOAT16, STRING
 from hangtag.model import ModelSpec, Signature, TensorSpec, VersionStatus
@@ -96,8 +96,10 @@ def test_requests_are_byte_for_byte_protobufs(inputs, name, choice, signature):
         choice if isinstance(choice, str) else None,
         signature,
     )
-    ours = dialect_grpc.predict_request(spec, {key: inputs[key] for key in sorted(inputs, key=str.encode)})
-    assert ours == request.SerializeToString(deterministic=True)
+    theirs = request.SerializeToString()
+    # A map has no order: protobuf's is taken, which is none of the usual ones when a name begins with another.
+    order = [wire.map_entry(value)[0] for number, _, value in wire.fields(memoryview(theirs)) if number == 2]
+    assert dialect_grpc.predict_request(spec, {key: inputs[key] for key in order}) == theirs
 
 
 @given(arrays())
@@ -139,8 +141,6 @@ def typed_values(array: np.ndarray, row: dtypes.DataType) -> list:
 
 def unpacked(proto: tensor_pb2.TensorProto, field: str) -> bytes:
     """The same message with every value in a field of its own, as proto2 senders wrote them."""
-    from hangtag import wire
-
     bare = tensor_pb2.TensorProto()
     bare.CopyFrom(proto)
     bare.ClearField(field)

@@ -199,8 +199,8 @@ def test_every_answer_lets_other_pages_read_it_if_told_to(careful, recorded):
 
 def test_the_access_log_has_a_line_of_json_for_each_request(careful):
     assert answers(careful)
-    lines = [json.loads(line) for line in careful.said().splitlines() if line.startswith("{")]
-    entry = next(line for line in reversed(lines) if line["api"] == "predict" and line["code"] == "OK")
+    lines = map(json.loads, (line for line in reversed(careful.said().splitlines()) if line.startswith("{")))
+    entry = next(line for line in lines if line["api"] == "predict" and line["code"] == "OK")
     assert (entry["door"], entry["model"], entry["version"], entry["signature"]) == (
         "REST",
         "fashion",
