@@ -53,9 +53,10 @@ def read_numbers(text: memoryview, dtype_number: int, max_depth: int) -> np.ndar
         if dtype.name in _FLOATS:
             return _floats(flat, dtype.numpy).reshape(shape)
         numbers = _integers(flat, *_RANGES[dtype.name])
+        # The reshape fails for [[1], []], which has the brackets of [[1], [2]].
+        return None if numbers is None else numbers.reshape(shape).astype(dtype.numpy)
     except (TypeError, ValueError, RuntimeError):  # no JSON, or a number of another kind
         return None
-    return None if numbers is None else numbers.astype(dtype.numpy).reshape(shape)
 
 
 def _floats(flat: Any, dtype: np.dtype) -> np.ndarray:

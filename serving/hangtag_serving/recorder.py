@@ -50,7 +50,7 @@ class Recorder:
             )
         if self._log is not None:
             for size in sizes:
-                self._write(model, api, door, code, seconds, servable, signature, size)
+                self._write(self._log, model, api, door, code, seconds, servable, signature, size)
 
     def _bounded(self, model: str) -> str:
         if model not in self._names:
@@ -61,6 +61,7 @@ class Recorder:
 
     def _write(
         self,
+        log: TextIO,
         model: str,
         api: str,
         door: str,
@@ -81,4 +82,5 @@ class Recorder:
             "bytes": size,
             "ms": round(seconds * 1000, 3),
         }
-        print(json.dumps(entry, ensure_ascii=False), file=self._log, flush=True)
+        log.write(json.dumps(entry, ensure_ascii=False) + "\n")  # one write: lines of other threads stay apart
+        log.flush()

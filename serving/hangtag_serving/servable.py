@@ -156,7 +156,7 @@ class Servable:
         arrays = [inputs[alias] for alias in plan.aliases]
         begun = time.perf_counter()
         try:
-            results = plan.call(*arrays)
+            results = [_array(result) for result in plan.call(*arrays)]
         except self._op_error as error:
             raise _op_error(error) from error
         except (ValueError, TypeError) as error:  # TensorFlow's Python side refuses before the graph sees it
@@ -227,6 +227,11 @@ class Servable:
         self._session.close()
         if self._frozen_session is not None:
             self._frozen_session.close()
+
+
+def _array(result: Any) -> np.ndarray:
+    """TensorFlow gives a string of rank 0 as bytes."""
+    return np.array(result, object) if isinstance(result, bytes) else result
 
 
 def _check_files(name: str, version: int, folder: Path) -> None:

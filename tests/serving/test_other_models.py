@@ -246,3 +246,15 @@ def test_a_signature_must_be_for_the_api_that_it_is_called_by_if_told_so(others)
         "Expected classification signature method_name to be tensorflow/serving/classify. Was: "
         "tensorflow/serving/predict"
     )
+
+
+def test_a_string_of_rank_0_comes_back(recorded):
+    """Over both protocols; TensorFlow hands it over as bytes, not as an array."""
+    answer = requests.post(
+        f"{recorded.rest}/v1/models/types:predict",
+        json={"signature_name": "string", "inputs": {"b64": "aGk="}},
+        timeout=30,
+    )
+    assert (answer.status_code, answer.json()) == (200, {"outputs": "hi"})
+    with Client(recorded.grpc, model="types") as client:
+        assert client.predict({"x": np.array(b"hi", object)}, signature="string")["y"].item() == b"hi"
