@@ -25,6 +25,7 @@ from .model import ModelMetadata, ModelSpec, Reply, Signature, VersionStatus
 from .photo import prepared
 from .plan import LABELS, Parcel, Plan, find_signature, plan_classify
 from .results import Classification
+from .tensors import Inputs
 from .thumbnails import keep
 
 Progress = Callable[[int, int], object]
@@ -36,7 +37,7 @@ MAX_CLASSES = 1_000_000
 class Dialect(Protocol):
     """How requests are written and answers read: the modules `dialect_grpc` and `dialect_rest`."""
 
-    def predict(self, spec: ModelSpec, inputs: Mapping[str, np.ndarray], signature: Signature) -> Exchange[Reply]:
+    def predict(self, spec: ModelSpec, inputs: Inputs, signature: Signature) -> Exchange[Reply]:
         """Predict."""
 
     def metadata(self, spec: ModelSpec) -> Exchange[ModelMetadata]:
@@ -153,9 +154,9 @@ class Conversation:
             at_once = self._memory.result(plan, reply)
             if at_once is not None:
                 return at_once
-            parcel, replies = Parcel(plan, [chunk], [count]), [reply]
+            parcel, replies = Parcel(plan, [chunk], [plan.array]), [reply]
         else:
-            parcel = Parcel(plan, plan.chunks(), [count])
+            parcel = Parcel(plan, plan.chunks(), [plan.array])
             tick = None if progress is None else _ticker(progress, count)
             replies = yield SideBySide(self.calls(parcel), tick)
         (result,) = yield from self.settle(parcel, replies)
@@ -217,15 +218,10 @@ class Conversation:
         found, names = yield from self._scored(parcel, replies, version)
         found.flags.writeable = False  # as that of a single chunk is, which lies in the answer itself
         shown = self.spec.version if version is None else version
-        ends = accumulate(parcel.sizes)
+        ends = accumulate(len(item) for item in parcel.items)
         return [
-            Classification(
-                found[end - size : end],
-                names,
-                model_version=shown,
-                thumbnails=keep(plan.array[end - size : end]),
-            )
-            for end, size in zip(ends, parcel.sizes, strict=True)
+            Classification(found[end - len(item) : end], names, model_version=shown, thumbnails=keep(item))
+            for end, item in zip(ends, parcel.items, strict=True)
         ]
 
     def _scored(

@@ -6,7 +6,6 @@ against tensorflow-serving-api, byte for byte.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -15,6 +14,7 @@ from . import dtypes, layout, tensors, wire
 from .codes import CODES
 from .exchange import Exchange
 from .model import ModelMetadata, ModelSpec, Reply, Signature, TensorSpec, VersionStatus
+from .tensors import Inputs, Stack
 from .wire import WireError
 
 _PREDICTION = "/tensorflow.serving.PredictionService/"
@@ -29,7 +29,7 @@ _STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOA
 # ---- requests
 
 
-def predict(spec: ModelSpec, inputs: Mapping[str, np.ndarray], signature: Signature) -> Exchange[Reply]:
+def predict(spec: ModelSpec, inputs: Inputs, signature: Signature) -> Exchange[Reply]:
     """PredictionService.Predict. `signature` is not needed here: the answer carries names and dtypes."""
     return Exchange("POST", _PREDICTION + "Predict", predict_request(spec, inputs), read_predict_response)
 
@@ -53,11 +53,14 @@ def model_spec(spec: ModelSpec) -> bytes:
     return wire.text(1, spec.name) + version + wire.text(3, spec.signature) + label
 
 
-def predict_request(spec: ModelSpec, inputs: Mapping[str, np.ndarray]) -> bytes:
+def predict_request(spec: ModelSpec, inputs: Inputs) -> bytes:
     """A PredictRequest message."""
     parts: list[bytes | memoryview] = [_spec_field(spec)]
     for name, array in inputs.items():
-        if array.dtype.kind in "OSU" or not array.size:
+        if isinstance(array, Stack):
+            parts.append(_input_head(name, array.dtype, array.shape))
+            parts += [tensors.contiguous(part).data.cast("B") for part in array.parts]
+        elif array.dtype.kind in "OSU" or not array.size:
             parts.append(wire.block(2, wire.block(1, name.encode()) + wire.block(2, tensors.encode(array))))
         else:
             # The hot path: all bytes but the pixels come from a cache, and the join makes the only copy.

@@ -21,27 +21,29 @@ from .errors import InvalidInput
 from .exchange import Exchange
 from .model import ModelMetadata, ModelSpec, Reply, Signature, TensorSpec, VersionStatus
 from .pixel_text import pixel_text
+from .tensors import Inputs, Stack
 
 _NOT_IN_JSON = ("float16", "uint16", "complex64", "complex128")  # and bfloat16: json_tensor.cc, UNIMPLEMENTED
 
 
-def predict(spec: ModelSpec, inputs: Mapping[str, np.ndarray], signature: Signature) -> Exchange[Reply]:
+def predict(spec: ModelSpec, inputs: Inputs, signature: Signature) -> Exchange[Reply]:
     """POST :predict. The answer names a single output nowhere and its dtype never: both come from `signature`."""
     document: dict[str, Any] = {"signature_name": spec.signature} if spec.signature else {}
-    if len(inputs) == 1 and _all_batched(signature):
-        (pixels,) = inputs.values()
+    arrays = {name: array.joined() if isinstance(array, Stack) else array for name, array in inputs.items()}
+    if len(arrays) == 1 and _all_batched(signature):
+        (pixels,) = arrays.values()
         if pixels.dtype == np.uint8 and pixels.ndim > 1:
             head = orjson.dumps(document)[:-1] + (b"," if document else b"")
             text = pixel_text(pixels, head + b'"instances":', b"}")
             if text is not None:
                 return Exchange("POST", _path(spec) + ":predict", text, partial(_read_predictions, signature=signature))
-    values = {name: _to_json(array) for name, array in inputs.items()}
-    rows = len(values) == 1 and all(array.ndim for array in inputs.values()) and _all_batched(signature)
+    values = {name: _to_json(array) for name, array in arrays.items()}
+    rows = len(values) == 1 and all(array.ndim for array in arrays.values()) and _all_batched(signature)
     if rows:
         document["instances"] = next(iter(values.values()))
     else:
         document["inputs"] = values
-    body = _dump(document, inputs)
+    body = _dump(document, arrays)
     return Exchange("POST", _path(spec) + ":predict", body, partial(_read_predictions, signature=signature))
 
 

@@ -16,6 +16,7 @@ from .errors import InvalidInput, UnknownSignature
 from .images import Encoded, Pixels, decode
 from .model import ModelMetadata, Signature, TensorSpec
 from .scores import class_count, is_ranked, score_output
+from .tensors import Inputs
 
 ENCODED, NORMALIZED, LABELS = "encoded_images", "normalized_images", "labels"
 
@@ -49,13 +50,13 @@ class Plan(NamedTuple):
 class Parcel(NamedTuple):
     """Requests whose images get their answers together, from one version of the model.
 
-    `sizes` are the numbers of images of the items that the caller gave, one after another through all `chunks`;
-    `first` is the position of the first image.
+    `items` are the images of each item that the caller gave, one after another through all `chunks`; `first` is the
+    position of the first image.
     """
 
     plan: Plan
-    chunks: list[dict[str, np.ndarray]]
-    sizes: list[int]
+    chunks: Sequence[Inputs]
+    items: list[np.ndarray]
     first: int = 0
 
     def rows(self) -> list[int]:

@@ -12,6 +12,7 @@ from .exchange import Flow
 from .images import collect
 from .photo import prepared
 from .plan import Parcel, Plan
+from .tensors import Stack
 
 LINGER = 0.02
 """Seconds. A source that takes longer over an item is not waited for: what is gathered goes out at once."""
@@ -42,7 +43,7 @@ class Gatherer:
         if self._open and (held + len(plan.array) > plan.rows or not _together(self._open[0], plan)):
             done += self.flush()
         if len(plan.array) >= plan.rows:
-            done.append(Parcel(plan, plan.chunks(), [len(plan.array)], self._count(plan)))
+            done.append(Parcel(plan, plan.chunks(), [plan.array], self._count(plan)))
         else:
             self._open.append(plan)
         return done
@@ -52,13 +53,14 @@ class Gatherer:
         plans, self._open = self._open, []
         if not plans:
             return []
-        sizes = [len(plan.array) for plan in plans]
         first = self._images
         for plan in plans:
             self._count(plan)
-        array = plans[0].array if len(plans) == 1 else np.concatenate([plan.array for plan in plans])
-        whole = plans[0]._replace(array=array, rows=max(1, len(array)))
-        return [Parcel(whole, whole.chunks(), sizes, first)]
+        arrays = [plan.array for plan in plans]  # not copied together: writing the request does that
+        whole: np.ndarray | Stack = arrays[0]
+        if len(arrays) > 1:
+            whole = Stack(arrays) if arrays[0].dtype.kind not in "OSU" else np.concatenate(arrays)
+        return [Parcel(plans[0], [{plans[0].input_name: whole}], arrays, first)]
 
     def _count(self, plan: Plan) -> int:
         first, self._images = self._images, self._images + len(plan.array)

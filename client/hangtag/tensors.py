@@ -7,6 +7,7 @@ copy of the array's memory, little endian), strings as `string_val`; every form 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -22,6 +23,27 @@ MAX_FILLED_BYTES = 1 << 26
 """A list of values shorter than its shape repeats its last value; this bounds what a few bytes can make us allocate."""
 
 _VALUE_FIELDS = frozenset(row.field for row in dtypes.BY_NUMBER.values())
+
+
+class Stack:
+    """Arrays of one dtype and row shape, one after another: as one array, but not copied together yet."""
+
+    def __init__(self, parts: Sequence[np.ndarray]) -> None:
+        self.parts = parts
+        self.dtype: np.dtype = parts[0].dtype
+        self._rows = sum(len(part) for part in parts)
+        self.shape: tuple[int, ...] = (self._rows, *parts[0].shape[1:])
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def joined(self) -> np.ndarray:
+        """The one array."""
+        return np.concatenate(self.parts)
+
+
+Inputs = Mapping[str, np.ndarray | Stack]
+"""What a request holds, by input name."""
 
 
 def contiguous(array: np.ndarray) -> np.ndarray:
