@@ -32,6 +32,7 @@ def draw_predictions(
     brackets, and the bars of the predicted and the true class are coloured.
     """
     with legible(result.class_names):
+        columns = max(1, min(columns, len(images)))  # no empty places beside a single image
         rows = math.ceil(len(images) / columns)
         figure = new_figure(4 * columns, 2 * rows)
         axes = figure.subplots(rows, 2 * columns, squeeze=False)

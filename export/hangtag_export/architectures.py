@@ -31,7 +31,7 @@ RECIPES = {
     "dense": Recipe(hidden=(128,)),
     "dense-512": Recipe(hidden=(512,)),
     "logits": Recipe(hidden=(128,)),
-    "cnn": Recipe(epochs=16, batch_size=128, learning_rate=3e-3, validation_split=1 / 12, one_cycle=True, augment=True),
+    "cnn": Recipe(epochs=10, batch_size=128, learning_rate=3e-3, validation_split=1 / 12, one_cycle=True, augment=True),
 }
 
 NAMES = tuple(RECIPES)
