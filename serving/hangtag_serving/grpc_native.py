@@ -106,16 +106,24 @@ class NativeFront:
             for call in calls:
                 self._front.fail(call[1], CODES.index("UNAVAILABLE"), _STOPPING)
             return []
-        runs, unread = self._bursts.sort((number, body) for _, number, method, body, _ in calls if method == 0)
+        predicts = [(number, body) for _, number, method, body, _ in calls if method == 0]
+        try:
+            runs, unread = self._bursts.sort(predicts)
+        except Exception:
+            log.exception("gRPC calls could not be sorted")
+            runs, unread = [], predicts
         for number, body in unread:
             self._pool.submit(self._answer_unread, number, body)
         for _, number, method, body, _ in calls:
             if method != 0:
                 self._pool.submit(self._answer, number, method, body)
+        ours = []
         for run in runs:
             if run.expected > _SLOW_SECONDS:
                 self._pool.submit(self._run, run)
-        return [run for run in runs if run.expected <= _SLOW_SECONDS]
+            else:
+                ours.append(run)
+        return ours
 
     def _run(self, run: Run) -> None:
         try:

@@ -19,24 +19,12 @@ from hangtag.dtypes import DataType
 
 from .errors import ServingError, invalid
 from .excerpts import excerpt
+from .json_numbers import FLOATS, RANGES
 from .rapid_json import MISSING, Object
 from .tensor_protos import short_name
 
 Spec = Any
 """A TensorInfo message."""
-
-# Integers are read as one of these, then cut to the size of the tensor's type: uint8 256 is 0, as in C++.
-_INT32 = (-(2**31), 2**31 - 1)
-_RANGES = {
-    "DT_INT32": _INT32,
-    "DT_INT16": _INT32,
-    "DT_INT8": _INT32,
-    "DT_UINT8": _INT32,
-    "DT_INT64": (-(2**63), 2**63 - 1),
-    "DT_UINT32": (0, 2**32 - 1),
-    "DT_UINT64": (0, 2**64 - 1),
-}
-_FLOATS = ("DT_FLOAT", "DT_DOUBLE")
 
 
 def read_inputs(document: Object, specs: Mapping[str, Spec]) -> tuple[dict[str, np.ndarray], bool]:
@@ -202,10 +190,10 @@ def _scalar(value: Any, dtype: DataType) -> Any:
             return from_base64(value)
         raise _type_error(value, dtype)
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if dtype.name in _FLOATS:
+    if dtype.name in FLOATS:
         fits = number
-    elif dtype.name in _RANGES:
-        low, high = _RANGES[dtype.name]
+    elif dtype.name in RANGES:
+        low, high = RANGES[dtype.name]
         fits = number and isinstance(value, int) and low <= value <= high
     elif dtype is dtypes.STRING:
         fits = isinstance(value, bytes)
@@ -264,12 +252,12 @@ def _array(flat: list[Any], shape: tuple[int, ...], dtype: DataType) -> np.ndarr
         strings = np.empty(len(flat), object)
         strings[:] = flat
         return strings.reshape(shape)
-    if dtype.name in _RANGES and dtype.numpy.itemsize < 4:
+    if dtype.name in RANGES and dtype.numpy.itemsize < 4:
         return np.array(flat, np.int32).astype(dtype.numpy).reshape(shape)
     if math.prod(shape) == 0:
         return np.empty(shape, dtype.numpy)
     with np.errstate(over="ignore"):  # 1e39 is infinity as a float32, as it is in C++
-        return np.array(flat, np.float64 if dtype.name in _FLOATS else dtype.numpy).astype(dtype.numpy).reshape(shape)
+        return np.array(flat, np.float64 if dtype.name in FLOATS else dtype.numpy).astype(dtype.numpy).reshape(shape)
 
 
 def _shape_text(shape: tuple[int, ...]) -> str:

@@ -19,8 +19,9 @@ MANY_BYTES = 32 << 10
 """From this size on, parsing takes so long that it is worth another process: see `json_helpers`."""
 
 _NUMBERS_AND_BLANKS = b"0123456789+-.eE \t\r\n"
+# Integers are read as one of these, then cut to the size of the tensor's type: uint8 256 is 0, as in C++.
 _INT32 = (-(2**31), 2**31 - 1)
-_RANGES = {  # the same as json_inputs has
+RANGES = {
     "DT_INT32": _INT32,
     "DT_INT16": _INT32,
     "DT_INT8": _INT32,
@@ -29,7 +30,7 @@ _RANGES = {  # the same as json_inputs has
     "DT_UINT32": (0, 2**32 - 1),
     "DT_UINT64": (0, 2**64 - 1),
 }
-_FLOATS = ("DT_FLOAT", "DT_DOUBLE")
+FLOATS = ("DT_FLOAT", "DT_DOUBLE")
 _MANY_CELLS = 1 << 16  # shapes with more rows than this are not worth remembering
 
 _local = threading.local()
@@ -38,7 +39,7 @@ _local = threading.local()
 def read_numbers(text: memoryview, dtype_number: int, max_depth: int) -> np.ndarray | None:
     """The array in `text`, a JSON list, as a tensor of that DataType; None if it is anything but the usual."""
     dtype = dtypes.BY_NUMBER.get(dtype_number)
-    if dtype is None or (dtype.name not in _FLOATS and dtype.name not in _RANGES):
+    if dtype is None or (dtype.name not in FLOATS and dtype.name not in RANGES):
         return None
     try:
         flat = _parser().parse(text)
@@ -50,9 +51,9 @@ def read_numbers(text: memoryview, dtype_number: int, max_depth: int) -> np.ndar
             probe = probe[0]
         if bytes(text).translate(None, _NUMBERS_AND_BLANKS) != _brackets(tuple(shape)):
             return None
-        if dtype.name in _FLOATS:
+        if dtype.name in FLOATS:
             return _floats(flat, dtype.numpy).reshape(shape)
-        numbers = _integers(flat, *_RANGES[dtype.name])
+        numbers = _integers(flat, *RANGES[dtype.name])
         # The reshape fails for [[1], []], which has the brackets of [[1], [2]].
         return None if numbers is None else numbers.reshape(shape).astype(dtype.numpy)
     except (TypeError, ValueError, RuntimeError):  # no JSON, or a number of another kind

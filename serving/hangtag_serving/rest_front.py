@@ -8,6 +8,7 @@ that have to be read with care, go to a pool of threads.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
 import time
@@ -25,6 +26,8 @@ from .json_numbers import MANY_BYTES, read_numbers
 from .rest_bursts import Asked
 from .rest_connection import Connection, Request
 from .rest_service import Answer, RestService
+
+log = logging.getLogger("hangtag.serving")
 
 _INLINE_BYTES = 16 << 10
 _INLINE_SECONDS = 0.001  # what is expected to take longer goes to the pool
@@ -119,7 +122,11 @@ class RestFront:
     def _answer_ready(self) -> None:
         ready, self._ready = self._ready, []
         assert self._bursts is not None  # noqa: S101 - only they fill the list
-        runs, unread = self._bursts.sort(ready)
+        try:
+            runs, unread = self._bursts.sort(ready)
+        except Exception:
+            log.exception("REST requests could not be sorted")
+            runs, unread = [], [origin for origin, _, _ in ready]
         for run in runs:
             if (run.expected or _INLINE_SECONDS) < _INLINE_SECONDS:
                 self._bursts.answer(run)
