@@ -6,6 +6,7 @@ the C++ server uses: a new version is loaded before an old one is unloaded, and 
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -238,6 +239,7 @@ class ModelManager:
             if version.servable is not None:
                 version.servable.close()
             version.servable, version.state = None, "END"
+            gc.collect()  # TensorFlow's graphs refer to themselves: otherwise many versions would wait for it
             log.info("%s version %d is unloaded", self.name, number)
 
         # Not in this thread: a slow request on the old version must not hold up the next one.

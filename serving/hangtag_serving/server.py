@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import signal
 import socket
@@ -48,6 +49,8 @@ def serve(options: ServerOptions) -> int:
 def _serve(options: ServerOptions, listener: socket.socket | None, stop: threading.Event) -> int:
     options = for_small_models(options)
     require("tensorflow", extra="serving", what="hangtag serve")
+    gc.collect()
+    gc.freeze()  # what TensorFlow consists of stays: a look for garbage would walk it all, for a tenth of a second
     recorder = Recorder(Metrics(), access_log=options.access_log)
     load = Loader(options, recorder.metrics)
 
