@@ -57,9 +57,10 @@ class Gatherer:
         for plan in plans:
             self._count(plan)
         arrays = [plan.array for plan in plans]  # not copied together: writing the request does that
-        whole: np.ndarray | Stack = arrays[0]
-        if len(arrays) > 1:
-            whole = Stack(arrays) if arrays[0].dtype.kind not in "OSU" else np.concatenate(arrays)
+        full = [array for array in arrays if array.size]
+        whole: np.ndarray | Stack = full[0] if full else arrays[0]
+        if len(full) > 1:
+            whole = Stack(full) if full[0].dtype.kind not in "OSU" else np.concatenate(full)
         return [Parcel(plans[0], [{plans[0].input_name: whole}], arrays, first)]
 
     def _count(self, plan: Plan) -> int:
