@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 from .errors import MissingExtra
+
+_imported: dict[str, Any] = {}
+_importing = threading.RLock()
 
 
 def require(module: str, *, extra: str, what: str) -> Any:
@@ -19,11 +23,14 @@ def require(module: str, *, extra: str, what: str) -> Any:
     held back, and shown only if the import fails.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if module in _imported:
+        return _imported[module]
     try:
-        if sys.modules.get(module) is not None:
-            return sys.modules[module]
-        with _stderr_held_back():
-            return import_module(module)
+        # One thread at a time: two that hold standard error back would each put the other's temporary file in its
+        # place. And sys.modules is not asked: what another thread has only begun to import is in it already.
+        with _importing, _stderr_held_back():
+            _imported[module] = import_module(module)
+            return _imported[module]
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] == module.split(".")[0]:
             raise MissingExtra(what, extra) from error
