@@ -97,7 +97,11 @@ def add_flags(serve: argparse.ArgumentParser) -> None:
     flag("ssl_config_file", None, "text file of an SSLConfig: TLS for gRPC", Path)
     flag("saved_model_tags", "serve", "of the graph to load, separated by commas (default serve)")
     flag("tensorflow_session_parallelism", 0, "threads of TensorFlow, both kinds; 0 lets it choose")
-    flag("tensorflow_intra_op_parallelism", 0, "threads inside an operation; 0 lets TensorFlow choose")
+    flag(
+        "tensorflow_intra_op_parallelism",
+        0,
+        "inside an operation; 0: one for small models, else TensorFlow chooses",
+    )
     flag("tensorflow_inter_op_parallelism", 0, "threads between operations; 0 lets TensorFlow choose")
     flag("version", False, "print the versions of the server and of TensorFlow")
     flag("access_log", False, "a line of JSON on standard output for each request (ours)")

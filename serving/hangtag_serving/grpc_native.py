@@ -7,7 +7,6 @@ done here: new calls are answered UNAVAILABLE, running ones finish, then it is c
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -19,6 +18,7 @@ import pygrpc_native
 from hangtag.codes import CODES
 
 from .bursts import Run
+from .cores import usable_cores
 from .errors import INTERNAL, ServingError
 from .grpc_bursts import GrpcBursts
 from .grpc_front import GrpcOptions, cut
@@ -46,7 +46,7 @@ class NativeFront:
         self._methods = [methods[name] for name in names]
         streams = [(WATCH, True)] if options.health else []
         self._watch = len(names) if streams else -1
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = usable_cores()
         self._front = pygrpc_native.NativeGrpcFront(
             options.address, [*((name, False) for name in names), *streams], io_threads=1 if cores <= 2 else 2
         )

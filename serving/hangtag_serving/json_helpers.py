@@ -24,6 +24,7 @@ import numpy as np
 
 from hangtag import dtypes
 
+from .cores import usable_cores
 from .json_numbers import read_numbers
 
 log = logging.getLogger("hangtag.serving")
@@ -60,7 +61,7 @@ class Helpers:
         if not self._all:
             return False
         self._jobs.append(_Job(text, dtype_number, max_depth, done))
-        self._send()
+        self.send()
         return True
 
     def close(self) -> None:
@@ -73,11 +74,7 @@ class Helpers:
     def started(self, helper: _Helper) -> None:
         """A helper is ready for its first job."""
         self._all.append(helper)
-        self._send()
-
-    def finished(self) -> None:
-        """A helper has finished a job."""
-        self._send()
+        self.send()
 
     def lost(self, helper: _Helper) -> None:
         """A helper has ended; what nobody is left to do is given back."""
@@ -86,7 +83,8 @@ class Helpers:
         while self._jobs and not self._all:
             self._jobs.popleft().done(None)
 
-    def _send(self) -> None:
+    def send(self) -> None:
+        """Give waiting jobs to helpers that are free for one."""
         while self._jobs:
             helper = min(self._all, key=lambda helper: len(helper.jobs))
             if len(helper.jobs) >= _JOBS_AHEAD:
@@ -142,7 +140,7 @@ class _Helper(asyncio.Protocol):
             self._helpers.started(self)
             return
         job = self.jobs.popleft()
-        self._helpers.finished()
+        self._helpers.send()
         job.done(None if rank == _NOTHING else _array(message, rank, job.dtype_number))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -162,7 +160,7 @@ class _Helper(asyncio.Protocol):
 
 def helper_count() -> int:
     """One for each core, if there is more than one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     return 0 if cores < 2 or os.name == "nt" else min(cores, 4)
 
 

@@ -20,7 +20,6 @@ from functools import partial
 
 import numpy as np
 
-from .bursts import Run
 from .json_helpers import Helpers, helper_count
 from .json_numbers import MANY_BYTES, read_numbers
 from .rest_bursts import Asked
@@ -85,7 +84,7 @@ class RestFront:
         """Answer a request, now or later."""
         origin = connection, request
         asked = None
-        if self._bursts is not None and request.verb == "POST" and "content-encoding" not in request.headers:
+        if self._bursts is not None and request.verb == "POST" and not request.is_encoded:
             asked = self._bursts.read(request.path, request.body)
         if asked is None:
             self._respond(origin)
@@ -131,13 +130,9 @@ class RestFront:
             if (run.expected or _INLINE_SECONDS) < _INLINE_SECONDS:
                 self._bursts.answer(run)
             else:
-                self._pool.submit(self._answer_run, run)
+                self._pool.submit(self._bursts.answer, run)
         for origin in unread:
             self._respond(origin)
-
-    def _answer_run(self, run: Run) -> None:
-        assert self._bursts is not None  # noqa: S101 - it made the run
-        self._bursts.answer(run)
 
     def _answered(self, origin: _Origin, answer: Answer) -> None:
         connection, request = origin
