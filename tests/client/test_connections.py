@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
@@ -163,21 +164,25 @@ def test_a_proxy_in_the_environment_is_not_asked_for_this_machine(server, kind, 
         assert client.ready()
 
 
+def answer_each(listener: socket.socket, answer: bytes, closed: Callable[[], object] = lambda: None) -> None:
+    """One answer on each connection, which then ends, until the listener does."""
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        with connection:
+            connection.recv(65536)
+            connection.sendall(answer)
+        closed()
+
+
 def test_an_answer_cut_within_its_body_is_server_unavailable(kind):
     """Content-Length promises more than comes."""
 
-    def answer(listener: socket.socket) -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            with connection:
-                connection.recv(65536)
-                connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"model_version')
-
+    cut = b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"model_version'
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=answer, args=(listener,), daemon=True).start()
+        threading.Thread(target=answer_each, args=(listener, cut), daemon=True).start()
         target = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with opened(kind, target, retries=1) as client, pytest.raises(ServerUnavailable, match="no answer from"):
             client.status()
@@ -211,19 +216,9 @@ def test_a_connection_that_the_server_has_closed_meanwhile_is_replaced(kind):
     body = b'{"model_version_status": []}'
     closed = threading.Semaphore(0)
 
-    def answer(listener: socket.socket) -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            with connection:
-                connection.recv(65536)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-            closed.release()
-
+    whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=answer, args=(listener,), daemon=True).start()
+        threading.Thread(target=answer_each, args=(listener, whole, closed.release), daemon=True).start()
         with opened(kind, f"http://127.0.0.1:{listener.getsockname()[1]}", retries=0) as client:
             for _ in range(5):
                 assert client.status() == ()
