@@ -12,7 +12,7 @@ from typing import Any
 
 from .errors import MissingExtra
 
-_imported: dict[str, Any] = {}
+_complete: set[str] = set()  # sys.modules also holds what another thread has only begun to import
 _importing = threading.RLock()
 
 
@@ -23,14 +23,14 @@ def require(module: str, *, extra: str, what: str) -> Any:
     held back, and shown only if the import fails.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if module in _imported:
-        return _imported[module]
+    if module in _complete and (found := sys.modules.get(module)) is not None:
+        return found
     try:
-        # One thread at a time: two that hold standard error back would each put the other's temporary file in its
-        # place. And sys.modules is not asked: what another thread has only begun to import is in it already.
+        # One thread at a time: two that hold standard error back at once would lose it, each saving the other's file.
         with _importing, _stderr_held_back():
-            _imported[module] = import_module(module)
-            return _imported[module]
+            imported = import_module(module)
+        _complete.add(module)
+        return imported
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] == module.split(".")[0]:
             raise MissingExtra(what, extra) from error
