@@ -1,13 +1,14 @@
 """The text of a nested list of numbers to an array, without a Python object per number.
 
 simdjson parses it and hands over the numbers as one flat buffer. It flattens nested lists, so the nesting is checked
-apart: with numbers and blanks deleted, what is left of a rectangular array is known from its shape alone.
+apart: lists of equal length at each depth, and none among the numbers.
 """
 
 from __future__ import annotations
 
+import math
 import threading
-from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,6 @@ from hangtag import dtypes
 MANY_BYTES = 32 << 10
 """From this size on, parsing takes so long that it is worth another process: see `json_helpers`."""
 
-_NUMBERS_AND_BLANKS = b"0123456789+-.eE \t\r\n"
 # Integers are read as one of these, then cut to the size of the tensor's type: uint8 256 is 0, as in C++.
 _INT32 = (-(2**31), 2**31 - 1)
 RANGES = {
@@ -31,7 +31,7 @@ RANGES = {
     "DT_UINT64": (0, 2**64 - 1),
 }
 FLOATS = ("DT_FLOAT", "DT_DOUBLE")
-_MANY_CELLS = 1 << 16  # shapes with more rows than this are not worth remembering
+_BRACKET = ord("[")
 
 _local = threading.local()
 
@@ -43,21 +43,33 @@ def read_numbers(text: memoryview, dtype_number: int, max_depth: int) -> np.ndar
         return None
     try:
         flat = _parser().parse(text)
-        shape, probe = [], flat
-        while isinstance(probe, simdjson.Array):
-            shape.append(len(probe))
-            if not shape[-1] or len(shape) > max_depth:
-                return None
-            probe = probe[0]
-        if bytes(text).translate(None, _NUMBERS_AND_BLANKS) != _brackets(tuple(shape)):
+        shape = _shape(flat, text, max_depth)
+        if shape is None:
             return None
         if dtype.name in FLOATS:
             return _floats(flat, dtype.numpy).reshape(shape)
         numbers = _integers(flat, *RANGES[dtype.name])
-        # The reshape fails for [[1], []], which has the brackets of [[1], [2]].
         return None if numbers is None else numbers.reshape(shape).astype(dtype.numpy)
     except (TypeError, ValueError, RuntimeError):  # no JSON, or a number of another kind
         return None
+
+
+def _shape(flat: Any, text: memoryview, max_depth: int) -> list[int] | None:
+    """The lengths of the lists at each depth, if they are those of an array of numbers."""
+    shape: list[int] = []
+    known, above, first = 0, [[flat]], flat
+    while isinstance(first, simdjson.Array):
+        if shape:
+            above = list(chain.from_iterable(above))
+        size = len(first)
+        if not size or len(shape) == max_depth or set(map(len, chain.from_iterable(above))) != {size}:
+            return None
+        known += math.prod(shape)
+        shape.append(size)
+        first = first[0]
+    # As in [1, [2]], lists may still stand among the numbers: then there are more brackets than lists were seen.
+    brackets = np.count_nonzero(np.frombuffer(text, np.uint8) == _BRACKET)
+    return shape if brackets == known else None
 
 
 def _floats(flat: Any, dtype: np.dtype) -> np.ndarray:
@@ -80,22 +92,3 @@ def _parser() -> simdjson.Parser:
     if parser is None:
         parser = _local.parser = simdjson.Parser()
     return parser
-
-
-def _brackets(shape: tuple[int, ...]) -> bytes:
-    if len(shape) > 1 and shape[0] < _MANY_CELLS:
-        return _remembered_brackets(shape)
-    return _make_brackets(shape)
-
-
-@lru_cache(maxsize=64)
-def _remembered_brackets(shape: tuple[int, ...]) -> bytes:
-    return _make_brackets(shape)
-
-
-def _make_brackets(shape: tuple[int, ...]) -> bytes:
-    """Brackets and commas of a rectangular array: ``[[,],[,]]`` for (2, 2)."""
-    text = b""
-    for size in reversed(shape):
-        text = b"[" + b",".join([text] * size) + b"]"
-    return text
