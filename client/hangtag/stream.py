@@ -1,7 +1,8 @@
-"""A stream of items made into parcels: small items are gathered until a request is full, large ones are cut."""
+"""A stream of items made into parcels: small items are gathered until some requests are full, large ones are cut."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,11 @@ from .tensors import Stack
 LINGER = 0.02
 """Seconds. A source that takes longer over an item is not waited for: what is gathered goes out at once."""
 
+_REQUESTS = 4
+
 
 class Gatherer:
-    """Holds at most one request's worth of images."""
+    """Holds at most a few requests' worth of images."""
 
     def __init__(self, conversation: Conversation, prepare: str | None) -> None:
         self._conversation = conversation
@@ -40,28 +43,29 @@ class Gatherer:
         self._unit = plan.unit if plan.unit is not None else self._unit
         done = []
         held = sum(len(held.array) for held in self._open)
-        if self._open and (held + len(plan.array) > plan.rows or not _together(self._open[0], plan)):
+        large = len(plan.array) >= plan.rows
+        if self._open and (
+            large or held + len(plan.array) > _REQUESTS * plan.rows or not _together(self._open[0], plan)
+        ):
             done += self.flush()
-        if len(plan.array) >= plan.rows:
+        if large:
             done.append(Parcel(plan, plan.chunks(), [plan.array], self._count(plan)))
         else:
             self._open.append(plan)
         return done
 
     def flush(self) -> list[Parcel]:
-        """What has been gathered, as one parcel of one request, or none."""
+        """What has been gathered, as one parcel, or none."""
         plans, self._open = self._open, []
         if not plans:
             return []
         first = self._images
         for plan in plans:
             self._count(plan)
-        arrays = [plan.array for plan in plans]  # not copied together: writing the request does that
-        full = [array for array in arrays if array.size]
-        whole: np.ndarray | Stack = full[0] if full else arrays[0]
-        if len(full) > 1:
-            whole = Stack(full) if full[0].dtype.kind not in "OSU" else np.concatenate(full)
-        return [Parcel(plans[0], [{plans[0].input_name: whole}], arrays, first)]
+        arrays = [plan.array for plan in plans]
+        rows = min(plan.rows for plan in plans)  # of files: fewer, if they are large
+        chunks = [{plans[0].input_name: chunk} for chunk in _chunks(arrays, rows)]
+        return [Parcel(plans[0], chunks, arrays, first)]
 
     def _count(self, plan: Plan) -> int:
         first, self._images = self._images, self._images + len(plan.array)
@@ -75,3 +79,27 @@ def _together(one: Plan, other: Plan) -> bool:
         and one.array.dtype == other.array.dtype
         and one.array.shape[1:] == other.array.shape[1:]
     )
+
+
+def _chunks(arrays: list[np.ndarray], rows: int) -> Iterator[np.ndarray | Stack]:
+    """The images of `arrays`, `rows` at a time; there is at least one array, and one chunk, be it empty."""
+    full = [array for array in arrays if array.size] or arrays[:1]
+    for pieces in _pieces(full, rows):
+        if len(pieces) == 1:
+            yield pieces[0]
+        elif pieces[0].dtype.kind in "OSU":
+            yield np.concatenate(pieces)
+        else:
+            yield Stack(pieces)  # not copied together: writing the request does that
+
+
+def _pieces(arrays: Iterable[np.ndarray], rows: int) -> Iterator[list[np.ndarray]]:
+    pieces: list[np.ndarray] = []
+    room = rows
+    for array in arrays:
+        while len(array) > room:
+            yield [*pieces, array[:room]] if room else pieces
+            array, pieces, room = array[room:], [], rows
+        pieces.append(array)
+        room -= len(array)
+    yield pieces

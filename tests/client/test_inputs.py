@@ -59,63 +59,6 @@ def test_nothing_in_nothing_out(pixel_model):
     result = pixel_model.classify([])
     assert (len(result), result.probabilities.shape, result.labels.shape) == (0, (0, 10), (0,))
     assert list(pixel_model.classify_stream([])) == []
-    assert [len(part) for part in pixel_model.classify_stream([PICTURES[:0], PICTURES[:2]])] == [0, 2]
-
-
-def test_a_stream_decides_on_floats_by_its_first_item(pixel_model):
-    unit = PICTURES / 255.0
-    assert [part.indices.tolist() for part in pixel_model.classify_stream([unit[:2], unit[3]])] == [[0, 1], [3]]
-    with pytest.raises(
-        InvalidInput, match=r"item 1 of the stream: pixels run from 7 to 7, and the stream began with floats"
-    ):
-        list(pixel_model.classify_stream([unit[5], PICTURES[7].astype(float)]))
-    with pytest.raises(InvalidInput, match=r"item 1 of the stream: float pixels run to 0.0\d+ and are not whole"):
-        list(pixel_model.classify_stream([PICTURES[7].astype(float), unit[5]]))
-    black_first = [PICTURES[7].astype(float), PICTURES[0].astype(float)]  # black is 0 in both
-    assert [part.indices.tolist() for part in pixel_model.classify_stream(black_first)] == [[7], [0]]
-
-
-def test_a_stream_asks_its_source_for_little_more_than_it_has_answered():
-    """In bounded memory: with four calls under way, the source is never far ahead of the results."""
-    given, ahead = [0], []
-
-    def source():
-        for _ in range(200):
-            given[0] += 1
-            yield PICTURES[:10]
-
-    with model_server(Model(FIRST_PIXEL), "grpc") as target, Client(target, batch_size=20) as client:
-        for received, _ in enumerate(client.classify_stream(source())):
-            ahead.append(given[0] - received)
-    assert received == 199
-    assert max(ahead) <= 2 * (2 * 4 + 2)
-
-
-def test_a_slow_source_gets_each_result_before_the_next_item_is_asked_for(kind):
-    """Nothing is gathered while somebody waits for it."""
-    import time
-
-    seen, answered = [], []
-
-    def source():
-        for number in range(4):
-            seen.append((number, len(answered)))
-            time.sleep(0.05)
-            yield PICTURES[number]
-
-    with model_server(Model(FIRST_PIXEL), "grpc") as target, opened(kind, target) as client:
-        for result in client.classify_stream(source()):
-            answered.append(result[0].label)
-    assert seen == [(0, 0), (1, 1), (2, 2), (3, 3)]
-    assert answered == [f"class {n}" for n in range(4)]
-
-
-def test_leaving_a_stream_early_leaves_nothing_running(kind):
-    with model_server(Model(FIRST_PIXEL), "grpc") as target, opened(kind, target) as client:
-        stream = client.classify_stream(PICTURES)
-        assert next(stream).labels.tolist() == ["class 0"]
-        stream.close()
-        assert client.classify(PICTURES[3]).labels.tolist() == ["class 3"]
 
 
 def test_progress_is_told_in_images(kind, protocol):
