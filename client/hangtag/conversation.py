@@ -150,8 +150,10 @@ class Conversation:
         count = len(plan.array)
         if progress is None and 0 < count <= plan.rows:  # the common case, with as little as possible around it
             chunk = {plan.input_name: plan.array}
-            reply: Reply = yield self._dialect.predict(self._spec(plan), chunk, plan.signature)
-            at_once = self._memory.result(plan, reply)
+            exchange = self._dialect.predict(self._spec(plan), chunk, plan.signature)
+            kept = keep(plan.array)  # now that the images are in the processor's cache
+            reply: Reply = yield exchange
+            at_once = self._memory.result(plan, reply, kept)
             if at_once is not None:
                 return at_once
             parcel, replies = Parcel(plan, [chunk], [plan.array]), [reply]

@@ -36,9 +36,8 @@ def recognize(body: bytes) -> Reply | None:
     layout = _layouts.get(len(body))
     if layout is None or not (body.startswith(layout.before) and body.endswith(layout.after)):
         return None
-    count = (len(body) - len(layout.before) - len(layout.after)) // layout.dtype.itemsize
-    flat = np.frombuffer(body, layout.dtype, count, len(layout.before))
-    return Reply({layout.name: flat.reshape(layout.shape)}, layout.version)
+    array: np.ndarray = np.ndarray(layout.shape, layout.dtype, body, len(layout.before))
+    return Reply({layout.name: array}, layout.version)
 
 
 def remember(body: bytes, reply: Reply) -> None:

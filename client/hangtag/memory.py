@@ -11,7 +11,6 @@ import numpy as np
 from .model import ModelMetadata, ModelSpec, Reply
 from .plan import Plan
 from .results import Classification
-from .thumbnails import keep
 
 REST_MEMORY = 5.0
 """Seconds for which metadata is trusted over REST, whose answers do not say which version computed them."""
@@ -71,7 +70,7 @@ class Memory:
         if version is not None:
             self._settled[version, signature_name] = names
 
-    def result(self, plan: Plan, reply: Reply) -> Classification | None:
+    def result(self, plan: Plan, reply: Reply, thumbnails: np.ndarray) -> Classification | None:
         """The result of a request's answer, if nothing of it needs to be found out any more."""
         version, found = reply.version, reply.outputs.get(plan.output_name)
         if version is None or found is None:
@@ -80,4 +79,4 @@ class Memory:
         if names is None or found.shape != (len(plan.array), len(names)) or found.dtype != np.float32:
             return None
         self._newest = version
-        return Classification(found, names, model_version=version, thumbnails=keep(plan.array))
+        return Classification(found, names, model_version=version, thumbnails=thumbnails)
