@@ -6,7 +6,6 @@ Error texts: tensorflow_serving/servables/tensorflow/predict_util.cc and model_s
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -67,31 +66,11 @@ def _recorded(
     body: bytes,
 ) -> bytes:
     """Read a request, answer it by the version it means, and note how it went."""
-    begun = time.perf_counter()
-    servable: Servable | None = None
-    spec, code = ModelSpec(""), "OK"
-    try:
+    with recorder.note(api, "GRPC", len(body)) as note:
         request = read(body)
-        spec = request.spec
-        with models.use(spec) as servable:
-            return answer(servable, request)
-    except ServingError as error:
-        code = error.code
-        raise
-    except Exception:
-        code = "INTERNAL"
-        raise
-    finally:
-        recorder.answered(
-            model=spec.name,
-            api=api,
-            door="GRPC",
-            code=code,
-            begun=begun,
-            servable=servable,
-            signature=spec.signature,
-            sizes=(len(body),),
-        )
+        note.model, note.signature = request.spec.name, request.spec.signature
+        with models.use(request.spec) as note.servable:
+            return answer(note.servable, request)
 
 
 # ---- Predict

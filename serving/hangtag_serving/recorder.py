@@ -6,8 +6,11 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from typing import TextIO
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self, TextIO
 
+from .errors import ServingError
 from .metrics import Metrics
 from .servable import Servable
 
@@ -21,6 +24,10 @@ class Recorder:
         self.metrics = metrics
         self._log = (stream or sys.stdout) if access_log else None
         self._names: set[str] = set()
+
+    def note(self, api: str, door: str, size: int, model: str = "") -> Note:
+        """For the time that a request takes: ``with recorder.note(…) as note``, and fill in what comes to light."""
+        return Note(self, api, door, size, model)
 
     def answered(
         self,
@@ -84,3 +91,36 @@ class Recorder:
         }
         log.write(json.dumps(entry, ensure_ascii=False) + "\n")  # one write: lines of other threads stay apart
         log.flush()
+
+
+@dataclass(slots=True)
+class Note:
+    """A request that is being answered; the error that ends the block, if any, says how it went."""
+
+    recorder: Recorder
+    api: str
+    door: str
+    size: int
+    model: str
+    signature: str = ""
+    servable: Servable | None = None
+    begun: float = 0.0
+
+    def __enter__(self) -> Self:
+        self.begun = time.perf_counter()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        code = "OK" if error is None else error.code if isinstance(error, ServingError) else "INTERNAL"
+        self.recorder.answered(
+            model=self.model,
+            api=self.api,
+            door=self.door,
+            code=code,
+            begun=self.begun,
+            servable=self.servable,
+            signature=self.signature,
+            sizes=(self.size,),
+        )

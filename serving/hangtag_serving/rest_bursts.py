@@ -133,14 +133,14 @@ def _model(path: str) -> ModelSpec | None:
 
 def _signature(servable: Servable, name: str) -> _Signature | None:
     """A signature that takes one input and passes the checks that do not depend on a request."""
-    known: _Signature | None = servable.lanes.get(name)
+    known: _Signature | None = servable.single_inputs.get(name)
     if known is None:
         signature = servable.signature(name)
         if signature is None or len(signature.inputs) != 1:
             return None
         check_method(servable, signature)
         ((alias, spec),) = signature.inputs.items()
-        known = servable.lanes[name] = _Signature(alias, spec.dtype, sorted(signature.outputs))
+        known = servable.single_inputs[name] = _Signature(alias, spec.dtype, sorted(signature.outputs))
     return known
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import time
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,9 +28,8 @@ from .json_request import Request as PredictRequest
 from .models import Models
 from .prediction import check_inputs, check_method
 from .rapid_json import MAX_DEPTH
-from .recorder import Recorder
+from .recorder import Note, Recorder
 from .rest_bursts import RestBursts
-from .servable import Servable
 
 log = logging.getLogger("hangtag.serving")
 
@@ -152,30 +150,10 @@ class RestService:
         raise invalid(f"Malformed request: {verb} {path}")
 
     def _recorded(self, spec: ModelSpec, api: str, body: bytes, answer: _Action) -> bytes:
-        note = _Note()
-        begun = time.perf_counter()
-        code = "OK"
-        try:
+        with self._recorder.note(api, "REST", len(body), spec.name) as note:
             return answer(spec, body, note)
-        except ServingError as error:
-            code = error.code
-            raise
-        except Exception:
-            code = "INTERNAL"
-            raise
-        finally:
-            self._recorder.answered(
-                model=spec.name,
-                api=api,
-                door="REST",
-                code=code,
-                begun=begun,
-                servable=note.servable,
-                signature=note.signature,
-                sizes=(len(body),),
-            )
 
-    def _predict(self, spec: ModelSpec, body: bytes, note: _Note) -> bytes:
+    def _predict(self, spec: ModelSpec, body: bytes, note: Note) -> bytes:
         request = PredictRequest(body, self._reader, self.max_json_depth)
         with self._models.use(spec) as servable:
             name = note.signature = request.signature_name
@@ -192,17 +170,17 @@ class RestService:
             arrays = servable.run(name, inputs, outputs)
             return json_answers.predictions(dict(zip(outputs, arrays, strict=True)), as_rows)
 
-    def _classify(self, spec: ModelSpec, body: bytes, note: _Note) -> bytes:
+    def _classify(self, spec: ModelSpec, body: bytes, note: Note) -> bytes:
         note.signature, content = json_examples.read(body, self.max_json_depth)
         with self._models.use(spec) as note.servable:
             return json_answers.classifications(examples.classify(note.servable, note.signature, memoryview(content)))
 
-    def _regress(self, spec: ModelSpec, body: bytes, note: _Note) -> bytes:
+    def _regress(self, spec: ModelSpec, body: bytes, note: Note) -> bytes:
         note.signature, content = json_examples.read(body, self.max_json_depth)
         with self._models.use(spec) as note.servable:
             return json_answers.regressions(examples.regress(note.servable, note.signature, memoryview(content)))
 
-    def _status(self, spec: ModelSpec, body: bytes, note: _Note) -> bytes:
+    def _status(self, spec: ModelSpec, body: bytes, note: Note) -> bytes:
         entries = [
             {
                 "version": str(version.number),
@@ -213,7 +191,7 @@ class RestService:
         ]
         return orjson.dumps({"model_version_status": entries}, option=orjson.OPT_INDENT_2) + b"\n"
 
-    def _metadata(self, spec: ModelSpec, body: bytes, note: _Note) -> bytes:
+    def _metadata(self, spec: ModelSpec, body: bytes, note: Note) -> bytes:
         json_format = require("google.protobuf.json_format", extra="serving", what="hangtag serve")
         with self._models.use(spec) as servable:
             found = json_format.MessageToDict(
@@ -226,15 +204,7 @@ class RestService:
         return orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
 
 
-@dataclass
-class _Note:
-    """What the record of a request wants to know, filled in on the way."""
-
-    servable: Servable | None = None
-    signature: str = ""
-
-
-_Action = Callable[[ModelSpec, bytes, _Note], bytes]
+_Action = Callable[[ModelSpec, bytes, Note], bytes]
 
 
 class _EmptyBody(ServingError):

@@ -70,7 +70,8 @@ class Servable:
         self._idle = threading.Condition()
         self._plans: dict[tuple[str, ...], _Plan] = {}  # by signature and outputs
         self.lanes: dict[object, Any] = {}
-        """What `quick_predict` and `rest_bursts` know of this version: it goes when the version goes."""
+        self.single_inputs: dict[str, Any] = {}
+        """What `quick_predict` and `rest_bursts` have found out about this version: it goes when the version goes."""
         self.batched: Batched | None = None
         """Runs a call together with others of the same key, if --enable_batching says so."""
         tf = require("tensorflow", extra="serving", what="hangtag serve")
@@ -184,10 +185,7 @@ class Servable:
         plan = _Plan(
             session._make_callable_from_options(options),
             aliases,
-            [
-                dtypes.BY_NUMBER[n].numpy if (n := signature.inputs[a].dtype) in dtypes.BY_NUMBER else None
-                for a in aliases
-            ],
+            [_numpy(signature.inputs[alias].dtype) for alias in aliases],
         )
         self._plans[(signature_name, *outputs)] = plan
         return plan
@@ -224,6 +222,7 @@ class Servable:
     def _close_sessions(self) -> None:
         self._plans.clear()
         self.lanes.clear()
+        self.single_inputs.clear()
         self._session.close()
         if self._frozen_session is not None:
             self._frozen_session.close()
