@@ -81,7 +81,10 @@ class Runner:
     def _answer(self, run: Run) -> None:
         lane, results = run.lane, None
         if len(run.calls) > 1:
-            results = lane.run_together([call.array for call in run.calls])
+            try:
+                results = lane.run_together([call.array for call in run.calls])
+            except Exception:
+                log.exception("calls could not run together")  # each is tried alone, and fails alone
         if results is not None:
             self._recorder.metrics.burst_rows.observe(run.rows)
         answered = []

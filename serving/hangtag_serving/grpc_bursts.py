@@ -49,17 +49,22 @@ class GrpcBursts:
         runs: list[Run] = []
         for pattern, alike in by_pattern.items():
             try:
-                self._pack(runs, pattern, alike, begun)
+                taken = self._pack(runs, pattern, alike, begun)
             except ServingError:
-                unread += alike  # whoever reads them will find the same, and has the words for it
+                taken = False  # whoever reads them will find the same, and has the words for it
+            if not taken:
+                unread += alike
         return runs, unread
 
-    def _pack(self, runs: list[Run], pattern: Pattern, alike: Unread, begun: float) -> None:
+    def _pack(self, runs: list[Run], pattern: Pattern, alike: Unread, begun: float) -> bool:
         servable = self._models.acquire(pattern.spec)
         try:
             lane = lane_of(servable, pattern)
+            if lane is None:
+                return False
             calls = [Call(number, pattern.array(body), len(body)) for number, body in alike]
             self._runner.pack(runs, lane, calls, begun)
+            return True
         finally:
             servable.release()
 

@@ -119,7 +119,7 @@ class NativeFront:
                 self._pool.submit(self._answer, number, method, body)
         ours = []
         for run in runs:
-            if run.expected > _SLOW_SECONDS:
+            if not 0 < run.expected <= _SLOW_SECONDS:  # 0: never run before, which takes TensorFlow longest
                 self._pool.submit(self._run, run)
             else:
                 ours.append(run)
@@ -134,20 +134,24 @@ class NativeFront:
             self._leave(len(run.calls))
 
     def _answer_unread(self, number: int, body: bytes) -> None:
-        self._answer(number, 0, body)
-        self._bursts.learn(body)
+        if self._answer(number, 0, body):
+            self._bursts.learn(body)
 
-    def _answer(self, number: int, method: int, body: bytes) -> None:
+    def _answer(self, number: int, method: int, body: bytes) -> bool:
+        """Answer a call; returns whether it was not with an error."""
         try:
             if method == self._watch:
                 self._front.stream_send(number, watch(body))  # and never a second message
             else:
                 self._respond(number, self._methods[method](body))
+            return True
         except ServingError as error:
             self._fail(number, error)
+            return False
         except Exception:
             log.exception("a gRPC request failed")
             self._fail(number, ServingError("INTERNAL", INTERNAL))
+            return False
         finally:
             self._leave(1)
 

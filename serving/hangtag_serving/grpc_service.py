@@ -84,7 +84,7 @@ class PredictRequest(NamedTuple):
     output_filter: list[str]
 
 
-class Call(NamedTuple):
+class Checked(NamedTuple):
     """A Predict that has passed all checks but those of TensorFlow."""
 
     signature: str
@@ -98,7 +98,7 @@ def predict(encode: Encode, servable: Servable, request: PredictRequest) -> byte
     return response(servable, call, servable.run(*call), encode)
 
 
-def checked(servable: Servable, request: PredictRequest) -> Call:
+def checked(servable: Servable, request: PredictRequest) -> Checked:
     """What to run for a request."""
     name = request.spec.signature
     signature = servable.signature(name)
@@ -106,7 +106,7 @@ def checked(servable: Servable, request: PredictRequest) -> Call:
         raise ServingError("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
     check_method(servable, signature)
     check_inputs(signature, request.inputs.keys())
-    return Call(name, read_tensors(signature, request.inputs), chosen_outputs(signature, request.output_filter))
+    return Checked(name, read_tensors(signature, request.inputs), chosen_outputs(signature, request.output_filter))
 
 
 def read_predict(body: bytes) -> PredictRequest:
@@ -128,7 +128,7 @@ def read_predict(body: bytes) -> PredictRequest:
     return PredictRequest(checked_spec(spec), inputs, output_filter)
 
 
-def response(servable: Servable, call: Call, arrays: list[np.ndarray], encode: Encode) -> bytes:
+def response(servable: Servable, call: Checked, arrays: list[np.ndarray], encode: Encode) -> bytes:
     """A PredictResponse."""
     parts = []
     for alias, array in zip(call.outputs, arrays, strict=True):

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import simdjson
 
+from .bounded import keep
+
 _MAX_FRAME = 512  # bytes before and after the array
 _MAX_FRAMES = 256
 
@@ -46,8 +48,7 @@ class Reader:
             frame = _read_frame(b"[0]".join(around))
             if frame is None:
                 return None
-            if len(self._frames) < _MAX_FRAMES:
-                self._frames[around] = frame
+            keep(self._frames, around, frame, _MAX_FRAMES)
         return Numbers(*frame, memoryview(body)[start:end])
 
 

@@ -1,19 +1,27 @@
 """Several calls as one run: their rows stacked, and the outputs cut apart again.
 
-That gives each call what it would have got alone only if the signature treats every row by itself, which is found out
-by running it, once, on rows of random numbers together and one by one. And it is quicker only for some sizes: a
-matrix product with one row is another kernel than one with a few. What runs took is noted, and decides.
+That gives each call what it would have got alone only if the signature treats every row by itself. Of a signature that
+keeps no state and says how large a row of each output is, that is found out by running it, once and aside, on rows of
+random numbers together and one by one; no other is merged. And it is quicker only for some sizes: a matrix product with
+one row is another kernel than one with a few. What runs took is noted, and decides.
 """
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from hangtag.dtypes import BY_NUMBER
+
 from .errors import ServingError
 from .servable import Servable
+
+log = logging.getLogger("hangtag.serving")
 
 _TRIAL_ROWS = 4
 _SIZES = 64  # powers of two
@@ -38,6 +46,7 @@ class Lane:
         self._alias, self._dtype, self._row_shape = alias, dtype, row_shape
         self._seconds = [0.0] * _SIZES  # by the bit length of the number of rows
         self._is_row_wise: bool | None = None
+        self._trial = threading.Lock()  # taken once, by who begins it
 
     def run(self, array: np.ndarray) -> list[np.ndarray]:
         """The outputs for one array; raises ServingError."""
@@ -47,9 +56,15 @@ class Lane:
         return results
 
     def run_together(self, arrays: Sequence[np.ndarray]) -> list[list[np.ndarray]] | None:
-        """The outputs of each array, from one run; None if that is not possible or does not pay."""
+        """The outputs of each array, from one run; None if that is not possible, not known yet, or does not pay.
+
+        The caller holds the version.
+        """
+        if self._is_row_wise is None and self._trial.acquire(blocking=False):
+            self.servable.share()
+            threading.Thread(target=self._try_aside, name="row-wise", daemon=True).start()
         sizes = [len(array) for array in arrays]
-        if not self._pays(sizes) or not self.is_row_wise():
+        if not self._is_row_wise or not self._pays(sizes):
             return None
         try:
             return self._stacked(arrays, sizes)
@@ -63,8 +78,30 @@ class Lane:
     def is_row_wise(self) -> bool:
         """Whether rows of this signature do not touch each other; tried once, then remembered."""
         if self._is_row_wise is None:
-            self._is_row_wise = self._try()
+            self._is_row_wise = self._says_its_rows() and self._try()
         return self._is_row_wise
+
+    def _try_aside(self) -> None:
+        try:
+            self.is_row_wise()
+        except Exception:
+            log.exception("whether rows can be merged could not be found out")
+            self._is_row_wise = False
+        finally:
+            self.servable.release()
+
+    def _says_its_rows(self) -> bool:
+        """Whether the trial can be trusted: no state, rows of known sizes, and a float, which hides no difference.
+
+        Padding to the longest row of a run, or an argmax, may agree on random numbers and differ on others.
+        """
+        outputs = self.servable.signature(self.signature).outputs
+        infos = [outputs[name] for name in self.outputs]
+        return (
+            self.servable.keeps_no_state(self.signature)
+            and all(_is_fixed(info.tensor_shape) for info in infos)
+            and any(info.dtype in BY_NUMBER and BY_NUMBER[info.dtype].numpy.kind == "f" for info in infos)
+        )
 
     def _note(self, place: int, seconds: float) -> None:
         known = self._seconds[place]
@@ -113,6 +150,11 @@ class Lane:
         return all(
             _equal(a, b) for joint, own in zip(together, alone, strict=True) for a, b in zip(joint, own, strict=True)
         )
+
+
+def _is_fixed(shape: Any) -> bool:
+    """Whether all dimensions but the first are known."""
+    return not shape.unknown_rank and len(shape.dim) > 0 and all(dim.size >= 0 for dim in shape.dim[1:])
 
 
 def _equal(a: np.ndarray, b: np.ndarray) -> bool:

@@ -18,14 +18,17 @@ from hangtag.dtypes import BY_NUMBER, STRING
 from hangtag.model import ModelSpec
 from hangtag.wire import WireError
 
+from .bounded import keep
 from .errors import ServingError
-from .grpc_service import Call, PredictRequest, checked, read_predict, response
+from .grpc_service import Checked, PredictRequest, checked, read_predict, response
 from .merging import Lane
 from .servable import Servable
 from .tensor_protos import Encode, decode, encode_content, number_of
 
 _MAX_HEAD = 1024  # bytes around the content; longer ones are not kept
-_MAX_KEPT = 256
+_MAX_LENGTHS = 256  # of requests
+_MAX_ALIKE = 16  # patterns of one length
+_MAX_LANES = 512  # of one version: the shapes, too, are the clients' choice
 _FLOAT = 1
 
 
@@ -54,7 +57,6 @@ class Reader:
 
     def __init__(self) -> None:
         self._patterns: dict[int, list[Pattern]] = {}  # by the length of the request
-        self._kept = 0
 
     def find(self, body: bytes) -> Pattern | None:
         """The pattern of a request, if one like it has been learnt."""
@@ -64,16 +66,16 @@ class Reader:
         return None
 
     def learn(self, body: bytes) -> None:
-        """Keep the pattern of a request, if it has one."""
-        if self._kept >= _MAX_KEPT or self.find(body) is not None:
+        """Keep the pattern of a request that was answered, if it has one."""
+        if self.find(body) is not None:
             return
         try:
             pattern = _pattern(body, read_predict(body))
         except (WireError, ServingError):
             return
         if pattern is not None:
-            self._patterns[len(body)] = [*self._patterns.get(len(body), ()), pattern]
-            self._kept += 1
+            alike = [*self._patterns.get(len(body), ()), pattern][-_MAX_ALIKE:]
+            keep(self._patterns, len(body), alike, _MAX_LENGTHS)
 
 
 def _pattern(body: bytes, request: PredictRequest) -> Pattern | None:
@@ -101,15 +103,20 @@ def _address(array: np.ndarray) -> int:
     return address
 
 
-def lane_of(servable: Servable, pattern: Pattern) -> Lane:
-    """Where requests of a pattern run in this version; raises ServingError if it does not take them."""
-    lane = servable.lanes.get(pattern.key)
+def lane_of(servable: Servable, pattern: Pattern) -> Lane | None:
+    """Where requests of a pattern run in this version; None if it takes another input that has a default.
+
+    Raises ServingError if the version does not take them.
+    """
+    lane: Lane | None = servable.lanes.get(pattern.key)
     if lane is None:
         empty = tensors.head(BY_NUMBER[number_of(np.empty(0, pattern.dtype))], (0,))  # enough to check the names
         request = PredictRequest(pattern.spec, {pattern.alias: memoryview(empty)}, list(pattern.output_filter))
         call = checked(servable, request)
+        if len(servable.signature(call.signature).inputs) != 1:
+            return None
         lane = Lane(servable, call.signature, pattern.alias, call.outputs, pattern.dtype, pattern.shape[1:])
-        servable.lanes[pattern.key] = lane
+        keep(servable.lanes, pattern.key, lane, _MAX_LANES)
     return lane
 
 
@@ -117,7 +124,7 @@ def write(lane: Lane, arrays: list[np.ndarray], encode: Encode) -> bytes:
     """As `response`, with what stands around one float output from a cache."""
     array, servable = arrays[0], lane.servable
     if len(arrays) != 1 or array.dtype != np.float32 or not array.size or not array.flags.c_contiguous:
-        return response(servable, Call(lane.signature, {}, lane.outputs), arrays, encode)
+        return response(servable, Checked(lane.signature, {}, lane.outputs), arrays, encode)
     field = 4 if encode is encode_content else 5  # tensor_content, float_val
     name = lane.signature or "serving_default"
     head, tail = _around(servable.name, servable.version, name, lane.outputs[0], array.shape, field)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from typing import Self, TextIO
 from .errors import ServingError
 from .metrics import Metrics
 from .servable import Servable
+
+log = logging.getLogger("hangtag.serving")
 
 _MODELS_KNOWN = 1000  # names beyond this are counted as one: strangers choose them
 
@@ -52,12 +55,16 @@ class Recorder:
         if code == "OK":
             self.metrics.request_latency.observe(seconds * 1e6, name, api, door, times=count)
         if servable is not None:
-            self.metrics.version_requests.add(
-                servable.name, str(servable.version), signature or "serving_default", by=count
-            )
+            name = signature or "serving_default"
+            known = name if name in servable.signatures else "(unknown)"  # strangers choose these, too
+            self.metrics.version_requests.add(servable.name, str(servable.version), known, by=count)
         if self._log is not None:
-            for size in sizes:
-                self._write(self._log, model, api, door, code, seconds, servable, signature, size)
+            try:
+                for size in sizes:
+                    self._write(self._log, model, api, door, code, seconds, servable, signature, size)
+            except (OSError, ValueError) as error:  # whoever read it has gone: requests are answered all the same
+                self._log = None
+                log.error("the access log cannot be written and ends here: %s", error)
 
     def _bounded(self, model: str) -> str:
         if model not in self._names:

@@ -14,6 +14,7 @@ import numpy as np
 from hangtag.model import ModelSpec
 
 from . import json_answers
+from .bounded import keep
 from .bursts import Call, Run, Runner
 from .errors import ServingError
 from .json_fast import Numbers, Reader
@@ -111,9 +112,9 @@ class RestBursts:
                 signature = _signature(servable, name)
         except ServingError:
             return None
-        if signature is None or len(self._dtypes) >= _MAX_KNOWN:
+        if signature is None:
             return None
-        self._dtypes[(spec, name)] = signature.dtype_number
+        keep(self._dtypes, (spec, name), signature.dtype_number, _MAX_KNOWN)
         return signature.dtype_number
 
     def _write(self, lane: Lane, token: Token, arrays: list[np.ndarray]) -> None:
@@ -149,8 +150,8 @@ def _lane(servable: Servable, name: str, array: np.ndarray) -> Lane | None:
     lane: Lane | None = servable.lanes.get(key)
     if lane is None:
         signature = _signature(servable, name)
-        if signature is None or signature.dtype_number != number_of(array) or len(servable.lanes) >= _MAX_KNOWN:
+        if signature is None or signature.dtype_number != number_of(array):
             return None
         lane = Lane(servable, name, signature.alias, signature.outputs, array.dtype, array.shape[1:])
-        servable.lanes[key] = lane
+        keep(servable.lanes, key, lane, _MAX_KNOWN)
     return lane

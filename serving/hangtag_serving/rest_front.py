@@ -1,8 +1,8 @@
 """The REST door: an event loop that reads, sorts and answers; what takes long is done elsewhere.
 
-Small predict requests are answered in the loop's own thread, all that are ready at once, which saves two hand-overs
-and many runs. The numbers of large ones are parsed by helpers, other processes. Runs that are not quick, and requests
-that have to be read with care, go to a pool of threads.
+Small predict requests of the usual kind are answered in the loop's own thread, all that are ready at once, which saves
+two hand-overs and many runs. The numbers of large ones are parsed by helpers, other processes. Runs that are not known
+to be quick, and whatever else is posted, go to a pool of threads.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from functools import partial
 
 import numpy as np
 
+from .bursts import Run
 from .json_helpers import Helpers, helper_count
 from .json_numbers import MANY_BYTES, read_numbers
 from .rest_bursts import Asked
@@ -28,7 +29,6 @@ from .rest_service import Answer, RestService
 
 log = logging.getLogger("hangtag.serving")
 
-_INLINE_BYTES = 16 << 10
 _INLINE_SECONDS = 0.001  # what is expected to take longer goes to the pool
 
 _Origin = tuple[Connection, Request]
@@ -47,7 +47,7 @@ class RestFront:
         self.cors, self.stopping = service.cors, False
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="rest")
         self._connections: set[Connection] = set()
-        self._small_seconds = 0.0  # a moving average of requests that have to be read with care
+        self._look_seconds = 0.0  # a moving average of requests that only look: status, metadata, metrics
         self._loop = _new_loop()
         self._bursts = service.bursts(self._answered) if in_bursts else None
         self._helpers = Helpers(self._loop, helper_count())
@@ -127,12 +127,19 @@ class RestFront:
             log.exception("REST requests could not be sorted")
             runs, unread = [], [origin for origin, _, _ in ready]
         for run in runs:
-            if (run.expected or _INLINE_SECONDS) < _INLINE_SECONDS:
-                self._bursts.answer(run)
+            if 0 < run.expected < _INLINE_SECONDS:
+                self._run_calls(run)
             else:
-                self._pool.submit(self._bursts.answer, run)
+                self._pool.submit(self._run_calls, run)
         for origin in unread:
             self._respond(origin)
+
+    def _run_calls(self, run: Run) -> None:
+        assert self._bursts is not None  # noqa: S101 - it made the run
+        try:
+            self._bursts.answer(run)
+        except Exception:
+            log.exception("a burst of REST requests failed")
 
     def _answered(self, origin: _Origin, answer: Answer) -> None:
         connection, request = origin
@@ -146,7 +153,7 @@ class RestFront:
 
     def _respond(self, origin: _Origin) -> None:
         connection, request = origin
-        if len(request.body) <= _INLINE_BYTES and self._small_seconds < _INLINE_SECONDS:
+        if request.verb == "GET" and self._look_seconds < _INLINE_SECONDS:
             connection.answered(self._answer(request), request)
         else:
             work: Future[Answer] = self._pool.submit(self._answer, request)
@@ -155,8 +162,8 @@ class RestFront:
     def _answer(self, request: Request) -> Answer:
         begun = time.perf_counter()
         answer = self._service.respond(request.verb, request.path, request.headers, request.body)
-        if len(request.body) <= _INLINE_BYTES:
-            self._small_seconds += (min(time.perf_counter() - begun, 0.1) - self._small_seconds) / 16
+        if request.verb == "GET":
+            self._look_seconds += (min(time.perf_counter() - begun, 0.1) - self._look_seconds) / 16
         return answer
 
     def _when_done(self, origin: _Origin) -> Callable[[Future[Answer]], None]:

@@ -139,6 +139,10 @@ class Servable:
         """The SignatureDef of that name, or None; an empty name is ``serving_default``."""
         return self.signatures.get(name or "serving_default")
 
+    def keeps_no_state(self, signature_name: str) -> bool:
+        """Whether the signature reads nothing but its inputs and constants."""
+        return (signature_name or "serving_default") in self._frozen
+
     def run(
         self, signature_name: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str], api: str = "Predict"
     ) -> list[np.ndarray]:

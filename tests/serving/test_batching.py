@@ -226,7 +226,7 @@ def test_a_signature_whose_rows_touch_is_never_merged(types):
 
 
 def test_calls_run_together_get_what_each_would_get_alone(types):
-    doubled = lane(types, "special", "x", "y")
+    doubled = row_wise_lane(types)
     arrays = [np.arange(n, dtype=np.float32) for n in (1, 2, 3)]
     together = doubled.run_together(arrays)
     assert together is not None
@@ -235,7 +235,7 @@ def test_calls_run_together_get_what_each_would_get_alone(types):
 
 
 def test_a_size_at_which_sharing_a_run_was_slow_is_tried_again(types, monkeypatch):
-    doubled = lane(types, "special", "x", "y")
+    doubled = row_wise_lane(types)
     pair = [np.ones(2, np.float32)] * 2
     assert doubled.run_together(pair) is not None
     for place in range(64):
@@ -244,6 +244,12 @@ def test_a_size_at_which_sharing_a_run_was_slow_is_tried_again(types, monkeypatc
     outcomes = [doubled.run_together(pair) is not None for _ in range(1000)]
     assert not outcomes[0]
     assert any(outcomes)
+
+
+def row_wise_lane(servable: Servable) -> Lane:
+    found = lane(servable, "special", "x", "y")
+    assert found.is_row_wise()
+    return found
 
 
 def lane(servable: Servable, signature: str, alias: str, output: str) -> Lane:
