@@ -9,6 +9,9 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from hangtag.errors import HangtagError, InvalidInput
 from hangtag.extras import require
@@ -22,6 +25,10 @@ from .metrics import Metrics
 from .models import Models
 from .options import ServerOptions
 from .recorder import Recorder
+
+if TYPE_CHECKING:
+    from .grpc_front import GrpcFront
+    from .rest_front import RestFront
 
 log = logging.getLogger("hangtag.serving")
 
@@ -97,21 +104,22 @@ def _open_doors(
 ) -> None:
     from .doors import grpc_door, rest_door
 
-    doors = []
+    doors: list[GrpcFront | RestFront] = []  # those that have started: only they can be stopped
     addresses = []
     try:
         if options.port or options.grpc_socket_path:
-            try:
-                doors.append(grpc_door(options, models, recorder))
-            except (RuntimeError, OSError) as error:
-                raise StartError(_taken(options.host, options.port)) from error
+            with _listening(options.host, options.port):
+                door = grpc_door(options, models, recorder)
+                door.start()
+            doors.append(door)
             addresses.append(f"gRPC at {_grpc_address(options)}")
         if listener is not None:
-            doors.append(rest_door(options, models, recorder, listener))
+            rest = rest_door(options, models, recorder, listener)
+            with _listening(options.host, options.rest_api_port):
+                rest.start()
+            doors.append(rest)
             first = models.names()[0] if models.names() else "MODEL"
             addresses.append(f"REST at http://{options.host}:{options.rest_api_port}/v1/models/{first}")
-        for door in doors:
-            door.start()
         print(f"serving {', '.join(models.names())}: {', '.join(addresses)}", flush=True)
         stop.wait()
         print("stopping", file=sys.stderr, flush=True)
@@ -121,6 +129,15 @@ def _open_doors(
             closer.start()
         for closer in closers:
             closer.join()
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[None]:
+    """For opening a door: another program may have begun to listen there since the port was reserved."""
+    try:
+        yield
+    except (RuntimeError, OSError) as error:  # the first is grpcio's
+        raise StartError(_taken(host, port)) from error
 
 
 def _grpc_address(options: ServerOptions) -> str:
