@@ -70,6 +70,12 @@ def write_wrong_warmup(folder: Path) -> None:
         writer.write(log.SerializeToString())
 
 
+def write_warmup_that_cannot_be_read(folder: Path) -> None:
+    """Reading the memory of a process from its start is an input/output error, as on a broken disk."""
+    (folder / "assets.extra").mkdir()
+    (folder / "assets.extra" / "tf_serving_warmup_requests").symlink_to("/proc/self/mem")
+
+
 def cut_variables(folder: Path) -> None:
     with (folder / "variables" / "variables.data-00000-of-00001").open("r+b") as file:
         file.truncate(1000)
@@ -82,13 +88,14 @@ BROKEN = [
     (5, lambda f: (f / "saved_model.pb").write_bytes(b"garbage"), "OUT_OF_RANGE", "Read less bytes than requested"),
     (6, write_no_record, "DATA_LOSS", "corrupted record at 0 (Is this even a TFRecord file?). Please verify"),
     (7, write_wrong_warmup, "INVALID_ARGUMENT", "Expects arg[0] to be uint8 but float is provided"),
+    (8, write_warmup_that_cannot_be_read, "INTERNAL", "internal error; the server's log has the reason"),
 ]
 
 
 @pytest.mark.parametrize(
     ("number", "spoil", "code", "words"),
     BROKEN,
-    ids=["no saved_model.pb", "no variables", "cut variables", "garbage", "no TFRecord", "wrong warmup"],
+    ids=["no saved_model.pb", "no variables", "cut variables", "garbage", "no TFRecord", "wrong warmup", "no reading"],
 )
 def test_a_broken_version_never_disturbs_the_one_that_serves(living, number, spoil, code, words):
     server, base_path = living

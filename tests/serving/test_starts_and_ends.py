@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import socket
 from pathlib import Path
 
+import pytest
+
+from hangtag_serving.flags import add_flags
+from hangtag_serving.loading import Loader
+from hangtag_serving.metrics import Metrics
+from hangtag_serving.options import from_flags
+from hangtag_serving.servable import Servable
+from hangtag_serving.warmup import FILE
 from support import PATIENCE, eventually, serving
 
 FASHION = Path(__file__).parent / "conformance" / "models" / "fashion"
@@ -29,3 +38,19 @@ def test_a_port_that_is_taken_while_the_model_loads_is_one_sentence(tmp_path):
         last = server.said().splitlines()[-1]
         assert last.startswith(f"hangtag: port {port} of 127.0.0.1 is already taken: stop what listens there")
         assert "Traceback" not in server.said()
+
+
+def test_a_version_that_does_not_come_up_is_freed(tmp_path, monkeypatch):
+    """Whatever went wrong after it was read: here its warmup requests cannot be, as on a broken disk."""
+    closed = []
+    close = Servable.close
+    monkeypatch.setattr(Servable, "close", lambda servable: (closed.append(servable.version), close(servable)))
+    shutil.copytree(FASHION / "1", tmp_path / "1")
+    (tmp_path / "1" / FILE).parent.mkdir()
+    (tmp_path / "1" / FILE).symlink_to("/proc/self/mem")
+    flags = argparse.ArgumentParser()
+    add_flags(flags)
+    load = Loader(from_flags(flags.parse_args([f"--model_base_path={tmp_path}"])), Metrics())
+    with pytest.raises(Exception, match="Input/output error"):
+        load("fashion", 1, tmp_path / "1")
+    assert closed == [1]
