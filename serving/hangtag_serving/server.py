@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
@@ -32,16 +33,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hangtag.serving")
 
+_CUTTING_SECONDS = 1.0
+
 
 class StartError(HangtagError):
     """The server could not start."""
 
 
 def serve(options: ServerOptions) -> int:
-    """Run until SIGTERM or SIGINT; returns the exit code."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    """Run until SIGTERM or SIGINT; returns the exit code.
+
+    Does not return if something still runs when the grace is over: the process ends then, with exit code 0.
+    """
+    stop = _when_told_to_stop(options.grace_seconds)
     # Before TensorFlow is loaded: a taken port is known at once. Bound and not listening, it refuses connections.
     listener = _bind(options.host, options.rest_api_port) if options.rest_api_port else None
     if options.port:
@@ -51,6 +55,23 @@ def serve(options: ServerOptions) -> int:
     finally:
         if listener is not None:
             listener.close()
+
+
+def _when_told_to_stop(grace_seconds: float) -> threading.Event:
+    """Set at SIGTERM and SIGINT, from where on the process has the grace, and a moment to cut what runs, to end."""
+    stop = threading.Event()
+    # Neither a run nor a load of TensorFlow can be stopped, and the interpreter waits for the threads they are in.
+    end = threading.Timer(grace_seconds + _CUTTING_SECONDS, os._exit, (0,))
+    end.daemon = True
+
+    def told(*_: object) -> None:
+        stop.set()
+        if not end.is_alive():
+            end.start()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, told)
+    return stop
 
 
 def _serve(options: ServerOptions, listener: socket.socket | None, stop: threading.Event) -> int:
@@ -122,7 +143,7 @@ def _open_doors(
             addresses.append(f"REST at http://{options.host}:{options.rest_api_port}/v1/models/{first}")
         print(f"serving {', '.join(models.names())}: {', '.join(addresses)}", flush=True)
         stop.wait()
-        print("stopping", file=sys.stderr, flush=True)
+        print(f"stopping: what runs has {options.grace_seconds:g} s to end", file=sys.stderr, flush=True)
     finally:
         closers = [threading.Thread(target=door.stop, args=(options.grace_seconds,)) for door in doors]
         for closer in closers:

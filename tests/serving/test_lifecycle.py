@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -199,35 +198,6 @@ def test_models_are_replaced_by_the_reload_call(tmp_path):
         assert caught.value.details().startswith(
             "1 model(s) did not become available: {{name: broken version: 1} due to error: Specified file path"
         )
-
-
-def test_running_requests_finish_after_sigterm(tmp_path):
-    """While clients go on calling, the server is told to stop: every call that was taken gets its answer."""
-    from hangtag import Client
-    from hangtag.errors import ServerUnavailable
-
-    images = np.zeros((2000, 28, 28), np.uint8)
-    with serving(FASHION, tmp_path / "log") as server:
-        outcomes: list[object] = []
-
-        def call(target: str) -> None:
-            with Client(target, timeout=30, retries=0) as client:
-                while True:
-                    try:
-                        outcomes.append(client.predict({"images": images})["probabilities"].shape)
-                    except ServerUnavailable as error:
-                        outcomes.append(error)
-                        return
-
-        threads = [threading.Thread(target=call, args=(t,)) for t in (server.grpc, server.grpc, server.rest)]
-        for thread in threads:
-            thread.start()
-        eventually(lambda: len(outcomes) > 5, "some calls")
-        assert server.stop() == 0
-        for thread in threads:
-            thread.join(60)
-        assert all(o == (2000, 10) or isinstance(o, ServerUnavailable) for o in outcomes)
-        assert "Traceback" not in server.said()
 
 
 def test_usage_errors_are_one_sentence(tmp_path):

@@ -5,10 +5,16 @@ from __future__ import annotations
 import argparse
 import shutil
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from hangtag import Client
+from hangtag.errors import HangtagError, ServerUnavailable
+from hangtag.extras import require
 from hangtag_serving.flags import add_flags
 from hangtag_serving.loading import Loader
 from hangtag_serving.metrics import Metrics
@@ -54,3 +60,64 @@ def test_a_version_that_does_not_come_up_is_freed(tmp_path, monkeypatch):
     with pytest.raises(Exception, match="Input/output error"):
         load("fashion", 1, tmp_path / "1")
     assert closed == [1]
+
+
+def test_running_requests_finish_after_sigterm(tmp_path):
+    """While clients go on calling, the server is told to stop: every call that was taken gets its answer."""
+    images = np.zeros((2000, 28, 28), np.uint8)
+    with serving(FASHION, tmp_path / "log") as server:
+        outcomes: list[object] = []
+
+        def call(target: str) -> None:
+            with Client(target, timeout=30, retries=0) as client:
+                while True:
+                    try:
+                        outcomes.append(client.predict({"images": images})["probabilities"].shape)
+                    except ServerUnavailable as error:
+                        outcomes.append(error)
+                        return
+
+        threads = [threading.Thread(target=call, args=(t,)) for t in (server.grpc, server.grpc, server.rest)]
+        for thread in threads:
+            thread.start()
+        eventually(lambda: len(outcomes) > 5, "some calls")
+        assert server.stop() == 0
+        for thread in threads:
+            thread.join(60)
+        assert all(o == (2000, 10) or isinstance(o, ServerUnavailable) for o in outcomes)
+        assert "Traceback" not in server.said()
+
+
+@pytest.fixture(scope="module")
+def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose runs never end. Each makes the file that its input names, so that it is known to have begun."""
+    tf = require("tensorflow", extra="serving", what="the test")
+    base_path = tmp_path_factory.mktemp("endless") / "endless"
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "file")])
+    def run(file):
+        with tf.control_dependencies([tf.io.write_file(file[0], "")]):
+            rounds = tf.while_loop(lambda i: i >= 0, lambda i: [(i + 1) % 1000], [tf.constant(0)])
+        return {"rounds": tf.fill([tf.shape(file)[0]], rounds[0])}
+
+    tf.saved_model.save(tf.Module(), str(base_path / "1"), run)
+    return base_path
+
+
+@pytest.mark.parametrize("front", ["native", "grpcio"])
+def test_what_runs_when_the_grace_is_over_is_cut(endless, tmp_path, front):
+    """TensorFlow's runs cannot be stopped: the process ends, whoever still waits for an answer."""
+    flags = ["--grace_seconds=0.5", f"--grpc_front={front}"]
+    with serving(endless, tmp_path / "log", *flags, model="endless") as server, ThreadPoolExecutor() as pool:
+
+        def call(target: str, file: Path) -> None:
+            with Client(target, model="endless", timeout=PATIENCE, retries=0) as client:
+                client.predict({"file": np.array([str(file).encode()], object)})
+
+        files = [tmp_path / "over grpc", tmp_path / "over rest"]
+        calls = [pool.submit(call, *pair) for pair in zip((server.grpc, server.rest), files, strict=True)]
+        for file in files:
+            eventually(file.exists, f"the run {file.name}")
+        assert server.stop() == 0
+        for cut in calls:
+            assert isinstance(cut.exception(PATIENCE), HangtagError)
