@@ -12,10 +12,8 @@ import requests
 from tensorflow_serving.apis import inference_pb2, prediction_log_pb2
 
 from hangtag import Client
-from hangtag.dialect_grpc import predict_request
 from hangtag.extras import require
 from hangtag.fashion_mnist import CLASS_NAMES, CLASS_NAMES_ZH
-from hangtag.model import ModelSpec
 from hangtag_serving.errors import ServingError
 from hangtag_serving.freezing import Parts
 from hangtag_serving.servable import Servable
@@ -270,15 +268,6 @@ def test_a_variable_without_a_value_is_named(tf, tmp_path):
     save_unneeded(tf, tmp_path / "1", saved="factor")
     with pytest.raises(ServingError, match=r"^Could not find variable offset\. The version has no value for it"):
         Servable("unneeded", 1, tmp_path / "1")
-
-
-def test_a_signature_that_names_what_cannot_be_fetched_is_refused(recorded):
-    """TensorFlow's exports list the operation that initialises them among the signatures."""
-    request = predict_request(ModelSpec("fashion", signature="__saved_model_init_op"), {})
-    with grpc.insecure_channel(recorded.grpc) as channel, pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary("/tensorflow.serving.PredictionService/Predict")(request, timeout=60)
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert caught.value.details().startswith("Tensor NoOp:0, ")
 
 
 def test_a_signature_must_be_for_the_api_that_it_is_called_by_if_told_so(others):
