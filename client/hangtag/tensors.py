@@ -97,8 +97,8 @@ def decode(buffer: memoryview) -> np.ndarray:
         raise WireError("a tensor of no known dtype")
     size = math.prod(shape)
     if dtype is STRING:
-        return _strings(values.get(8, []), size).reshape(shape)
-    if len(content):
+        flat = _strings(values.get(8, []), size)
+    elif len(content):
         if len(content) != size * dtype.numpy.itemsize:
             raise WireError(f"a tensor of shape {list(shape)} with {len(content)} bytes of content")
         flat = np.frombuffer(content, dtype.numpy)
@@ -106,7 +106,10 @@ def decode(buffer: memoryview) -> np.ndarray:
         flat = _fill(_typed(dtype, values.get(dtype.field, [])), size)
     if dtype is BFLOAT16:
         flat = dtypes.from_bfloat16(flat)
-    return flat.reshape(shape)
+    try:
+        return flat.reshape(shape)
+    except ValueError as error:  # numpy takes 64 dimensions, and none of 2**62 even beside one of 0
+        raise WireError(f"a tensor of {len(shape)} dimensions, {list(shape[:8])} first: {error}") from error
 
 
 def _shape(buffer: memoryview) -> tuple[int, ...]:

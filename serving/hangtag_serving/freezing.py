@@ -27,7 +27,9 @@ class Parts:
         return {name for name in self._reached(signature) if self._nodes[name].op in ("VarHandleOp", "VariableV2")}
 
     def can_be_frozen(self, signature: Any) -> bool:
-        """Whether nothing but reading variables ties the signature to its session."""
+        """Whether nothing but reading variables ties the signature to its session, and its tensors are all named."""
+        if not {_node(info) for info in _tensors(signature)} <= self._nodes.keys():
+            return False
         reached = self._reached(signature)
         ops = {self._nodes[name].op for name in reached}
         for name in reached:
@@ -35,7 +37,7 @@ class Parts:
         return not any(_is_tied(op) for op in ops)
 
     def _reached(self, signature: Any) -> set[str]:
-        waiting = [info.name.split(":")[0] for info in signature.outputs.values()]
+        waiting = [_node(info) for info in _tensors(signature)]
         reached: set[str] = set()
         while waiting:
             name = waiting.pop()
@@ -63,6 +65,17 @@ class Parts:
         return self._inside[name]
 
 
+def _tensors(signature: Any) -> list[Any]:
+    """Outputs, and inputs, of which a signature may have some that no output needs: they are fed nevertheless."""
+    return [*signature.inputs.values(), *signature.outputs.values()]
+
+
+def _node(info: Any) -> str:
+    """The node that a tensor comes from; empty for one that is made of several, like a sparse one."""
+    name: str = info.name
+    return name.split(":")[0]
+
+
 def _is_tied(op: str) -> bool:
     if op == "VarHandleOp":
         return False
@@ -76,5 +89,5 @@ def _is_tied(op: str) -> bool:
 def freeze(session: Any, graph_def: Any, signatures: Iterable[Any]) -> Any:
     """A GraphDef that computes the signatures' outputs from their inputs with no variable left."""
     convert = require("tensorflow.python.framework.convert_to_constants", extra="serving", what="hangtag serve")
-    outputs = {info.name.split(":")[0] for signature in signatures for info in signature.outputs.values()}
-    return convert.convert_variables_to_constants_from_session_graph(session, graph_def, sorted(outputs))
+    kept = {_node(info) for signature in signatures for info in _tensors(signature)}
+    return convert.convert_variables_to_constants_from_session_graph(session, graph_def, sorted(kept))

@@ -35,6 +35,7 @@ _ANSWER = struct.Struct("=iQ")  # rank, or one of these; bytes of shape and arra
 _READY, _NOTHING = -2, -1
 _BUFFER_BYTES = 1 << 20
 _JOBS_AHEAD = 2  # for each helper: the next is there when the last is done
+_PAUSE_SECONDS = 5.0  # between starts: a helper may end because there is no memory for it
 
 Done = Callable[[np.ndarray | None], object]
 
@@ -47,17 +48,23 @@ class _Job(NamedTuple):
 
 
 class Helpers:
-    """Up to `count` helpers, started when the first job comes. To be used in the thread of `loop` alone."""
+    """Up to `count` helpers, started when the first job comes. To be used in the thread of `loop` alone.
+
+    One that has ended is replaced when the next job comes, but not sooner than some seconds after the last start.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, count: int) -> None:
         self._loop, self._count = loop, count
         self._all: list[_Helper] = []
         self._jobs: deque[_Job] = deque()
+        self._running = 0  # helpers that run, ready for jobs or not yet
+        self._next_start = 0.0  # by the loop's clock
         self._task: asyncio.Task[None] | None = None
 
     def read(self, text: memoryview, dtype_number: int, max_depth: int, done: Done) -> bool:
         """Call `done` with what `read_numbers` gives, or with None if the helper is lost; False without any helper."""
-        if self._task is None and self._count:
+        if self._running < self._count and self._loop.time() >= self._next_start:
+            self._next_start = math.inf
             self._task = self._loop.create_task(self._start())
         if not self._all:
             return False
@@ -79,6 +86,7 @@ class Helpers:
 
     def lost(self, helper: _Helper) -> None:
         """A helper has ended; what nobody is left to do is given back."""
+        self._running -= 1
         if helper in self._all:
             self._all.remove(helper)
         while self._jobs and not self._all:
@@ -93,14 +101,26 @@ class Helpers:
             helper.send(self._jobs.popleft())
 
     async def _start(self) -> None:
-        for _ in range(self._count):
-            ours, theirs = socket.socketpair()
-            with theirs:
-                for end in (ours, theirs):  # a whole message, so that both sides are woken once for it
-                    end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
+        try:
+            for _ in range(self._count - self._running):
+                await self._start_one()
+        except OSError as error:  # no memory, no processes, no descriptors: the server parses JSON itself
+            log.error("cannot start a process that parses JSON: %s", error)
+        self._next_start = self._loop.time() + _PAUSE_SECONDS
+
+    async def _start_one(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            for end in (ours, theirs):  # a whole message, so that both sides are woken once for it
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
+            try:
                 process = await self._loop.run_in_executor(None, _spawn, theirs)
-            ours.setblocking(False)
-            await self._loop.create_connection(lambda p=process: _Helper(self, p), sock=ours)  # type: ignore[misc]
+            except OSError:
+                ours.close()
+                raise
+        ours.setblocking(False)
+        self._running += 1
+        await self._loop.create_connection(lambda: _Helper(self, process), sock=ours)
 
 
 class _Helper(asyncio.Protocol):

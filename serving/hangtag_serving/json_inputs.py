@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -248,16 +247,23 @@ def decode_base64(text: bytes) -> bytes:
 
 
 def _array(flat: list[Any], shape: tuple[int, ...], dtype: DataType) -> np.ndarray:
+    try:
+        return _flat_array(flat, dtype).reshape(shape)
+    except ValueError as error:  # numpy takes 64 dimensions, TensorFlow 254
+        raise invalid(f"Cannot make a tensor of {len(shape)} dimensions: {error}") from error
+
+
+def _flat_array(flat: list[Any], dtype: DataType) -> np.ndarray:
     if dtype is dtypes.STRING:
         strings = np.empty(len(flat), object)
         strings[:] = flat
-        return strings.reshape(shape)
+        return strings
     if dtype.name in RANGES and dtype.numpy.itemsize < 4:
-        return np.array(flat, np.int32).astype(dtype.numpy).reshape(shape)
-    if math.prod(shape) == 0:
-        return np.empty(shape, dtype.numpy)
+        return np.array(flat, np.int32).astype(dtype.numpy)
+    if not flat:
+        return np.empty(0, dtype.numpy)
     with np.errstate(over="ignore"):  # 1e39 is infinity as a float32, as it is in C++
-        return np.array(flat, np.float64 if dtype.name in FLOATS else dtype.numpy).astype(dtype.numpy).reshape(shape)
+        return np.array(flat, np.float64 if dtype.name in FLOATS else dtype.numpy).astype(dtype.numpy)
 
 
 def _shape_text(shape: tuple[int, ...]) -> str:

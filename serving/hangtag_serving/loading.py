@@ -31,19 +31,21 @@ class Loader:
     def __call__(self, name: str, version: int, folder: Path) -> Servable:
         """The version, ready to answer; raises ServingError."""
         begun = time.perf_counter()
-        code = "success"
+        code = "fail"
         try:
             servable = Servable(name, version, folder, self._options.load, self._metrics.runtime_latency)
-        except ServingError:
-            code = "fail"
-            raise
+            code = "success"
         finally:
             self._metrics.load_attempts.add(str(folder), code)
             self._metrics.load_latency.add(str(folder), by=(time.perf_counter() - begun) * 1e6)
-        if self._options.warmup:
-            self._warm_up(servable, folder)
-        if self._scheduler is not None:
-            servable.batched = self._batched(servable, folder, self._scheduler)
+        try:
+            if self._options.warmup:
+                self._warm_up(servable, folder)
+            if self._scheduler is not None:
+                servable.batched = self._batched(servable, folder, self._scheduler)
+        except Exception:
+            servable.close()
+            raise
         return servable
 
     def _batched(self, servable: Servable, folder: Path, scheduler: BatchScheduler) -> Batched | None:
@@ -55,7 +57,6 @@ class Loader:
             try:
                 options = read_batching(own)
             except InvalidInput as error:
-                servable.close()
                 raise invalid(str(error)) from error
 
         def batched(key: tuple[str, ...], run: Run, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -65,17 +66,15 @@ class Loader:
 
     def _warm_up(self, servable: Servable, folder: Path) -> None:
         begun = time.perf_counter()
-        code = "OK"
+        code, count = "INTERNAL", 0
         try:
             count = warm_up(servable, folder, self._options.warmup_iterations)
+            code = "OK"
         except ServingError as error:
             code = error.code
-            servable.close()
             raise
         finally:
-            seconds = time.perf_counter() - begun
-            if code != "OK":
-                self._metrics.warmup_latency.observe(seconds * 1e6, str(folder), code)
+            if count or code != "OK":
+                self._metrics.warmup_latency.observe((time.perf_counter() - begun) * 1e6, str(folder), code)
         if count:
-            self._metrics.warmup_latency.observe(seconds * 1e6, str(folder), code)
             self._metrics.warmup_records.add(str(folder), by=count)

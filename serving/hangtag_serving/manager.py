@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .config import ModelConfig
-from .errors import ServingError
+from .errors import INTERNAL, ServingError
 from .servable import Servable
 from .source import Found, scan
 
@@ -215,6 +215,10 @@ class ModelManager:
             servable = self._load(self.name, number, folder)
         except ServingError as error:
             self._failed(version, error)
+            return
+        except Exception:  # whatever it was, it counts as a try
+            log.exception("%s version %d cannot be loaded", self.name, number)
+            self._failed(version, ServingError("INTERNAL", INTERNAL))
             return
         version.servable, version.state = servable, "AVAILABLE"
         self._publish({**self._serving, number: servable})

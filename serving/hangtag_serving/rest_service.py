@@ -212,7 +212,8 @@ class _EmptyBody(ServingError):
 
 
 def _spec(name: str, version: str | None, label: str | None) -> ModelSpec:
-    number = None if version is None else int(version[-4000:])
+    digits = "" if version is None else version.lstrip("0")
+    number = None if version is None else int(digits[:20] or "0")  # 20 digits are enough to be too many
     if number is not None and number >= 2**63:
         raise _EmptyBody("INVALID_ARGUMENT", "")
     return ModelSpec(unquote(name), number, None if label is None else unquote(label))

@@ -116,18 +116,16 @@ class Servable:
             return
         if len(self._frozen) == len(served):
             self._session.close()  # the variables live on as constants; their memory is wanted back
+            self._session = self._frozen_session
 
     def _check_variables(self, tf: Any, names: set[str]) -> None:
         """Refuse a version whose variables have no values; the C++ server makes it AVAILABLE and fails each request."""
         graph = self._session.graph
-        handles = [graph.get_operation_by_name(name) for name in sorted(names)]
+        operations = [graph.get_operation_by_name(name) for name in sorted(names)]
+        handles = [operation for operation in operations if operation.type == "VarHandleOp"]
         with graph.as_default():
-            checks = [
-                tf.raw_ops.VarIsInitializedOp(resource=handle.outputs[0])
-                for handle in handles
-                if handle.type == "VarHandleOp"
-            ]
-        for handle, has_value in zip(handles, self._session.run(checks), strict=False):
+            checks = [tf.raw_ops.VarIsInitializedOp(resource=handle.outputs[0]) for handle in handles]
+        for handle, has_value in zip(handles, self._session.run(checks), strict=True):
             if not has_value:
                 raise ServingError(
                     "FAILED_PRECONDITION",
@@ -186,11 +184,11 @@ class Servable:
         session = self._frozen_session if name in self._frozen else self._session
         if name in self._frozen:
             options.run_options.inter_op_thread_pool = -1
-        plan = _Plan(
-            session._make_callable_from_options(options),
-            aliases,
-            [_numpy(signature.inputs[alias].dtype) for alias in aliases],
-        )
+        try:
+            call = session._make_callable_from_options(options)
+        except self._op_error as error:  # the signature names what the graph has not
+            raise _op_error(error) from error
+        plan = _Plan(call, aliases, [_numpy(signature.inputs[alias].dtype) for alias in aliases])
         self._plans[(signature_name, *outputs)] = plan
         return plan
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import errno
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from hangtag.errors import HangtagError, InvalidInput
 from hangtag.extras import require
@@ -23,7 +27,13 @@ from .models import Models
 from .options import ServerOptions
 from .recorder import Recorder
 
+if TYPE_CHECKING:
+    from .grpc_front import GrpcFront
+    from .rest_front import RestFront
+
 log = logging.getLogger("hangtag.serving")
+
+_CUTTING_SECONDS = 1.0
 
 
 class StartError(HangtagError):
@@ -31,10 +41,11 @@ class StartError(HangtagError):
 
 
 def serve(options: ServerOptions) -> int:
-    """Run until SIGTERM or SIGINT; returns the exit code."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    """Run until SIGTERM or SIGINT; returns the exit code.
+
+    Does not return if something still runs when the grace is over: the process ends then, with exit code 0.
+    """
+    stop = _when_told_to_stop(options.grace_seconds)
     # Before TensorFlow is loaded: a taken port is known at once. Bound and not listening, it refuses connections.
     listener = _bind(options.host, options.rest_api_port) if options.rest_api_port else None
     if options.port:
@@ -44,6 +55,23 @@ def serve(options: ServerOptions) -> int:
     finally:
         if listener is not None:
             listener.close()
+
+
+def _when_told_to_stop(grace_seconds: float) -> threading.Event:
+    """Set at SIGTERM and SIGINT, from where on the process has the grace, and a moment to cut what runs, to end."""
+    stop = threading.Event()
+    # Neither a run nor a load of TensorFlow can be stopped, and the interpreter waits for the threads they are in.
+    end = threading.Timer(grace_seconds + _CUTTING_SECONDS, os._exit, (0,))
+    end.daemon = True
+
+    def told(*_: object) -> None:
+        stop.set()
+        if not end.is_alive():
+            end.start()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, told)
+    return stop
 
 
 def _serve(options: ServerOptions, listener: socket.socket | None, stop: threading.Event) -> int:
@@ -97,30 +125,40 @@ def _open_doors(
 ) -> None:
     from .doors import grpc_door, rest_door
 
-    doors = []
+    doors: list[GrpcFront | RestFront] = []  # those that have started: only they can be stopped
     addresses = []
     try:
         if options.port or options.grpc_socket_path:
-            try:
-                doors.append(grpc_door(options, models, recorder))
-            except (RuntimeError, OSError) as error:
-                raise StartError(_taken(options.host, options.port)) from error
+            with _listening(options.host, options.port):
+                door = grpc_door(options, models, recorder)
+                door.start()
+            doors.append(door)
             addresses.append(f"gRPC at {_grpc_address(options)}")
         if listener is not None:
-            doors.append(rest_door(options, models, recorder, listener))
+            rest = rest_door(options, models, recorder, listener)
+            with _listening(options.host, options.rest_api_port):
+                rest.start()
+            doors.append(rest)
             first = models.names()[0] if models.names() else "MODEL"
             addresses.append(f"REST at http://{options.host}:{options.rest_api_port}/v1/models/{first}")
-        for door in doors:
-            door.start()
         print(f"serving {', '.join(models.names())}: {', '.join(addresses)}", flush=True)
         stop.wait()
-        print("stopping", file=sys.stderr, flush=True)
+        print(f"stopping: what runs has {options.grace_seconds:g} s to end", file=sys.stderr, flush=True)
     finally:
         closers = [threading.Thread(target=door.stop, args=(options.grace_seconds,)) for door in doors]
         for closer in closers:
             closer.start()
         for closer in closers:
             closer.join()
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[None]:
+    """For opening a door: another program may have begun to listen there since the port was reserved."""
+    try:
+        yield
+    except (RuntimeError, OSError) as error:  # the first is grpcio's
+        raise StartError(_taken(host, port)) from error
 
 
 def _grpc_address(options: ServerOptions) -> str:

@@ -111,12 +111,31 @@ def save_vocabulary(tf, folder: Path) -> None:
     archive.write_out(str(folder), verbose=False)
 
 
+def save_unneeded(tf, folder: Path, saved: str | None = None) -> None:
+    """As TensorFlow 1 exports: a signature with an input that no output needs, and a variable of each kind.
+
+    `saved`: the only variable whose value is in the version.
+    """
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        x, unneeded = (v1.placeholder(tf.float32, [None, 3], name) for name in ("x", "unneeded"))
+        factor = v1.get_variable("factor", initializer=np.float32([1, 2, 3]), use_resource=False)
+        offset = v1.get_variable("offset", initializer=np.float32([1, 1, 1]), use_resource=True)
+        signature = v1.saved_model.predict_signature_def({"x": x, "unneeded": unneeded}, {"y": x * factor + offset})
+        session.run(v1.global_variables_initializer())
+        builder = v1.saved_model.Builder(str(folder))
+        saver = v1.train.Saver([v for v in v1.global_variables() if saved in (None, v.op.name)])
+        builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": signature}, saver=saver)
+        builder.save()
+
+
 @pytest.fixture(scope="module")
 def models(tf, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("others")
     save_examples(tf, folder / "examples" / "1")
     save_names(tf, folder / "names" / "1", CLASS_NAMES, folder)
     save_vocabulary(tf, folder / "vocabulary" / "1")
+    save_unneeded(tf, folder / "unneeded" / "1")
     return folder
 
 
@@ -126,7 +145,7 @@ def others(models: Path) -> Iterator[Server]:
     config = models / "models.config"
     listed = "".join(
         f'config {{ name: "{name}" base_path: "{models / name}" model_platform: "tensorflow" }}'
-        for name in ("examples", "names", "vocabulary")
+        for name in ("examples", "names", "vocabulary", "unneeded")
     )
     config.write_text(f"model_config_list {{ {listed} }}")
     flags = [f"--model_config_file={config}", "--file_system_poll_wait_seconds=0.1"]
@@ -235,6 +254,20 @@ def test_a_keras_vocabulary_is_looked_up(others):
         with Client(target, model="vocabulary") as client:
             names = np.array([b"Bag", b"T-shirt/top", b"Hat"], object)
             assert client.predict({"names": names})["index"].tolist() == [9, 1, 0]
+
+
+def test_an_input_that_no_output_needs_is_taken(others):
+    for target in (others.grpc, others.rest):
+        with Client(target, model="unneeded") as client:
+            x = np.float32([[1, 1, 1], [0, 1, 2]])
+            assert client.predict({"x": x, "unneeded": x})["y"].tolist() == [[2, 3, 4], [1, 3, 7]]
+
+
+def test_a_variable_without_a_value_is_named(tf, tmp_path):
+    """Among others of both kinds, resources and references."""
+    save_unneeded(tf, tmp_path / "1", saved="factor")
+    with pytest.raises(ServingError, match=r"^Could not find variable offset\. The version has no value for it"):
+        Servable("unneeded", 1, tmp_path / "1")
 
 
 def test_a_signature_must_be_for_the_api_that_it_is_called_by_if_told_so(others):

@@ -1,0 +1,63 @@
+"""Requests that no usual client sends: each is refused with a typed error, and none is an internal one."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+import requests
+
+from hangtag import wire
+from hangtag.dialect_grpc import predict_request
+from hangtag.model import ModelSpec
+
+
+def predict(server, request: bytes) -> bytes:
+    with grpc.insecure_channel(server.grpc) as channel:
+        return channel.unary_unary("/tensorflow.serving.PredictionService/Predict")(request, timeout=60)
+
+
+def refused(server, request: bytes) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.RpcError) as caught:
+        predict(server, request)
+    return caught.value.code(), caught.value.details()
+
+
+def test_a_signature_that_names_what_cannot_be_fetched_is_refused(recorded):
+    """TensorFlow's exports list the operation that initialises them among the signatures."""
+    request = predict_request(ModelSpec("fashion", signature="__saved_model_init_op"), {})
+    with grpc.insecure_channel(recorded.grpc) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary("/tensorflow.serving.PredictionService/Predict")(request, timeout=60)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert caught.value.details().startswith("Tensor NoOp:0, ")
+
+
+@pytest.mark.parametrize("shape", [[1] * 65, [1] * 254, [2**62, 2**62, 0]], ids=["65", "254", "wide"])
+def test_a_shape_that_no_array_has_is_refused_over_grpc(recorded, shape):
+    """TensorFlow has up to 254 dimensions, numpy 64, and numpy multiplies what stands beside a 0."""
+    dims = b"".join(wire.block(2, wire.number(1, size) if size else b"") for size in shape)
+    tensor = wire.number(1, 4) + wire.block(2, dims)  # uint8; without values it is zeros
+    request = wire.block(1, wire.block(1, b"fashion")) + wire.block(2, wire.block(1, b"images") + wire.block(2, tensor))
+    assert refused(recorded, request) == (grpc.StatusCode.INVALID_ARGUMENT, "tensor parsing error: images")
+
+
+@pytest.mark.parametrize("rank", [65, 253])
+@pytest.mark.parametrize("form", ["instances", "inputs"])
+def test_a_list_nested_deeper_than_any_array_is_refused_over_rest(recorded, form, rank):
+    body = f'{{"{form}": {"[" * rank}1{"]" * rank}}}'
+    answer = requests.post(f"{recorded.rest}/v1/models/fashion:predict", data=body, timeout=60)
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(f"Cannot make a tensor of {rank} dimensions")
+
+
+def test_zeros_before_a_version_mean_nothing_and_a_number_too_large_is_refused_without_words(recorded):
+    """However many digits it has, and whatever its last ones are."""
+
+    def status(version: str) -> tuple[int, str]:
+        answer = requests.get(f"{recorded.rest}/v1/models/fashion/versions/{version}", timeout=60)
+        return answer.status_code, answer.text
+
+    assert status("0" * 5000 + "2") == status("2")
+    assert status("2")[0] == 200
+    assert status("0")[0] == 404
+    for version in (str(2**63), "7" + "0" * 3999 + "2", "7" + "0" * 5000 + "2"):
+        assert status(version) == (400, "")
