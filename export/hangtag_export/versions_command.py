@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .model_config import ModelConfig
-    from .promotion import Place, Watch
+    from .promotion import Nobody, Place, Watch
 
-_NO_SERVER = "none"
+_NONE = "none"
 
 
 def register(commands: Any) -> None:
@@ -57,11 +58,11 @@ def _add_watch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target",
         metavar="TARGET",
-        help="the running server that reads the config: the label moves once it has the version AVAILABLE; "
-        f"`{_NO_SERVER}` when no server reads it now",
+        help="the running server that reads the config: the label moves once it has the version AVAILABLE, and this "
+        f"returns once it answers to the label; `{_NONE}` when no server reads it now",
     )
     parser.add_argument(
-        "--timeout", type=float, default=300.0, metavar="SECONDS", help="to wait for that (default %(default)g)"
+        "--timeout", type=float, default=300.0, metavar="SECONDS", help="to wait for each (default %(default)g)"
     )
 
 
@@ -146,24 +147,27 @@ class _Server:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
-        self._client: Any = None
+        self._clients = ExitStack()
 
-    def __enter__(self) -> Watch | None:
+    def __enter__(self) -> Watch | Nobody | None:
         from hangtag import Client
 
-        from .promotion import Watch
+        from .promotion import NOBODY, Watch
 
         arguments = self._arguments
         if arguments.target is None:
             return None
-        if arguments.target == _NO_SERVER:
-            return Watch(None, arguments.timeout)
-        self._client = Client(arguments.target, model=arguments.model_name)
-        return Watch(self._is_available, arguments.timeout)
+        if arguments.target == _NONE:
+            return NOBODY
+
+        def client(**options: Any) -> Client:
+            return self._clients.enter_context(Client(arguments.target, model=arguments.model_name, **options))
+
+        self._client, self._by_label = client(), client(version_label=arguments.label, retries=0)
+        return Watch(self._is_available, self._labelled, arguments.timeout)
 
     def __exit__(self, *_: object) -> None:
-        if self._client is not None:
-            self._client.close()
+        self._clients.close()
 
     def _is_available(self, version: int) -> bool:
         from hangtag.errors import ModelNotFound
@@ -181,6 +185,14 @@ class _Server:
                 f"so {self._arguments.label} was not moved"
             )
         return status is not None and status.state == "AVAILABLE"
+
+    def _labelled(self) -> int | None:
+        from hangtag.errors import ModelNotFound, ServerUnavailable
+
+        try:
+            return self._by_label.metadata().version
+        except (ModelNotFound, ServerUnavailable):  # UNAVAILABLE: "Model labels does not init yet", before the first
+            return None
 
 
 def _positive(text: str) -> int:
