@@ -92,8 +92,15 @@ def test_prune_keeps_the_newest_and_all_that_the_config_names(base_path, tmp_pat
     assert versions("prune", "--keep=1", f"--config={config}") == 0
     assert capsys.readouterr().out == "removed 4, 5\n"
     assert numbers(base_path) == ["1", "2", "3", "6"]
-    assert versions("prune", "--keep=2", f"--base-path={base_path}") == 0
+    assert versions("prune", "--keep=2", f"--base-path={base_path}", "--config=none") == 0
     assert numbers(base_path) == ["3", "6"]
+
+
+def test_prune_asks_for_the_config_that_may_label_a_version(base_path, capsys):
+    assert versions("prune", "--keep=1", f"--base-path={base_path}") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("say with --config FILE which model config they are in, or --config none")
+    assert len(numbers(base_path)) == 6
 
 
 @pytest.mark.parametrize(
@@ -278,6 +285,8 @@ def test_what_cannot_be_promoted_or_rolled_back_is_one_sentence(base_path, confi
         (("rollback", f"--config={config}", "--label=canary"), 2, "has no label 'canary'"),
         (("rollback", f"--config={tmp_path / 'no.config'}", f"--base-path={base_path}"), 2, "there is no"),
         (("list", f"--base-path={tmp_path / 'nothing'}"), 2, "there is no folder"),
+        (("list", f"--base-path={tmp_path}"), 2, "has no folder whose name is a number"),
+        (("list", f"--base-path={base_path / '3'}"), 2, f"not a base path: give {base_path}"),
         (("promote", 3, f"--config={tmp_path / 'no' / 'x'}", f"--base-path={base_path}"), 2, "cannot write"),
     ):
         assert versions(*words) == code
