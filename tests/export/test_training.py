@@ -108,7 +108,7 @@ def test_a_learning_rate_is_used(some):
 def test_logs_are_written_for_tensorboard_and_as_csv(some, tmp_path):
     options = replace(OPTIONS, epochs=2, log=tmp_path / "training.csv", tensorboard=tmp_path / "tensorboard")
     trained("dense", (some[0][:320], some[1][:320]), options)
-    assert [line.split(",")[0] for line in (tmp_path / "training.csv").read_text().splitlines()] == ["epoch", "0", "1"]
+    assert [line.split(",")[0] for line in (tmp_path / "training.csv").read_text().splitlines()] == ["epoch", "1", "2"]
     (events,) = (tmp_path / "tensorboard").rglob("events.out.tfevents.*")
     assert events.stat().st_size > 0
 
