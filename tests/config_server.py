@@ -1,4 +1,5 @@
-"""A server that treats its model config file as TensorFlow Serving 2.20 was seen to, and answers GetModelStatus.
+"""A server that treats its model config file as TensorFlow Serving 2.20 was seen to, and answers GetModelStatus and,
+by label, GetModelMetadata.
 
 The rule that matters, from its source (ServerCore::ReloadConfig) and from a recording of the C++ server: at each poll
 labels are checked first, against what is AVAILABLE then. An existing label that would move to a version that is not
@@ -15,13 +16,18 @@ from pathlib import Path
 
 import grpc
 from google.protobuf import text_format
-from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2_grpc,
+)
 from tensorflow_serving.config import model_server_config_pb2
 
 _STATE = get_model_status_pb2.ModelVersionStatus
 
 
-class ConfigServer(model_service_pb2_grpc.ModelServiceServicer):
+class ConfigServer(model_service_pb2_grpc.ModelServiceServicer, prediction_service_pb2_grpc.PredictionServiceServicer):
     """Serves the one model of a config. `broken` versions do not load."""
 
     def __init__(self, config: Path, base_path: Path, broken: frozenset[int] = frozenset()) -> None:
@@ -61,6 +67,21 @@ class ConfigServer(model_service_pb2_grpc.ModelServiceServicer):
                 status.state, status.status.error_code, status.status.error_message = _STATE.END, 15, "corrupted"
         return answer
 
+    def GetModelMetadata(self, request, context):  # noqa: N802 - gRPC's name
+        label = request.model_spec.version_label
+        if not self.labels:
+            context.abort(grpc.StatusCode.UNAVAILABLE, f"Model labels does not init yet.{label}")
+        if label not in self.labels:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"Unrecognized servable version label: {label}")
+        version = self.labels[label]
+        if version not in self.available:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: Specific(fashion, {version})")
+        answer = get_model_metadata_pb2.GetModelMetadataResponse()
+        answer.model_spec.name = "fashion"
+        answer.model_spec.version.value = version
+        answer.metadata["signature_def"].Pack(get_model_metadata_pb2.SignatureDefMap())
+        return answer
+
 
 @contextmanager
 def running(config: Path, base_path: Path, broken: frozenset[int] = frozenset()) -> Iterator[ConfigServer]:
@@ -75,6 +96,7 @@ def running(config: Path, base_path: Path, broken: frozenset[int] = frozenset())
 
     front = grpc.server(ThreadPoolExecutor(2))
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(server, front)
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(server, front)
     server.target = f"127.0.0.1:{front.add_insecure_port('127.0.0.1:0')}"
     poller = threading.Thread(target=poll_on)
     front.start()

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hangtag.errors import InvalidInput
 from hangtag.extras import require
 
 from .errors import ExportError
@@ -105,14 +106,27 @@ def logs(csv: Path | None, tensorboard: Path | None) -> list[Any]:
         require("tensorboard", extra="export", what="--tensorboard")
     chosen = []
     if csv is not None:
-        chosen.append(keras.callbacks.CSVLogger(str(csv)))
+        chosen.append(_csv(csv))
     if tensorboard is not None:
         try:
             tensorboard.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            words = f"--tensorboard takes a folder, and {tensorboard} cannot be one: {error.strerror}"
+            raise InvalidInput(words) from error
         except OSError as error:
             raise ExportError(f"cannot write to {tensorboard}: {error.strerror}") from error
         chosen.append(keras.callbacks.TensorBoard(str(tensorboard)))
     return chosen
+
+
+def _csv(file: Path) -> Any:
+    """Keras's CSV logger, but with epochs counted from 1, as they are on the terminal and in the pictures."""
+
+    class FromOne(require("keras", extra="export", what="training").callbacks.CSVLogger):  # type: ignore[misc]
+        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            super().on_epoch_end(epoch + 1, logs)
+
+    return FromOne(str(file))
 
 
 def _shown(logs: dict[str, float] | None) -> list[str]:

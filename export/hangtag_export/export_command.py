@@ -7,7 +7,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from . import DATASET
+from hangtag.errors import InvalidInput
+
+from . import DATASET, kinds
 from .architectures import NAMES, RECIPES
 
 
@@ -19,33 +21,37 @@ def register(commands: Any) -> None:
         "--dataset", default=DATASET, metavar="NAME", help=f"{DATASET}, or a folder with one folder a class"
     )
     data.add_argument("--data-dir", metavar="DIR", help="where Fashion-MNIST's files are (default: found or fetched)")
-    data.add_argument(
-        "--image-size", type=_size, default=(28, 28), metavar="N[xM]", help="a folder's images (default 28x28)"
-    )
+    data.add_argument("--image-size", type=kinds.size, metavar="N[xM]", help="a folder's images (default 28x28)")
     data.add_argument("--color", action="store_true", help="a folder's images are in colour, not grey")
 
     train = export.add_argument_group("training")
     train.add_argument("--architecture", choices=NAMES, default="dense", help="default %(default)s")
     train.add_argument(
-        "--hidden", metavar="N[,N…]", type=_units, help="units of the dense layers, instead of the architecture's"
+        "--hidden", metavar="N[,N…]", type=kinds.units, help="units of the dense layers, instead of the architecture's"
     )
-    train.add_argument("--epochs", type=_positive, metavar="N", help="default 10; cnn: 16")
-    train.add_argument("--batch-size", type=_positive, metavar="N", help="default 32; cnn: 128")
-    train.add_argument("--learning-rate", type=_above_zero, metavar="X", help="default 0.001; cnn: 0.003 at its peak")
-    train.add_argument("--seed", type=int, default=42, metavar="N", help="default %(default)s")
+    train.add_argument("--epochs", type=kinds.positive, metavar="N", help="default 10")
+    train.add_argument("--batch-size", type=kinds.positive, metavar="N", help="default 32; cnn: 128")
+    train.add_argument(
+        "--learning-rate", type=kinds.above_zero, metavar="X", help="default 0.001; cnn: 0.003 at its peak"
+    )
+    train.add_argument("--seed", type=kinds.seed, default=42, metavar="N", help="default %(default)s")
     train.add_argument(
         "--validation-split",
-        type=_part,
+        type=kinds.part,
         metavar="X",
         help="hold out this part of the training images, and keep the epoch that does best on them (cnn: 1/12)",
     )
-    train.add_argument("--stop-at-loss", type=float, metavar="X", help="end when the training loss is at most this")
-    train.add_argument("--target-accuracy", type=float, metavar="X", help="end when the training accuracy is this")
-    train.add_argument("--resume", type=_keras_file, metavar="FILE", help="go on with a saved .keras or .h5 model")
+    train.add_argument("--stop-at-loss", type=kinds.above_zero, metavar="X", help="end when the training loss is this")
+    train.add_argument(
+        "--target-accuracy", type=kinds.accuracy, metavar="X", help="end when the training accuracy is this"
+    )
+    train.add_argument("--resume", type=kinds.keras_file, metavar="FILE", help="go on with a saved .keras or .h5 model")
     train.add_argument("--tensorboard", type=Path, metavar="DIR", help="write TensorBoard's logs there")
 
     gate = export.add_argument_group("gates")
-    gate.add_argument("--min-accuracy", type=float, metavar="X", help="publish only with this test accuracy or more")
+    gate.add_argument(
+        "--min-accuracy", type=kinds.accuracy, metavar="X", help="publish only with this test accuracy or more"
+    )
     gate.add_argument(
         "--no-worse-than-current",
         action="store_true",
@@ -53,17 +59,22 @@ def register(commands: Any) -> None:
     )
 
     out = export.add_argument_group("output")
-    out.add_argument("--model-name", default="fashion", metavar="NAME", help="default %(default)s")
+    out.add_argument(
+        "--model-name", type=kinds.model_name, default="fashion", metavar="NAME", help="default %(default)s"
+    )
     out.add_argument("--base-path", type=Path, metavar="DIR", help="where versions go (default models/NAME)")
-    out.add_argument("--keras", type=_keras_file, metavar="FILE", help="also save the model as .keras or .h5")
+    out.add_argument("--keras", type=kinds.keras_file, metavar="FILE", help="also save the model as .keras or .h5")
     out.add_argument("--plots", type=Path, metavar="DIR", help="draw the tutorial's pictures there, with a CSV log")
     out.add_argument("--language", choices=("en", "zh"), default="en", help="of the names in pictures (default en)")
-    out.add_argument("--keep", type=_positive, metavar="N", help="afterwards, keep the N newest versions only")
-    out.add_argument("--config", type=Path, metavar="FILE", help="model config whose versions --keep leaves alone")
+    out.add_argument("--keep", type=kinds.positive, metavar="N", help="afterwards, keep the N newest versions only")
+    out.add_argument(
+        "--config", type=Path, metavar="FILE", help=f"whose versions --keep leaves alone, or `{kinds.NONE}`"
+    )
     export.set_defaults(run=_export)
 
 
 def _export(arguments: argparse.Namespace) -> int:
+    _check(arguments)
     from .pipeline import ExportOptions, export
     from .training import TrainingOptions
 
@@ -72,13 +83,14 @@ def _export(arguments: argparse.Namespace) -> int:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     recipe = RECIPES[arguments.architecture]
     split = recipe.validation_split if arguments.validation_split is None else arguments.validation_split
+    image_size = arguments.image_size or (28, 28)
     exported = export(
         ExportOptions(
             base_path=arguments.base_path or Path("models", arguments.model_name),
             model_name=arguments.model_name,
             dataset=arguments.dataset,
             data_dir=arguments.data_dir,
-            image_shape=(*arguments.image_size, 3) if arguments.color else arguments.image_size,
+            image_shape=(*image_size, 3) if arguments.color else image_size,
             architecture=arguments.architecture,
             hidden=arguments.hidden,
             training=TrainingOptions(
@@ -99,7 +111,7 @@ def _export(arguments: argparse.Namespace) -> int:
             min_accuracy=arguments.min_accuracy,
             no_worse_than_current=arguments.no_worse_than_current,
             keep=arguments.keep,
-            config=arguments.config,
+            config=None if arguments.keep is None else kinds.config_that_keeps(arguments.config),
         ),
         say=lambda words: print(words, flush=True),
     )
@@ -107,38 +119,13 @@ def _export(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
-    return number
-
-
-def _above_zero(text: str) -> float:
-    number = float(text)
-    if not number > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not more than 0")
-    return number
-
-
-def _part(text: str) -> float:
-    number = float(text)
-    if not 0 <= number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to less than 1")
-    return number
-
-
-def _units(text: str) -> tuple[int, ...]:
-    return tuple(_positive(part) for part in text.split(","))
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.lower().partition("x")
-    return _positive(height), _positive(width or height)
-
-
-def _keras_file(text: str) -> Path:
-    path = Path(text)
-    if path.suffix not in (".keras", ".h5"):
-        raise argparse.ArgumentTypeError(f"{text} must end in .keras or .h5")
-    return path
+def _check(arguments: argparse.Namespace) -> None:
+    """Raise InvalidInput for what would have no effect, or one that was not meant, before anything is loaded."""
+    if arguments.dataset == DATASET:
+        for flag, given in (("--image-size", arguments.image_size), ("--color", arguments.color)):
+            if given:
+                raise InvalidInput(f"{flag} is for a folder of images (--dataset DIR): Fashion-MNIST is 28x28 and grey")
+    elif arguments.data_dir is not None:
+        raise InvalidInput("--data-dir is for Fashion-MNIST: a folder of images is given as --dataset DIR alone")
+    if arguments.config is not None and arguments.keep is None:
+        raise InvalidInput("--config is for --keep N: without it no version is removed")

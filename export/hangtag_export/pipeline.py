@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import hangtag
-from hangtag import fonts
+from hangtag.errors import InvalidInput
 from hangtag.extras import require
 from hangtag.fashion_mnist import translate
 
@@ -70,7 +70,7 @@ def export(options: ExportOptions, say: Say) -> Exported:
         dataset = _load(options, say)
         names = translate(dataset.class_names, options.language)
         if options.plots is not None:
-            _prepare_plots(options.plots, names)
+            _prepare_plots(options.plots, names, options.language)
         model, history, seconds = _train(options, dataset, say)
         served = architectures.with_probabilities(model)
         found = evaluate(served, dataset.test_images, dataset.test_labels, dataset.class_names)
@@ -79,7 +79,7 @@ def export(options: ExportOptions, say: Say) -> Exported:
         if options.keras_file:
             _save_keras(model, dataset.test_images[:_CHECKED_IMAGES], options.keras_file)
         if options.plots is not None:
-            for file in plots.draw_all(options.plots, dataset, names, found, history):
+            for file in plots.draw_all(options.plots, dataset, names, found, history, options.language):
                 say(f"drew {file}")
         _pass_gates(found, model, dataset, options)
 
@@ -106,11 +106,13 @@ def _load(options: ExportOptions, say: Say) -> Dataset:
     return dataset
 
 
-def _prepare_plots(folder: Path, names: Sequence[str]) -> None:
+def _prepare_plots(folder: Path, names: Sequence[str], language: str) -> None:
     """Find out before the training whether pictures can be drawn after it."""
-    fonts.check(names)
+    plots.check_fonts(names, language)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InvalidInput(f"--plots takes a folder, and {folder} cannot be one: {error.strerror}") from error
     except OSError as error:
         raise ExportError(f"cannot write to {folder}: {error.strerror}; nothing was published") from error
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .errors import ConfigError, DataError, PromotionError
 from .model_config import ModelConfig, changing, replace
@@ -23,6 +23,8 @@ from .publishing import folders
 Say = Callable[[str], None]
 IsAvailable = Callable[[int], bool]
 """Whether a running server has this version AVAILABLE; raises PromotionError when it never will."""
+Labelled = Callable[[], int | None]
+"""The version by which a running server answers to the label; None while it does not know the label."""
 
 _POLL = 0.2  # seconds between two looks at the server
 
@@ -39,52 +41,66 @@ class Place:
 
 @dataclass(frozen=True)
 class Watch:
-    """How to see what a running server has loaded. `is_available` None: no server reads the file now."""
+    """How to see what a running server has loaded, and what it takes the label for."""
 
-    is_available: IsAvailable | None
-    timeout: float  # seconds
+    is_available: IsAvailable
+    labelled: Labelled
+    timeout: float  # seconds, for each of the two
 
 
-def promote(version: int, place: Place, watch: Watch | None, say: Say) -> bool:
+Nobody = Literal["nobody"]
+NOBODY: Nobody = "nobody"
+"""Instead of a watch: no server reads the file now, so there is nothing to wait for."""
+
+
+def promote(version: int, place: Place, watch: Watch | Nobody | None, say: Say) -> bool:
     """Let the label mean `version`; True when it does, False when only the first of two steps could be taken.
 
     Without a `watch`, nobody can say when the version is loaded: the first call adds it, and a second call moves the
-    label. Raises ConfigError, DataError, or PromotionError, and then the config is as it was.
+    label. With one, the server answers to the label when this returns. Raises ConfigError, DataError or PromotionError;
+    then the config is as it was, unless the server has the version and does not answer to the label.
     """
+    moved = _move_in_steps(version, place, watch, say)
+    if moved:
+        _wait_for_label(version, place, watch, say)
+    return moved
+
+
+def _move_in_steps(version: int, place: Place, watch: Watch | Nobody | None, say: Say) -> bool:
+    """What `promote` does, but for waiting until the server answers to the label."""
     on_disk = set(folders(place.base_path))
     if version not in on_disk:
         raise DataError(f"{place.base_path} has no version {version}: it has {_listed(on_disk)}")
     with changing(place.config):
         config = _read(place)
-        if config.labels.get(place.label) == version and version in config.wanted(on_disk):
-            say(f"{place.label} is version {version} already")
-            return True
-        loaded = version in config.wanted(on_disk)
-        nobody_reads = watch is not None and watch.is_available is None
+        before = config.text
+        if before is None:
+            say(f"there is no {place.config}: it is begun, for the versions in {place.base_path}")
+        listed = version in config.wanted(on_disk)
+        there = listed and config.labels.get(place.label) == version
         # A label that is new may come in one step with its version, if the server allows labels for unavailable
         # versions; without a server to watch that is the better bet, since no label can be lost.
-        if not (loaded or nobody_reads) and (watch is not None or place.label in config.labels):
-            before = config.text
+        if not listed and watch != NOBODY and (watch is not None or place.label in config.labels):
             config.serve(_keeping(config, on_disk) | {version})
             config.write()
-            say(f"step 1 of 2: {place.config} has version {version} loaded; {place.label} stays where it is")
+            say(f"step 1 of 2: {place.config} lists version {version}; {place.label} follows once that is AVAILABLE")
             if watch is None:
                 return False
-    if watch is not None and watch.is_available is not None:
+    if isinstance(watch, Watch):
         try:
-            _wait(version, place, watch)
+            _wait(version, place, watch, say)
         except BaseException:
-            if not loaded:
+            if not listed:
                 _take_back(config, before)
             raise
-    with changing(place.config):
-        config = _read(place)
-        _move(config, place, version, on_disk)
-        say(f"{place.label} is now version {version} in {place.config}")
+    if not there:
+        with changing(place.config):
+            _move(_read(place), place, version, on_disk)
+    say(f"{place.label} is {'already' if there else 'now'} version {version} in {place.config}")
     return True
 
 
-def rollback(place: Place, watch: Watch | None, say: Say) -> bool:
+def rollback(place: Place, watch: Watch | Nobody | None, say: Say) -> bool:
     """Let the label mean again what it meant before the last promotion. The version it leaves is unloaded."""
     with changing(place.config):
         config = ModelConfig(place.config, place.model)
@@ -97,12 +113,13 @@ def rollback(place: Place, watch: Watch | None, say: Say) -> bool:
             raise DataError(f"{place.base_path} has no version {previous}, which {place.label} was before: it is gone")
         loaded = previous in config.wanted(on_disk)
     if not loaded:  # in two steps, as any promotion
-        done = promote(previous, place, watch, say)
-        if done:
+        moved = _move_in_steps(previous, place, watch, say)
+        if moved:
             _forget_last(place, 2)
-        return done
-    if watch is not None and watch.is_available is not None:
-        _wait(previous, place, watch)
+            _wait_for_label(previous, place, watch, say)
+        return moved
+    if isinstance(watch, Watch):
+        _wait(previous, place, watch, say)
     with changing(place.config):
         config = ModelConfig(place.config, place.model)
         config.move(place.label, previous)
@@ -110,6 +127,7 @@ def rollback(place: Place, watch: Watch | None, say: Say) -> bool:
         config.write()
         _forget_last(place)
     say(f"{place.label} is version {previous} again, not {current}, in {place.config}")
+    _wait_for_label(previous, place, watch, say)
     return True
 
 
@@ -136,17 +154,37 @@ def _read(place: Place) -> ModelConfig:
     return ModelConfig(place.config, place.model, create_for=place.base_path)
 
 
-def _wait(version: int, place: Place, watch: Watch) -> None:
+def _wait(version: int, place: Place, watch: Watch, say: Say) -> None:
     """Return once the server has `version` AVAILABLE; else raise PromotionError."""
-    assert watch.is_available is not None  # noqa: S101 - for mypy
-    end = time.monotonic() + watch.timeout
-    while not watch.is_available(version):
-        if time.monotonic() > end:
-            raise PromotionError(
-                f"version {version} was not AVAILABLE within {watch.timeout:g} s, so {place.label} was not moved: "
-                f"does the server read {place.config} again (--model_config_file_poll_wait_seconds)?"
-            )
+    if not _comes_true(lambda: watch.is_available(version), f"to have version {version} AVAILABLE", watch.timeout, say):
+        raise PromotionError(
+            f"version {version} was not AVAILABLE within {watch.timeout:g} s, so {place.label} was not moved: "
+            f"does the server read {place.config} again (--model_config_file_poll_wait_seconds)?"
+        )
+
+
+def _wait_for_label(version: int, place: Place, watch: Watch | Nobody | None, say: Say) -> None:
+    """Return once the server, if one is watched, answers to the label by `version`; else raise PromotionError."""
+    if not isinstance(watch, Watch):
+        return
+    if not _comes_true(lambda: watch.labelled() == version, f"to answer to {place.label}", watch.timeout, say):
+        raise PromotionError(
+            f"{place.label} is version {version} in {place.config}, but the server did not answer so within "
+            f"{watch.timeout:g} s: does it read that file again (--model_config_file_poll_wait_seconds)?"
+        )
+
+
+def _comes_true(holds: Callable[[], bool], what: str, timeout: float, say: Say) -> bool:
+    """Look until `holds`; False when it did not within `timeout` seconds."""
+    if holds():
+        return True
+    say(f"waiting for the server {what}, at most {timeout:g} s")
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
         time.sleep(_POLL)
+        if holds():
+            return True
+    return False
 
 
 def _take_back(config: ModelConfig, before: str | None) -> None:

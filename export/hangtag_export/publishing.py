@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hangtag.errors import InvalidInput
+
 from .errors import ExportError
 
 _PREFIX = ".staging-"
@@ -45,26 +47,58 @@ def newest(base_path: Path) -> Path | None:
     return next(reversed(folders(base_path).values()), None)
 
 
+def check_base_path(base_path: Path) -> None:
+    """Raise InvalidInput for a folder that is a version itself: a server would not look for versions in it."""
+    if (base_path / "saved_model.pb").exists():
+        parent = base_path.absolute().parent if base_path.name in ("", "..") else base_path.parent
+        raise InvalidInput(f"{base_path} is a version (it holds saved_model.pb), not a base path: give {parent}")
+
+
 @contextmanager
 def staging(base_path: Path) -> Iterator[Path]:
     """A folder beside the versions, in which one can be written; gone afterwards unless it was published.
 
-    Opened before the work begins, so that a base path that cannot be written is found out before the training.
+    Opened before the work begins, so that a base path that cannot be written is found out before the training. Folders
+    that had to be made for it are gone afterwards too, if nothing was published. Raises InvalidInput, ExportError.
     """
+    made: list[Path] = []
     try:
-        base_path.mkdir(parents=True, exist_ok=True)
-        with locked(base_path):
-            _sweep(base_path)
-            folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base_path))
-            mark = os.open(folder, os.O_RDONLY)
-            fcntl.flock(mark, fcntl.LOCK_EX)
+        check_base_path(base_path)
+        made = [path for path in (base_path, *base_path.parents) if not path.exists()]
+        folder, mark = _stage(base_path)
     except OSError as error:
+        _remove_empty(made)
         raise ExportError(f"cannot write to {base_path}: {error.strerror}; nothing was published") from error
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(mark)
+        _remove_empty(made)
+
+
+def _stage(base_path: Path) -> tuple[Path, int]:
+    """A new staging folder, and the open file whose lock says that it has an owner."""
+    while True:
+        base_path.mkdir(parents=True, exist_ok=True)
+        try:
+            with locked(base_path):
+                _sweep(base_path)
+                folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base_path))
+                mark = os.open(folder, os.O_RDONLY)
+                fcntl.flock(mark, fcntl.LOCK_EX)
+                return folder, mark
+        except FileNotFoundError:  # another export, which had made the base path, has failed and taken it away
+            continue
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove these folders, the innermost first, up to one that holds something."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
 
 
 def publish(folder: Path, base_path: Path) -> int:

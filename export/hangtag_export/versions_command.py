@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import kinds
+
 if TYPE_CHECKING:
     from .model_config import ModelConfig
-    from .promotion import Place, Watch
-
-_NO_SERVER = "none"
+    from .promotion import Nobody, Place, Watch
 
 
 def register(commands: Any) -> None:
@@ -26,12 +27,12 @@ def register(commands: Any) -> None:
     listing.set_defaults(run=_list)
 
     prune = actions.add_parser("prune", help="remove old versions, never one that the config needs")
-    _add_place(prune, config_required=False)
-    prune.add_argument("--keep", type=_positive, required=True, metavar="N", help="how many of the newest stay")
+    _add_place(prune, config_required=False, config_help=f"the model config whose versions stay, or `{kinds.NONE}`")
+    prune.add_argument("--keep", type=kinds.positive, required=True, metavar="N", help="how many of the newest stay")
     prune.set_defaults(run=_prune)
 
     promote = actions.add_parser("promote", help="let a label mean a version, in the order TensorFlow Serving needs")
-    promote.add_argument("number", type=_positive, metavar="N", help="the version")
+    promote.add_argument("number", type=kinds.positive, metavar="N", help="the version")
     _add_place(promote, config_required=True)
     _add_watch(promote)
     promote.set_defaults(run=_promote)
@@ -42,14 +43,19 @@ def register(commands: Any) -> None:
     rollback.set_defaults(run=_rollback)
 
 
-def _add_place(parser: argparse.ArgumentParser, *, config_required: bool) -> None:
-    parser.add_argument("--model-name", default="fashion", metavar="NAME", help="default %(default)s")
+def _add_place(
+    parser: argparse.ArgumentParser,
+    *,
+    config_required: bool,
+    config_help: str = "TensorFlow Serving's model config file",
+) -> None:
+    parser.add_argument(
+        "--model-name", type=kinds.model_name, default="fashion", metavar="NAME", help="default %(default)s"
+    )
     parser.add_argument(
         "--base-path", type=Path, metavar="DIR", help="where the versions are (default: the config's, or models/NAME)"
     )
-    parser.add_argument(
-        "--config", type=Path, required=config_required, metavar="FILE", help="TensorFlow Serving's model config file"
-    )
+    parser.add_argument("--config", type=Path, required=config_required, metavar="FILE", help=config_help)
 
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:
@@ -57,11 +63,15 @@ def _add_watch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target",
         metavar="TARGET",
-        help="the running server that reads the config: the label moves once it has the version AVAILABLE; "
-        f"`{_NO_SERVER}` when no server reads it now",
+        help="the running server that reads the config: the label moves once it has the version AVAILABLE, and this "
+        f"returns once it answers to the label; `{kinds.NONE}` when no server reads it now",
     )
     parser.add_argument(
-        "--timeout", type=float, default=300.0, metavar="SECONDS", help="to wait for that (default %(default)g)"
+        "--timeout",
+        type=kinds.above_zero,
+        default=300.0,
+        metavar="SECONDS",
+        help="to wait for each (default %(default)g)",
     )
 
 
@@ -86,6 +96,7 @@ def _list(arguments: argparse.Namespace) -> int:
 def _prune(arguments: argparse.Namespace) -> int:
     from .inventory import prune
 
+    arguments.config = kinds.config_that_keeps(arguments.config)
     config = _config(arguments)
     gone = prune(_base_path(arguments, config), arguments.keep, config)
     print(f"removed {', '.join(map(str, gone)) or 'nothing'}")
@@ -125,12 +136,16 @@ def _config(arguments: argparse.Namespace) -> ModelConfig | None:
 def _base_path(arguments: argparse.Namespace, config: ModelConfig | None) -> Path:
     """Where the versions lie on this machine: as said, else where the config says if that is here, else models/NAME."""
     from .errors import DataError
+    from .publishing import check_base_path, versions
 
     base_path: Path = arguments.base_path or Path("models", arguments.model_name)
     if arguments.base_path is None and config is not None and config.base_path.is_dir():
         base_path = config.base_path
     if not base_path.is_dir():
         raise DataError(f"there is no folder {base_path}: say with --base-path where the versions are")
+    check_base_path(base_path)
+    if not versions(base_path):
+        raise DataError(f"{base_path} has no folder whose name is a number, so no version: say with --base-path where")
     return base_path
 
 
@@ -146,24 +161,27 @@ class _Server:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
-        self._client: Any = None
+        self._clients = ExitStack()
 
-    def __enter__(self) -> Watch | None:
+    def __enter__(self) -> Watch | Nobody | None:
         from hangtag import Client
 
-        from .promotion import Watch
+        from .promotion import NOBODY, Watch
 
         arguments = self._arguments
         if arguments.target is None:
             return None
-        if arguments.target == _NO_SERVER:
-            return Watch(None, arguments.timeout)
-        self._client = Client(arguments.target, model=arguments.model_name)
-        return Watch(self._is_available, arguments.timeout)
+        if arguments.target == kinds.NONE:
+            return NOBODY
+
+        def client(**options: Any) -> Client:
+            return self._clients.enter_context(Client(arguments.target, model=arguments.model_name, **options))
+
+        self._client, self._by_label = client(), client(version_label=arguments.label, retries=0)
+        return Watch(self._is_available, self._labelled, arguments.timeout)
 
     def __exit__(self, *_: object) -> None:
-        if self._client is not None:
-            self._client.close()
+        self._clients.close()
 
     def _is_available(self, version: int) -> bool:
         from hangtag.errors import ModelNotFound
@@ -182,9 +200,10 @@ class _Server:
             )
         return status is not None and status.state == "AVAILABLE"
 
+    def _labelled(self) -> int | None:
+        from hangtag.errors import ModelNotFound, ServerUnavailable
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
-    return number
+        try:
+            return self._by_label.metadata().version
+        except (ModelNotFound, ServerUnavailable):  # UNAVAILABLE: "Model labels does not init yet", before the first
+            return None

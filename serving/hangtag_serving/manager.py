@@ -185,11 +185,16 @@ class ModelManager:
     def _aspired(self, config: ModelConfig) -> Found:
         found = scan(config.base_path)
         aspired = config.policy(found)
-        if not found:
+        if not found and (config.base_path / "saved_model.pb").exists():
+            self._warn(
+                f"{config.base_path} is a version (it holds saved_model.pb), not a base path: give its parent folder; "
+                "nothing is served, and on starting no port is open, until then"
+            )
+        elif not found:
             self._warn(
                 f"No versions of servable {self.name} found under base path {config.base_path}. Did you forget to "
                 f"name your leaf directory as a number (eg. '/1/')? `hangtag export --base-path {config.base_path}` "
-                "makes one"
+                "makes one; on starting no port is open until then"
             )
         elif not aspired:
             self._warn(f"None of the versions that the config of {self.name} names is under {config.base_path}")

@@ -8,11 +8,12 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from string import Template
 
 import pytest
 
 from hangtag import Client
-from support import HANGTAG, PATIENCE, ROOT, eventually, serving
+from support import HANGTAG, PATIENCE, ROOT, serving
 
 NOT_HERE = ("docker ", "kubectl ", "make ")
 """What needs an engine or a cluster; the files that these commands run have tests of their own."""
@@ -27,14 +28,15 @@ def commands() -> list[str]:
 
 @pytest.fixture(scope="module")
 def project(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a reader has after `make demo`: the repository's files, and version 1."""
+    """What a reader has after `make demo` and the README's export: the repository's files, and versions 1 and 2."""
     folder = tmp_path_factory.mktemp("project")
     shutil.copytree(ROOT / "serving" / "config", folder / "serving" / "config")
     shutil.copytree(
         ROOT / "serving" / "docker", folder / "serving" / "docker", ignore=shutil.ignore_patterns("secrets")
     )
     shutil.copytree(ROOT / "docs" / "images", folder / "docs" / "images")
-    shutil.copytree(exported / "1", folder / "models" / "fashion" / "1")
+    for number in ("1", "2"):
+        shutil.copytree(exported / "1", folder / "models" / "fashion" / number)
     return folder
 
 
@@ -44,37 +46,37 @@ def test_every_hangtag_command_of_the_walk_through_runs(project: Path, two_versi
     flags = shlex.split(served)[2:]
     assert "--path_map=/models=models" in flags
     absolute = [
-        flag.replace("=serving/", f"={project}/serving/").replace("=models", f"={project}/models") for flag in flags
+        flag.replace("=serving/", f"={project}/serving/")
+        .replace("=models", f"={project}/models")
+        .replace("poll_wait_seconds=10", "poll_wait_seconds=0.2")
+        for flag in flags
     ]
-    done = []
-    with serving(
-        project / "models" / "fashion",
-        project / "log",
-        *absolute,
-        "--model_config_file_poll_wait_seconds=0.2",  # compose's is 10 s
-        "--allow_version_labels_for_unavailable_models=true",
-    ) as server:
+    fashion, variables, done = project / "models" / "fashion", {}, []
+    with serving(fashion, project / "log", *absolute) as server:
         for line in lines:
             if line.startswith(NOT_HERE) or line == served:
                 continue
-            words = shlex.split(line.replace("localhost:8500", server.grpc))
+            if assignment := re.match(r"(\w+)=\$\(", line):
+                script = ["sh", "-c", f"{line}\necho ${assignment[1]}"]
+                shown = subprocess.run(script, cwd=project, capture_output=True, text=True, check=True).stdout
+                variables[assignment[1]] = shown.strip()
+                continue
+            words = shlex.split(Template(line).substitute(variables).replace("localhost:8500", server.grpc))
             assert words[0] == "hangtag", line
             done.append(words[1])
             if words[1] == "export":  # two_versions has run this very line
-                shutil.copytree(two_versions / "2", project / "models" / "fashion" / ".2")
-                (project / "models" / "fashion" / ".2").rename(project / "models" / "fashion" / "2")
+                shutil.copytree(two_versions / "2", fashion / ".3")
+                (fashion / ".3").rename(fashion / "3")
                 continue
-            if words[1] == "compare":  # both versions load within a poll; a reader takes longer to type
+            if words[1] == "compare":
                 words += ["--target", server.grpc]
-                for label in ("stable", "canary"):
-                    with Client(server.grpc, version_label=label) as client:
-                        client.wait_ready()
             ran = subprocess.run(
                 [*HANGTAG, *words[1:]], cwd=project, env=os.environ, capture_output=True, text=True, timeout=PATIENCE
             )
             assert ran.returncode == 0, f"{line}\n{ran.stdout}{ran.stderr}"
+        assert variables == {"new": "3"}
         with Client(server.grpc, version_label="stable") as client:
-            eventually(lambda: client.metadata().version == 1, "the rollback to be read")
+            assert client.metadata().version == 1
     assert set(done) == {"doctor", "wait", "classify", "versions", "export", "compare"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from matplotlib import font_manager
 from matplotlib.ft2font import FT2Font
 from PIL import Image
 
-from hangtag import Client
+from hangtag import Client, InvalidInput
+from hangtag.fashion_mnist import translate
+from hangtag_export import evaluation, plots
 from support import run, serving
 
 NAMES = ("包", "短靴", "裤子")
@@ -75,6 +78,7 @@ def colour(pictures, tmp_path_factory) -> Path:
         "--validation-split=0.1",
         "--min-accuracy=0.8",
         "--keep=1",
+        "--config=none",
         f"--tensorboard={folder / 'tensorboard'}",
         f"--base-path={folder / 'fashion'}",
         f"--plots={folder / 'plots'}",
@@ -133,8 +137,43 @@ def test_every_picture_is_drawn_and_every_epoch_logged(colour):
     assert sizes["predictions"] == (1200, 1000), "five rows of three"
     with (colour / "plots" / "training.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["epoch"]) for row in rows] == list(range(6))
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4, 5, 6]
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= rows[0].keys()
+
+
+def test_in_chinese_the_axes_are_too(dataset, tmp_path, monkeypatch):
+    """And a font is asked for all that is written, not for the names alone."""
+    names = translate(dataset.class_names, "zh")
+    shown = replace(dataset, train_images=dataset.train_images[:25], train_labels=dataset.train_labels[:25])
+    found = evaluation.compare(np.eye(10, dtype=np.float32)[dataset.test_labels], dataset.test_labels, names)
+    history = {"loss": [2.0, 1.0], "accuracy": [0.1, 0.2], "val_loss": [2.0, 1.5], "val_accuracy": [0.1, 0.15]}
+    make_font(tmp_path / "names", "".join(names))
+    make_font(tmp_path / "all", "".join(names) + "像素值训练验证轮数损失准确率预测真实")
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [str(tmp_path / "names" / "fonts" / "Boxes.ttf")])
+    with pytest.raises(InvalidInput, match="no installed font has the characters"):
+        plots.check_fonts(names, "zh")
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [str(tmp_path / "all" / "fonts" / "Boxes.ttf")])
+    plots.check_fonts(names, "zh")
+    figures = {}
+    monkeypatch.setattr(plots, "save", lambda figure, file: figures.update({file.stem: figure}))
+    plots.draw_all(tmp_path, shown, names, found, history, "zh")
+    (confusion,) = figures["confusion-matrix"].axes
+    assert (confusion.get_xlabel(), confusion.get_ylabel()) == ("预测", "真实")
+    assert [axes.get_title() for axes in figures["training"].axes] == ["损失", "准确率"]
+    assert {axes.get_xlabel() for axes in figures["training"].axes} == {"轮数"}
+    assert [text.get_text() for text in figures["training"].axes[0].get_legend().get_texts()] == ["训练", "验证"]
+    assert figures["first-image"].axes[1].get_ylabel() == "像素值"
+
+
+@pytest.mark.parametrize("flag", ["--plots", "--tensorboard"])
+def test_a_file_where_a_folder_must_be_is_bad_usage(flag, tmp_path):
+    file = tmp_path / "text.png"
+    file.write_text("a file")
+    done = run("export", f"--base-path={tmp_path / 'fashion'}", f"{flag}={file}")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [f"hangtag: {flag} takes a folder, and {file} cannot be one: File exists"]
+    assert "epoch" not in done.stdout
+    assert not (tmp_path / "fashion").exists()
 
 
 def test_without_a_font_that_has_the_names_nothing_is_trained(pictures, tmp_path):
@@ -153,7 +192,7 @@ def test_without_a_font_that_has_the_names_nothing_is_trained(pictures, tmp_path
     assert len(done.stderr.splitlines()) == 1
     assert "fonts-noto-cjk" in done.stderr
     assert "epoch" not in done.stdout
-    assert list((tmp_path / "fashion").iterdir()) == []
+    assert not (tmp_path / "fashion").exists()
 
 
 def _characters(file: str) -> set[str]:

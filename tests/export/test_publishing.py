@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from hangtag.cli import main
+from hangtag_export import publishing
 from hangtag_export.errors import ExportError
 from hangtag_export.publishing import folders, newest, publish, staging, versions, withdraw
 from support import HANGTAG
@@ -157,6 +159,43 @@ def test_a_withdrawn_version_leaves_nothing(exported, tmp_path):
     subprocess.run([*PUBLISHER, exported / "1", tmp_path, "2"], check=True, stdout=subprocess.DEVNULL)
     withdraw(1, tmp_path)
     assert names(tmp_path) == ["2"]
+
+
+def test_what_failed_takes_along_the_folders_that_were_made_for_it(tmp_path):
+    base_path = tmp_path / "models" / "fashion"
+    with pytest.raises(RuntimeError, match="too bad"), staging(base_path):
+        raise RuntimeError("too bad")
+    assert names(tmp_path) == []
+    base_path.mkdir(parents=True)
+    with pytest.raises(RuntimeError, match="too bad"), staging(base_path):
+        raise RuntimeError("too bad")
+    assert base_path.is_dir(), "it was there before"
+
+
+def test_a_base_path_that_another_export_takes_along_is_made_again(tmp_path, monkeypatch):
+    """One export fails, and removes the base path it had made, the moment another has seen it there."""
+    base_path, fcntl_flock, left = tmp_path / "fashion", publishing.fcntl.flock, [1]
+
+    def flock(handle: int, operation: int) -> None:
+        if left and operation == publishing.fcntl.LOCK_EX:
+            left.pop()
+            base_path.rmdir()
+        fcntl_flock(handle, operation)
+
+    monkeypatch.setattr(publishing.fcntl, "flock", flock)
+    with staging(base_path) as folder:
+        assert publish(folder, base_path) == 1
+
+
+def test_a_version_is_no_base_path(exported, capsys):
+    """A server would not find a version within a version; said before the training."""
+    assert main(["export", f"--base-path={exported / '1'}"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == (
+        f"hangtag: {exported / '1'} is a version (it holds saved_model.pb), not a base path: give {exported}\n"
+    )
+    assert versions(exported / "1") == []
 
 
 # ---- disks that do not do as they are told

@@ -108,7 +108,7 @@ def test_a_learning_rate_is_used(some):
 def test_logs_are_written_for_tensorboard_and_as_csv(some, tmp_path):
     options = replace(OPTIONS, epochs=2, log=tmp_path / "training.csv", tensorboard=tmp_path / "tensorboard")
     trained("dense", (some[0][:320], some[1][:320]), options)
-    assert [line.split(",")[0] for line in (tmp_path / "training.csv").read_text().splitlines()] == ["epoch", "0", "1"]
+    assert [line.split(",")[0] for line in (tmp_path / "training.csv").read_text().splitlines()] == ["epoch", "1", "2"]
     (events,) = (tmp_path / "tensorboard").rglob("events.out.tfevents.*")
     assert events.stat().st_size > 0
 
@@ -162,11 +162,46 @@ def test_what_is_served_are_probabilities(name, shape):
 
 
 @pytest.mark.parametrize(
-    "words",
-    [("--epochs=0",), ("--learning-rate=0",), ("--validation-split=1",), ("--image-size=0x3",), ("--keras=model.pb",)],
+    ("word", "said"),
+    [
+        ("--epochs=0", "'0' is not a whole number, 1 or more"),
+        ("--epochs=ten", "'ten' is not a whole number, 1 or more"),
+        ("--learning-rate=0", "'0' is not a number more than 0"),
+        ("--validation-split=1", "'1' is not a number from 0 to less than 1"),
+        ("--seed=-1", "'-1' is not a whole number from 0"),
+        ("--min-accuracy=88", "'88' is not a number from 0 to 1"),
+        ("--target-accuracy=90", "'90' is not a number from 0 to 1"),
+        ("--stop-at-loss=nan", "'nan' is not a number more than 0"),
+        ("--image-size=0x3", "'0' is not a whole number, 1 or more"),
+        ("--keras=model.pb", "model.pb must end in .keras or .h5"),
+        ("--model-name=", "'' is not a name"),
+        ("--model-name=a/b", "'a/b' is not a name"),
+    ],
 )
-def test_options_that_make_no_sense_are_bad_usage(words, capsys):
+def test_options_that_make_no_sense_are_bad_usage(word, said, capsys):
     with pytest.raises(SystemExit) as ended:
-        main(["export", *words])
+        main(["export", word])
     assert ended.value.code == 2
-    assert words[0].split("=")[0] in capsys.readouterr().err
+    assert f"argument {word.split('=')[0]}: {said}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["--image-size=32"],
+            "--image-size is for a folder of images (--dataset DIR): Fashion-MNIST is 28x28 and grey",
+        ),
+        (["--color"], "--color is for a folder of images"),
+        (["--dataset=pictures", "--data-dir=data"], "--data-dir is for Fashion-MNIST"),
+        (["--keep=1"], "say with --config FILE which model config they are in, or --config none"),
+        (["--config=models.config"], "--config is for --keep N"),
+    ],
+)
+def test_options_that_would_have_no_effect_or_an_unmeant_one_are_refused_at_once(words, said, tmp_path, capsys):
+    assert main(["export", f"--base-path={tmp_path / 'fashion'}", *words]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    assert said in line
+    assert not (tmp_path / "fashion").exists()

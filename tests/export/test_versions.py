@@ -11,6 +11,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from config_server import running
+from hangtag import Client
 from hangtag.cli import main
 from support import eventually
 
@@ -91,8 +92,15 @@ def test_prune_keeps_the_newest_and_all_that_the_config_names(base_path, tmp_pat
     assert versions("prune", "--keep=1", f"--config={config}") == 0
     assert capsys.readouterr().out == "removed 4, 5\n"
     assert numbers(base_path) == ["1", "2", "3", "6"]
-    assert versions("prune", "--keep=2", f"--base-path={base_path}") == 0
+    assert versions("prune", "--keep=2", f"--base-path={base_path}", "--config=none") == 0
     assert numbers(base_path) == ["3", "6"]
+
+
+def test_prune_asks_for_the_config_that_may_label_a_version(base_path, capsys):
+    assert versions("prune", "--keep=1", f"--base-path={base_path}") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("say with --config FILE which model config they are in, or --config none")
+    assert len(numbers(base_path)) == 6
 
 
 @pytest.mark.parametrize(
@@ -113,12 +121,46 @@ def test_a_label_moves_once_its_version_is_available(base_path, config, capsys):
     """In two steps, each of which the server accepts."""
     with running(config, base_path) as server:
         assert versions("promote", 5, f"--config={config}", f"--target={server.target}") == 0
-        eventually(lambda: server.labels == {"stable": 5}, "the label to move")
+        assert server.labels == {"stable": 5}, "promote returns once the server answers to the label"
         assert not server.refused
         assert len(server.seen) == 3
         assert server.available == {2, 5}, "the version it left stays loaded, for a rollback"
     assert state(config) == ([2, 5], {"stable": 5})
     assert "step 1 of 2" in capsys.readouterr().out
+
+
+def test_a_label_that_is_new_is_waited_for_like_any(base_path, tmp_path, capsys):
+    """The first label of all, too, before which the server answers that it has none yet."""
+    config = tmp_path / "models.config"
+    config.write_text(entry(base_path))
+    with running(config, base_path) as server:
+        for number, label in ((6, "stable"), (3, "canary")):
+            words = (f"--label={label}", f"--config={config}", f"--target={server.target}")
+            assert versions("promote", number, *words) == 0
+            assert server.labels[label] == number
+            with Client(server.target, version_label=label) as client:
+                assert client.metadata().version == number
+    said = capsys.readouterr().out
+    assert f"step 1 of 2: {config} lists version 3; canary follows once that is AVAILABLE" in said
+    assert "waiting for the server to have version 3 AVAILABLE, at most 300 s" in said
+
+
+def test_a_loaded_version_whose_label_the_server_does_not_learn_is_no_success(base_path, config, tmp_path, capsys):
+    """It has every version loaded, so nothing but the label shows that it does not read this file."""
+    elsewhere = tmp_path / "elsewhere.config"
+    for path in (config, elsewhere):
+        path.write_text(entry(base_path, "model_version_policy { all {} }", stable=2))
+    with running(elsewhere, base_path) as server:
+        for _ in range(2):  # the label is in the file by the second call, and still not in the server
+            words = (f"--config={config}", f"--target={server.target}", "--timeout=0.3")
+            assert versions("promote", 5, *words) == 1
+            (line,) = capsys.readouterr().err.splitlines()
+            assert line == (
+                f"hangtag: stable is version 5 in {config}, but the server did not answer so within 0.3 s: "
+                "does it read that file again (--model_config_file_poll_wait_seconds)?"
+            )
+        assert server.labels == {"stable": 2}
+        assert versions("rollback", f"--config={config}", f"--target={server.target}") == 0, "it never left version 2"
 
 
 def test_in_one_step_the_server_would_refuse_it_for_ever(base_path, config):
@@ -134,13 +176,12 @@ def test_rollback_is_one_step_and_the_version_it_leaves_is_unloaded(base_path, c
     with running(config, base_path) as server:
         for number in (4, 5):
             assert versions("promote", number, f"--config={config}", f"--target={server.target}") == 0
-        eventually(lambda: server.labels == {"stable": 5}, "version 5")
         assert server.available == {4, 5}
         assert versions("rollback", f"--config={config}", f"--target={server.target}") == 0
-        eventually(lambda: server.labels == {"stable": 4}, "version 4 again")
+        assert server.labels == {"stable": 4}
         eventually(lambda: server.available == {4}, "version 5 to be unloaded: unlabelled calls went to it")
         assert versions("rollback", f"--config={config}", f"--target={server.target}") == 0
-        eventually(lambda: server.labels == {"stable": 2}, "the one before, which had to be loaded again")
+        assert server.labels == {"stable": 2}, "the one before, which had to be loaded again"
         assert not server.refused
 
 
@@ -180,9 +221,11 @@ def test_when_no_server_reads_the_config_one_call_is_enough(base_path, config):
     assert state(config) == ([2, 5], {"stable": 5})
 
 
-def test_a_config_is_begun_where_there_is_none(base_path, tmp_path):
+def test_a_config_is_begun_where_there_is_none(base_path, tmp_path, capsys):
+    """And it is said: the name may have been mistyped."""
     config = tmp_path / "new.config"
     assert versions("promote", 3, f"--base-path={base_path}", f"--config={config}") == 0
+    assert f"there is no {config}: it is begun, for the versions in {base_path}" in capsys.readouterr().out
     assert parsed(config).base_path == str(base_path)
     assert parsed(config).model_platform == "tensorflow"
     assert 3 in state(config)[0]
@@ -198,7 +241,7 @@ def test_what_was_served_by_the_default_policy_stays_served(base_path, tmp_path)
     config.write_text(entry(base_path, stable=6, canary=6))
     with running(config, base_path) as server:
         assert versions("promote", 5, f"--config={config}", f"--target={server.target}") == 0
-        eventually(lambda: server.labels == {"stable": 5, "canary": 6}, "the label to move")
+        assert server.labels == {"stable": 5, "canary": 6}
         assert server.available == {5, 6}
         assert not server.refused
 
@@ -242,6 +285,8 @@ def test_what_cannot_be_promoted_or_rolled_back_is_one_sentence(base_path, confi
         (("rollback", f"--config={config}", "--label=canary"), 2, "has no label 'canary'"),
         (("rollback", f"--config={tmp_path / 'no.config'}", f"--base-path={base_path}"), 2, "there is no"),
         (("list", f"--base-path={tmp_path / 'nothing'}"), 2, "there is no folder"),
+        (("list", f"--base-path={tmp_path}"), 2, "has no folder whose name is a number"),
+        (("list", f"--base-path={base_path / '3'}"), 2, f"not a base path: give {base_path}"),
         (("promote", 3, f"--config={tmp_path / 'no' / 'x'}", f"--base-path={base_path}"), 2, "cannot write"),
     ):
         assert versions(*words) == code

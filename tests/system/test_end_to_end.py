@@ -112,6 +112,7 @@ def test_versions_come_and_go_under_a_base_path_that_was_empty(exported, images,
     with serving(base_path, tmp_path / "log", wait=False) as server, Client(server.grpc) as client:
         eventually(lambda: "No versions of servable fashion found under base path" in server.said(), "the warning")
         assert "hangtag export" in server.said()
+        assert "no port is open until then" in server.said()
         assert not client.ready()
         publish_copy(exported / "1", base_path, 1)
         assert client.wait_ready(60).version == 1
@@ -128,6 +129,14 @@ def test_a_signal_ends_a_server_that_still_waits(tmp_path):
     with serving(tmp_path, tmp_path / "log", wait=False) as server:
         eventually(lambda: "No versions" in server.said(), "the warning")
         assert server.stop() == 0
+
+
+def test_a_server_that_is_given_a_version_says_so(exported, tmp_path):
+    """Rather than advise to export a version into a version."""
+    with serving(exported / "1", tmp_path / "log", wait=False) as server:
+        eventually(lambda: "is a version (it holds saved_model.pb)" in server.said(), "the warning")
+        assert "give its parent folder" in server.said()
+        assert "hangtag export" not in server.said()
 
 
 @pytest.mark.parametrize("flag", ["--port", "--rest_api_port"])
