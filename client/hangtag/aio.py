@@ -105,9 +105,18 @@ class AsyncClient:
         gatherer = Gatherer(self._conversation, prepare)
         waiting: deque[tuple[Parcel, list[asyncio.Task[Reply]]]] = deque()
 
-        def send(parcels: list[Parcel]) -> None:
-            for parcel in parcels:
-                waiting.append((parcel, self._sender.submit(self._conversation.calls(parcel))))
+        async def gathered() -> AsyncIterator[tuple[list[Parcel], bool]]:
+            asked = time.monotonic()
+            try:
+                async for item in _each(items):
+                    slow = time.monotonic() - asked > LINGER
+                    full = await self._sender.run(gatherer.put(item))
+                    yield (full + gatherer.flush() if slow else full), slow
+                    asked = time.monotonic()
+            except Exception:
+                yield gatherer.flush(), True
+                raise
+            yield gatherer.flush(), True
 
         async def receive() -> list[Classification]:
             parcel, tasks = waiting.popleft()
@@ -118,24 +127,16 @@ class AsyncClient:
             return await self._sender.run(self._conversation.settle(parcel, replies))
 
         try:
-            asked = time.monotonic()
-            async for item in _each(items):
-                slow = time.monotonic() - asked > LINGER
-                send(await self._sender.run(gatherer.put(item)))
-                if slow:
-                    send(gatherer.flush())
+            async for parcels, wanted in gathered():
+                for parcel in parcels:
+                    waiting.append((parcel, self._sender.submit(self._conversation.calls(parcel))))
                 while waiting and (
-                    slow
+                    wanted
                     or sum(len(tasks) for _, tasks in waiting) > 2 * self._settings.concurrency
                     or all(task.done() for task in waiting[0][1])
                 ):
                     for result in await receive():
                         yield result
-                asked = time.monotonic()
-            send(gatherer.flush())
-            while waiting:
-                for result in await receive():
-                    yield result
         finally:
             await cancel([task for _, tasks in waiting for task in tasks])
 

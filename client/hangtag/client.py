@@ -115,9 +115,19 @@ class Client:
         gatherer = Gatherer(self._conversation, prepare)
         waiting: deque[tuple[Parcel, list[Future[Reply]]]] = deque()
 
-        def send(parcels: list[Parcel]) -> None:
-            for parcel in parcels:
-                waiting.append((parcel, self._sender.submit(self._conversation.calls(parcel))))
+        def gathered() -> Iterator[tuple[list[Parcel], bool]]:
+            """What is full after each item, and whether somebody waits for all the answers."""
+            asked = time.monotonic()
+            try:
+                for item in items:
+                    slow = time.monotonic() - asked > LINGER
+                    full = self._sender.run(gatherer.put(item))
+                    yield (full + gatherer.flush() if slow else full), slow
+                    asked = time.monotonic()
+            except Exception:  # of the source, or of one item: what came before it is answered before it is told
+                yield gatherer.flush(), True
+                raise
+            yield gatherer.flush(), True
 
         def receive() -> list[Classification]:
             parcel, futures = waiting.popleft()
@@ -129,22 +139,15 @@ class Client:
             return self._sender.run(self._conversation.settle(parcel, replies))
 
         try:
-            asked = time.monotonic()
-            for item in items:
-                slow = time.monotonic() - asked > LINGER
-                send(self._sender.run(gatherer.put(item)))
-                if slow:
-                    send(gatherer.flush())
+            for parcels, wanted in gathered():
+                for parcel in parcels:
+                    waiting.append((parcel, self._sender.submit(self._conversation.calls(parcel))))
                 while waiting and (
-                    slow
+                    wanted
                     or sum(len(futures) for _, futures in waiting) > 2 * self._settings.concurrency
                     or all(future.done() for future in waiting[0][1])
                 ):
                     yield from receive()
-                asked = time.monotonic()
-            send(gatherer.flush())
-            while waiting:
-                yield from receive()
         finally:
             for _, futures in waiting:
                 for future in futures:
