@@ -6,7 +6,7 @@ silently takes 14 x 56 for 28 x 28; so this is the only check there is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +30,8 @@ _REST_VALUES = 640  # 64 images of 10 classes: an answer over 16 KiB stalls 40 m
 class Plan(NamedTuple):
     """What to send: `array` whole, to be cut into chunks of `rows`; and which output holds the scores.
 
-    `unit` is how float pixels were understood: True 0..1, False 0..255, None for images that were no floats.
+    `version` is the model's version by whose signature this was made. `unit` is how float pixels were understood: True
+    0..1, False 0..255, None for images that were no floats.
     """
 
     signature_name: str
@@ -39,12 +40,20 @@ class Plan(NamedTuple):
     array: np.ndarray
     output_name: str
     rows: int
+    version: int
     unit: bool | None = None
 
     def chunks(self) -> list[dict[str, np.ndarray]]:
         """The inputs of each request, in order."""
         starts = range(0, len(self.array), self.rows)
         return [{self.input_name: self.array[start : start + self.rows]} for start in starts]
+
+    def suits(self, model: ModelMetadata) -> bool:
+        """Whether `model`, perhaps another version than this was made for, takes and gives the same."""
+        if model.version == self.version:
+            return True
+        other = model.signatures.get(self.signature_name or "serving_default")
+        return other is not None and _interface(other) == _interface(self.signature)
 
 
 class Parcel(NamedTuple):
@@ -62,6 +71,13 @@ class Parcel(NamedTuple):
     def rows(self) -> list[int]:
         """The number of images in each chunk."""
         return [len(chunk[self.plan.input_name]) for chunk in self.chunks]
+
+    def again(self, plan: Callable[[Pixels | Encoded], Plan]) -> Parcel:
+        """The same items as `plan` would have them now."""
+        batches = (Encoded(item.tolist()) if item.dtype == object else Pixels(item) for item in self.items)
+        plans = [plan(batch) for batch in batches]
+        chunks = [chunk for made in plans for chunk in made.chunks()]
+        return Parcel(plans[0], chunks, [made.array for made in plans], self.first)
 
 
 def plan_classify(
@@ -89,7 +105,8 @@ def plan_classify(
     signature = find_signature(model, signature_name)
     output_name = score_output(signature, signature_name)
     rows = batch_size or _rows(array, class_count(model, signature_name), protocol, is_ranked(signature))
-    return Plan(signature_name, signature, only_input(signature, signature_name), array, output_name, rows, unit)
+    input_name = only_input(signature, signature_name)
+    return Plan(signature_name, signature, input_name, array, output_name, rows, model.version, unit)
 
 
 def find_signature(model: ModelMetadata, name: str) -> Signature:
@@ -104,6 +121,11 @@ def find_signature(model: ModelMetadata, name: str) -> Signature:
             code="FAILED_PRECONDITION",
         )
     return signature
+
+
+def _interface(signature: Signature) -> tuple[object, object]:
+    """What callers see of a signature; the names inside the graph are not of it."""
+    return {name: (spec.dtype, spec.shape) for name, spec in signature.inputs.items()}, signature.outputs.keys()
 
 
 def only_input(signature: Signature, name: str) -> str:
