@@ -241,7 +241,7 @@ class Conversation:
         if not replies or scores.is_ranked(plan.signature):
             found, known = yield from self._ranked(parcel, replies, model)
             return found, translate(known, self.language)
-        found = scores.join(replies, parcel.rows(), plan.output_name)
+        found = scores.join(replies, parcel.rows(), plan.output_name, ranked=False)
         key = (version, plan.signature_name)
         logits = self._memory.logits
         if plan.output_name == "logits" or key in logits or scores.are_logits(found):
@@ -262,7 +262,8 @@ class Conversation:
         classes = scores.class_count(model, plan.signature_name)
         names = yield from self._class_names(model, classes)
         if replies:
-            return scores.spread(replies, scores.join(replies, parcel.rows(), plan.output_name), names)
+            found = scores.join(replies, parcel.rows(), plan.output_name, ranked=True)
+            return scores.spread(replies, found, names)
         count = len(names or ()) or min(classes or 0, MAX_CLASSES)
         return np.zeros((0, count), np.float32), names or _indices(count)
 
