@@ -6,11 +6,10 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from doubles import FIRST_PIXEL, Model, Signature, model_server
 from hangtag import Client, InvalidInput
-from hangtag.photo import prepare_photo
 from surfaces import opened
 
 PICTURES = np.arange(30, dtype=np.uint8).repeat(784).reshape(30, 28, 28)
@@ -81,47 +80,6 @@ def test_files_are_decoded_here_when_the_model_takes_only_arrays(pixel_model, tm
     assert pixel_model.classify(large).indices.tolist() == [7]
     with pytest.raises(InvalidInput, match="image 0 cannot be decoded"):
         pixel_model.classify(b"\x89PNG\r\n\x1a\n and no more")
-
-
-def test_a_photograph_becomes_what_fashion_mnist_looks_like(tmp_path):
-    """Trimmed, its longest edge 28 pixels, in the centre, light on dark and grey."""
-    photo = Image.new("RGB", (300, 400), "white")
-    ImageDraw.Draw(photo).rectangle((100, 50, 159, 289), fill=(200, 30, 30))
-    picture = prepare_photo(photo)
-    assert (picture.shape, picture.dtype) == ((28, 28), np.uint8)
-    rows, columns = np.flatnonzero(picture.max(axis=1) > 64), np.flatnonzero(picture.max(axis=0) > 64)
-    assert (rows[0], rows[-1]) == (0, 27)  # 240 pixels, the longest edge, are 28 now
-    assert len(columns) == 7  # and 60 are 7
-    assert columns[0] == (28 - 7) // 2
-    assert picture[:, 0].max() == 0
-    assert picture[14, 14] > 128
-    file = tmp_path / "photo.jpg"
-    photo.save(file, quality=95)
-    for form in (str(file), file, file.read_bytes(), np.asarray(photo)):
-        assert np.abs(prepare_photo(form).astype(int) - picture).mean() < 8  # JPEG blurs the edges
-    see_through = photo.convert("RGBA")
-    see_through.putalpha(Image.fromarray((np.asarray(photo)[..., 1] < 128).astype(np.uint8) * 255))
-    assert (prepare_photo(see_through) == picture).all()
-    with pytest.raises(InvalidInput, match="cannot read the photograph"):
-        prepare_photo(b"no image")
-
-
-def test_prepare_photo_in_both_clients(kind):
-    photo = Image.new("RGB", (50, 50), "white")
-    with model_server(Model(FIRST_PIXEL), "grpc") as target, opened(kind, target) as client:
-        assert client.classify([photo, photo], prepare="photo").indices.tolist() == [0, 0]
-        assert [len(part) for part in client.classify_stream([photo], prepare="photo")] == [1]
-        with pytest.raises(InvalidInput, match="'photo' is the only preparation"):
-            client.classify(photo, prepare="drawing")
-
-
-def test_photographs_go_through_the_real_model(server, images):
-    """Fashion-MNIST's own pictures, blown up and negated as a shop would show them, keep their class."""
-    with Client(server.grpc, timeout=60) as client:
-        expected = client.classify(images[:50]).indices
-        photos = [Image.fromarray(255 - picture).resize((280, 280)) for picture in images[:50]]
-        found = client.classify(photos, prepare="photo").indices
-    assert (found == expected).mean() > 0.5
 
 
 # ---- predict
