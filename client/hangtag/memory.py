@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .model import ModelMetadata, ModelSpec, Reply
-from .plan import Plan
+from .plan import Plan, fixed_rows
 from .results import Classification
 
 REST_MEMORY = 5.0
@@ -54,8 +54,9 @@ class Memory:
     # ---- uint8 images in one request, the common case: what fitted once fits again, and only the shape is looked at
 
     def keep_plan(self, model: ModelMetadata, plan: Plan) -> None:
-        """`plan` sends its uint8 images as they were given."""
-        self._plans[model.version, plan.array.shape[1:]] = plan._replace(array=np.empty(0, np.uint8))
+        """`plan` sends its uint8 images as they were given; whether their number fits is looked at each time."""
+        if fixed_rows(plan.signature.inputs[plan.input_name]) is None:
+            self._plans[model.version, plan.array.shape[1:]] = plan._replace(array=np.empty(0, np.uint8))
 
     def plan_like(self, images: Any) -> Plan | None:
         """How images of this shape went before."""

@@ -104,8 +104,11 @@ def plan_classify(
         signature_name, array, unit = _pixels(batch, model, signature_name, unit)
     signature = find_signature(model, signature_name)
     output_name = score_output(signature, signature_name)
-    rows = batch_size or _rows(array, class_count(model, signature_name), protocol, is_ranked(signature))
     input_name = only_input(signature, signature_name)
+    rows = fixed_rows(signature.inputs[input_name])
+    if rows and len(array) % rows:
+        raise InvalidInput(f"{model.name} takes {rows} images at a time, and {len(array)} are not whole such requests")
+    rows = rows or batch_size or _rows(array, class_count(model, signature_name), protocol, is_ranked(signature))
     return Plan(signature_name, signature, input_name, array, output_name, rows, model.version, unit)
 
 
@@ -135,6 +138,11 @@ def only_input(signature: Signature, name: str) -> str:
             f"signature {name!r} takes {len(signature.inputs)} inputs ({', '.join(signature.inputs)}); use predict()"
         )
     return next(iter(signature.inputs))
+
+
+def fixed_rows(spec: TensorSpec) -> int | None:
+    """How many images a request must have; None where the batch dimension is open, as it mostly is."""
+    return spec.shape[0] if spec.shape else None
 
 
 # ---- shape, dtype, range

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from doubles import Model, Signature, model_server
+from doubles import FIRST_PIXEL, Model, Signature, model_server
 from hangtag import Client, InvalidInput, UnknownSignature
 from surfaces import opened
 
@@ -145,6 +145,32 @@ def test_the_one_best_class_by_name_is_enough(kind, protocol):
     )
     with model_server(model, protocol) as target, opened(kind, target, model="other") as client:
         assert client.classify(UNIT[:1]).labels.tolist() == ["boot"]
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_model_of_a_fixed_batch_size_gets_requests_of_that_size(kind, protocol, size):
+    seen, plain = [], FIRST_PIXEL["serving_default"]
+
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        seen.append(len(images))
+        return plain.run(images)
+
+    fixed = Signature({"images": ("DT_UINT8", [size, 28, 28])}, {"probabilities": ("DT_FLOAT", [size, 10])}, run)
+    model = Model({**FIRST_PIXEL, "serving_default": fixed})
+    with (
+        model_server(model, protocol) as target,
+        opened(kind, target, batch_size=10, timeout=60) as client,
+    ):
+        for _ in range(2):  # what was accepted once is looked at again
+            assert client.classify(PICTURES[:6]).indices.tolist() == list(range(6))
+            assert client.classify(PICTURES[:size]).indices.tolist() == list(range(size))
+            if size == 2:
+                for images in (PICTURES[:7], PICTURES[0]):
+                    with pytest.raises(InvalidInput, match=r"fashion takes 2 images at a time, and [17] are not whole"):
+                        client.classify(images)
+        parts = client.classify_stream([PICTURES[:2], PICTURES[2:6], PICTURES[6:8]])
+        assert [part.indices.tolist() for part in parts] == [[0, 1], [2, 3, 4, 5], [6, 7]]
+    assert set(seen) == {size}
 
 
 def test_a_plain_keras_export_on_the_real_server(images, tmp_path):
