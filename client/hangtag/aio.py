@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from . import settings
 from .conversation import Progress
-from .errors import DeadlineExceeded
+from .errors import DeadlineExceeded, HangtagError
 from .model import ModelMetadata, Reply, VersionStatus
 from .plan import Parcel
 from .results import Classification
@@ -118,13 +118,25 @@ class AsyncClient:
                 raise
             yield gatherer.flush(), True
 
-        async def receive() -> list[Classification]:
-            parcel, tasks = waiting.popleft()
+        async def cancel_all() -> None:
+            await cancel([task for _, tasks in waiting for task in tasks])
+
+        async def receive() -> AsyncIterator[Classification]:
+            parcel, tasks = waiting[0]
+            replies: list[Reply] = []
             try:
-                replies = [await task for task in tasks]
-            finally:
-                await cancel(tasks)
-            return await self._sender.run(self._conversation.settle(parcel, replies))
+                for task in tasks:
+                    replies.append(await task)
+            except HangtagError:
+                await cancel_all()
+                whole = parcel.begin(len(replies))
+                if whole.items:
+                    for result in await self._sender.run(self._conversation.settle(whole, replies)):
+                        yield result
+                raise
+            waiting.popleft()
+            for result in await self._sender.run(self._conversation.settle(parcel, replies)):
+                yield result
 
         try:
             async for parcels, wanted in gathered():
@@ -135,10 +147,10 @@ class AsyncClient:
                     or sum(len(tasks) for _, tasks in waiting) > 2 * self._settings.concurrency
                     or all(task.done() for task in waiting[0][1])
                 ):
-                    for result in await receive():
+                    async for result in receive():
                         yield result
         finally:
-            await cancel([task for _, tasks in waiting for task in tasks])
+            await cancel_all()
 
     async def predict(self, inputs: Mapping[str, Any], *, signature: str | None = None) -> dict[str, np.ndarray]:
         """As Client.predict.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from . import settings
 from .conversation import Progress
-from .errors import DeadlineExceeded
+from .errors import DeadlineExceeded, HangtagError
 from .model import ModelMetadata, Reply, VersionStatus
 from .plan import Parcel
 from .results import Classification
@@ -129,14 +129,25 @@ class Client:
                 raise
             yield gatherer.flush(), True
 
-        def receive() -> list[Classification]:
-            parcel, futures = waiting.popleft()
-            try:
-                replies = [future.result() for future in futures]
-            finally:
-                for future in futures:  # after a failure: what has not begun need not
+        def cancel() -> None:
+            for _, futures in waiting:
+                for future in futures:
                     future.cancel()
-            return self._sender.run(self._conversation.settle(parcel, replies))
+
+        def receive() -> Iterator[Classification]:
+            parcel, futures = waiting[0]
+            replies: list[Reply] = []
+            try:
+                for future in futures:
+                    replies.append(future.result())
+            except HangtagError:
+                cancel()  # what has not begun need not
+                whole = parcel.begin(len(replies))
+                if whole.items:
+                    yield from self._sender.run(self._conversation.settle(whole, replies))
+                raise
+            waiting.popleft()
+            yield from self._sender.run(self._conversation.settle(parcel, replies))
 
         try:
             for parcels, wanted in gathered():
@@ -149,9 +160,7 @@ class Client:
                 ):
                     yield from receive()
         finally:
-            for _, futures in waiting:
-                for future in futures:
-                    future.cancel()
+            cancel()
 
     def predict(self, inputs: Mapping[str, Any], *, signature: str | None = None) -> dict[str, np.ndarray]:
         """Any signature of any model: arrays by input name in, arrays by output name out, in one request.

@@ -7,6 +7,7 @@ silently takes 14 x 56 for 28 x 28; so this is the only check there is.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -71,6 +72,12 @@ class Parcel(NamedTuple):
     def rows(self) -> list[int]:
         """The number of images in each chunk."""
         return [len(chunk[self.plan.input_name]) for chunk in self.chunks]
+
+    def begin(self, count: int) -> Parcel:
+        """The first `count` requests, and the items that they hold whole."""
+        rows = sum(self.rows()[:count])
+        whole = [item for item, end in zip(self.items, accumulate(map(len, self.items)), strict=True) if end <= rows]
+        return Parcel(self.plan, self.chunks[:count], whole, self.first)
 
     def again(self, plan: Callable[[Pixels | Encoded], Plan]) -> Parcel:
         """The same items as `plan` would have them now."""

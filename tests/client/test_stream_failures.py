@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from doubles import FIRST_PIXEL, Model, model_server
+from doubles import FIRST_PIXEL, Model, Refused, Signature, model_server
 from hangtag import InvalidInput
 from surfaces import opened
 
@@ -47,3 +47,24 @@ def test_what_a_source_gave_before_it_broke_is_answered(kind, protocol):
         found, words = until_it_breaks(client.classify_stream(source()), OSError)
     assert found == [number % 10 for number in range(25)]
     assert words == "the camera was unplugged"
+
+
+@pytest.mark.parametrize("size", [1, 3], ids=["one image", "three images"])
+def test_items_whose_requests_were_answered_come_before_the_error_of_another(kind, protocol, size):
+    """All thirty images went together, ten a request; the item that is cut between two requests is not told."""
+    plain = FIRST_PIXEL["serving_default"]
+
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        if 25 in images[:, 0, 0]:
+            raise Refused("INVALID_ARGUMENT", "no picture for me")
+        return plain.run(images)
+
+    model = Model({**FIRST_PIXEL, "serving_default": Signature(plain.inputs, plain.outputs, run)})
+    with (
+        model_server(model, protocol) as target,
+        opened(kind, target, batch_size=10, timeout=60) as client,
+    ):
+        stream = client.classify_stream(np.split(PICTURES, 30 // size))
+        found, words = until_it_breaks(stream, InvalidInput)
+    assert found == [number % 10 for number in range(20 // size * size)]
+    assert words.endswith("no picture for me (images 20 to 29)")
