@@ -1,3 +1,3 @@
 """The examples in these modules talk to a server: `tests/client/test_examples.py` starts one and runs them."""
 
-collect_ignore = ["hangtag/__init__.py", "hangtag/client.py", "hangtag/aio.py", "hangtag/errors.py"]
+collect_ignore = [f"hangtag/{name}.py" for name in ("__init__", "client", "aio", "errors", "comparison", "pictures")]

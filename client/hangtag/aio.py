@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from . import settings
 from .conversation import Progress
-from .errors import DeadlineExceeded
+from .errors import DeadlineExceeded, HangtagError
 from .model import ModelMetadata, Reply, VersionStatus
 from .plan import Parcel
 from .results import Classification
@@ -105,39 +105,52 @@ class AsyncClient:
         gatherer = Gatherer(self._conversation, prepare)
         waiting: deque[tuple[Parcel, list[asyncio.Task[Reply]]]] = deque()
 
-        def send(parcels: list[Parcel]) -> None:
-            for parcel in parcels:
-                waiting.append((parcel, self._sender.submit(self._conversation.calls(parcel))))
-
-        async def receive() -> list[Classification]:
-            parcel, tasks = waiting.popleft()
+        async def gathered() -> AsyncIterator[tuple[list[Parcel], bool]]:
+            asked = time.monotonic()
             try:
-                replies = [await task for task in tasks]
-            finally:
-                await cancel(tasks)
-            return await self._sender.run(self._conversation.settle(parcel, replies))
+                async for item in _each(items):
+                    slow = time.monotonic() - asked > LINGER
+                    full = await self._sender.run(gatherer.put(item))
+                    yield (full + gatherer.flush() if slow else full), slow
+                    asked = time.monotonic()
+            except Exception:
+                yield gatherer.flush(), True
+                raise
+            yield gatherer.flush(), True
+
+        async def cancel_all() -> None:
+            await cancel([task for _, tasks in waiting for task in tasks])
+
+        async def receive() -> AsyncIterator[Classification]:
+            parcel, tasks = waiting[0]
+            replies: list[Reply] = []
+            try:
+                for task in tasks:
+                    replies.append(await task)
+            except HangtagError:
+                await cancel_all()
+                whole = parcel.begin(len(replies))
+                if whole.items:
+                    for result in await self._sender.run(self._conversation.settle(whole, replies)):
+                        yield result
+                raise
+            waiting.popleft()
+            for result in await self._sender.run(self._conversation.settle(parcel, replies)):
+                yield result
 
         try:
-            asked = time.monotonic()
-            async for item in _each(items):
-                slow = time.monotonic() - asked > LINGER
-                send(await self._sender.run(gatherer.put(item)))
-                if slow:
-                    send(gatherer.flush())
+            async for parcels, wanted in gathered():
+                for parcel in parcels:
+                    waiting.append((parcel, self._sender.submit(self._conversation.calls(parcel))))
                 while waiting and (
-                    slow
+                    wanted
                     or sum(len(tasks) for _, tasks in waiting) > 2 * self._settings.concurrency
                     or all(task.done() for task in waiting[0][1])
                 ):
-                    for result in await receive():
+                    async for result in receive():
                         yield result
-                asked = time.monotonic()
-            send(gatherer.flush())
-            while waiting:
-                for result in await receive():
-                    yield result
         finally:
-            await cancel([task for _, tasks in waiting for task in tasks])
+            await cancel_all()
 
     async def predict(self, inputs: Mapping[str, Any], *, signature: str | None = None) -> dict[str, np.ndarray]:
         """As Client.predict.

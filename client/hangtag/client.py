@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from . import settings
 from .conversation import Progress
-from .errors import DeadlineExceeded
+from .errors import DeadlineExceeded, HangtagError
 from .model import ModelMetadata, Reply, VersionStatus
 from .plan import Parcel
 from .results import Classification
@@ -115,40 +115,52 @@ class Client:
         gatherer = Gatherer(self._conversation, prepare)
         waiting: deque[tuple[Parcel, list[Future[Reply]]]] = deque()
 
-        def send(parcels: list[Parcel]) -> None:
-            for parcel in parcels:
-                waiting.append((parcel, self._sender.submit(self._conversation.calls(parcel))))
-
-        def receive() -> list[Classification]:
-            parcel, futures = waiting.popleft()
+        def gathered() -> Iterator[tuple[list[Parcel], bool]]:
+            """What is full after each item, and whether somebody waits for all the answers."""
+            asked = time.monotonic()
             try:
-                replies = [future.result() for future in futures]
-            finally:
-                for future in futures:  # after a failure: what has not begun need not
+                for item in items:
+                    slow = time.monotonic() - asked > LINGER
+                    full = self._sender.run(gatherer.put(item))
+                    yield (full + gatherer.flush() if slow else full), slow
+                    asked = time.monotonic()
+            except Exception:  # of the source, or of one item: what came before it is answered before it is told
+                yield gatherer.flush(), True
+                raise
+            yield gatherer.flush(), True
+
+        def cancel() -> None:
+            for _, futures in waiting:
+                for future in futures:
                     future.cancel()
-            return self._sender.run(self._conversation.settle(parcel, replies))
+
+        def receive() -> Iterator[Classification]:
+            parcel, futures = waiting[0]
+            replies: list[Reply] = []
+            try:
+                for future in futures:
+                    replies.append(future.result())
+            except HangtagError:
+                cancel()  # what has not begun need not
+                whole = parcel.begin(len(replies))
+                if whole.items:
+                    yield from self._sender.run(self._conversation.settle(whole, replies))
+                raise
+            waiting.popleft()
+            yield from self._sender.run(self._conversation.settle(parcel, replies))
 
         try:
-            asked = time.monotonic()
-            for item in items:
-                slow = time.monotonic() - asked > LINGER
-                send(self._sender.run(gatherer.put(item)))
-                if slow:
-                    send(gatherer.flush())
+            for parcels, wanted in gathered():
+                for parcel in parcels:
+                    waiting.append((parcel, self._sender.submit(self._conversation.calls(parcel))))
                 while waiting and (
-                    slow
+                    wanted
                     or sum(len(futures) for _, futures in waiting) > 2 * self._settings.concurrency
                     or all(future.done() for future in waiting[0][1])
                 ):
                     yield from receive()
-                asked = time.monotonic()
-            send(gatherer.flush())
-            while waiting:
-                yield from receive()
         finally:
-            for _, futures in waiting:
-                for future in futures:
-                    future.cancel()
+            cancel()
 
     def predict(self, inputs: Mapping[str, Any], *, signature: str | None = None) -> dict[str, np.ndarray]:
         """Any signature of any model: arrays by input name in, arrays by output name out, in one request.

@@ -63,6 +63,11 @@ def compare(
 
     The turns alternate, so that a slow moment of the machine falls on both. Latency is the median over calls of
     ``BATCH`` images, in milliseconds, as the client sees it.
+
+    >>> with Client("localhost:8500", version=1) as old, Client("localhost:8500") as new:
+    ...     result = compare(old, new, images[:100], names=("old", "new"))
+    >>> result.agreement, result.right.name, result.right.model_version, result.changes
+    (1.0, 'new', 1, [])
     """
     if not len(images):
         raise InvalidInput("there are no images to compare on")

@@ -130,16 +130,19 @@ class Conversation:
     def predict(self, inputs: Mapping[str, Any], signature: str | None) -> Flow[dict[str, np.ndarray]]:
         """One request, as it is."""
         spec = self.spec if signature is None else self.spec._replace(signature=signature)
-        model = self._memory.current()
+        known = self._memory.current()
+        model = known or (yield from self.metadata())
         try:
-            found, arrays = _fit(inputs, model or (yield from self.metadata()), spec.signature)
+            found, arrays = _fit(inputs, model, spec.signature)
         except (InvalidInput, UnknownSignature):
-            if model is None:
+            if known is None:
                 raise
-            # What an older version refuses, the one that serves now may take.
-            found, arrays = _fit(inputs, (yield from self.metadata()), spec.signature)
+            model = yield from self.metadata()  # what an older version refuses, the one that serves now may take
+            found, arrays = _fit(inputs, model, spec.signature)
         reply: Reply = yield self._dialect.predict(spec, arrays, found)
         self._memory.saw(reply.version)
+        if reply.version not in (None, model.version):  # it has come meanwhile, and may take something else
+            _fit(inputs, (yield from self._model_of(reply.version)), spec.signature)
         return reply.outputs
 
     def classify(self, images: Any, prepare: str | None, progress: Progress | None) -> Flow[Classification]:
@@ -209,15 +212,19 @@ class Conversation:
     def settle(self, parcel: Parcel, replies: list[Reply]) -> Flow[list[Classification]]:
         """The results of a parcel's items, from the answers to its calls."""
         plan = parcel.plan
-        versions = {reply.version for reply in replies}
-        version = max((number for number in versions if number is not None), default=None)
-        if len(versions) > 1:  # a new version came in between: its answers and the old one's must not be mixed
-            stale = [number for number, reply in enumerate(replies) if reply.version != version]
-            pinned = self.spec._replace(version=version, version_label=None, signature=plan.signature_name)
+        version = max((reply.version for reply in replies if reply.version is not None), default=None)
+        self._memory.saw(version)
+        model = yield from self._model_of(version)
+        stale = [number for number, reply in enumerate(replies) if reply.version != version]
+        if not plan.suits(model):  # a new version, of another signature: it answers whatever does not crash it
+            parcel = parcel.again(partial(self._plan, model=model, unit=plan.unit))
+            plan, replies, stale = parcel.plan, [], list(range(len(parcel.chunks)))
+        if stale:  # a new version came in between: its answers and the old one's must not be mixed
+            pinned = self.spec._replace(version=model.version, version_label=None, signature=plan.signature_name)
             again: list[Reply] = yield SideBySide(self._calls(pinned, parcel, stale))
-            for number, reply in zip(stale, again, strict=True):
-                replies[number] = reply
-        found, names = yield from self._scored(parcel, replies, version)
+            known = dict(enumerate(replies)) | dict(zip(stale, again, strict=True))
+            replies = [known[number] for number in range(len(parcel.chunks))]
+        found, names = yield from self._scored(parcel, replies, version, model)
         found.flags.writeable = False  # as that of a single chunk is, which lies in the answer itself
         shown = self.spec.version if version is None else version
         ends = accumulate(len(item) for item in parcel.items)
@@ -227,16 +234,14 @@ class Conversation:
         ]
 
     def _scored(
-        self, parcel: Parcel, replies: list[Reply], version: int | None
+        self, parcel: Parcel, replies: list[Reply], version: int | None, model: ModelMetadata
     ) -> Flow[tuple[np.ndarray, tuple[str, ...]]]:
         """Probabilities [N, C] and the C class names."""
         plan = parcel.plan
-        self._memory.saw(version)
-        model = yield from self._model_of(version)
         if not replies or scores.is_ranked(plan.signature):
             found, known = yield from self._ranked(parcel, replies, model)
             return found, translate(known, self.language)
-        found = scores.join(replies, parcel.rows(), plan.output_name)
+        found = scores.join(replies, parcel.rows(), plan.output_name, ranked=False)
         key = (version, plan.signature_name)
         logits = self._memory.logits
         if plan.output_name == "logits" or key in logits or scores.are_logits(found):
@@ -246,7 +251,7 @@ class Conversation:
             (yield from self._class_names(model, found.shape[1])) or _indices(found.shape[1]), self.language
         )
         if key not in logits and scores.are_shares(found):
-            self._memory.keep_names(version, plan.signature_name, names)
+            self._memory.keep_names(version, plan, names)
         return found, names
 
     def _ranked(
@@ -257,7 +262,8 @@ class Conversation:
         classes = scores.class_count(model, plan.signature_name)
         names = yield from self._class_names(model, classes)
         if replies:
-            return scores.spread(replies, scores.join(replies, parcel.rows(), plan.output_name), names)
+            found = scores.join(replies, parcel.rows(), plan.output_name, ranked=True)
+            return scores.spread(replies, found, names)
         count = len(names or ()) or min(classes or 0, MAX_CLASSES)
         return np.zeros((0, count), np.float32), names or _indices(count)
 

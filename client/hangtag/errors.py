@@ -104,10 +104,10 @@ class UnknownSignature(HangtagError):
 class ServerBusy(HangtagError):
     """The server refused the call because of its load, not because of what was sent.
 
-    >>> try:
-    ...     result = client.classify(images)
-    ... except ServerBusy as error:  # after all retries
-    ...     print("come back later:", error)
+    >>> with Client("busy.example.org:8500") as client:
+    ...     client.classify(images[:1])  # raised after the last of its retries
+    Traceback (most recent call last):
+    hangtag.errors.ServerBusy: ... says RESOURCE_EXHAUSTED: Server Threadpool Exhausted
     """
 
 
@@ -124,10 +124,10 @@ class ServerError(HangtagError):
 class BadResponse(HangtagError):
     """The answer could not be read as TensorFlow Serving's.
 
-    >>> try:
-    ...     result = client.classify(images)
-    ... except BadResponse as error:
-    ...     print("is this TensorFlow Serving?", error)
+    >>> with Client("http://www.example.org") as client:  # a web server of another kind
+    ...     client.status()
+    Traceback (most recent call last):
+    hangtag.errors.BadResponse: the answer to /v1/models/fashion cannot be read: ...
     """
 
 

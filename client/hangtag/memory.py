@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .model import ModelMetadata, ModelSpec, Reply
-from .plan import Plan
+from .plan import Plan, fixed_rows
 from .results import Classification
 
 REST_MEMORY = 5.0
@@ -28,7 +28,7 @@ class Memory:
     _newest: int | None = None
     _asked_at: float = float("-inf")
     _plans: dict[tuple[int, tuple[int, ...]], Plan] = field(default_factory=dict)
-    _settled: dict[tuple[int, str], tuple[str, ...]] = field(default_factory=dict)
+    _settled: dict[tuple[int, int, str], tuple[str, ...]] = field(default_factory=dict)
 
     def learn(self, model: ModelMetadata, *, newest: bool) -> None:
         """Keep metadata; `newest` says that this version answers now."""
@@ -54,8 +54,9 @@ class Memory:
     # ---- uint8 images in one request, the common case: what fitted once fits again, and only the shape is looked at
 
     def keep_plan(self, model: ModelMetadata, plan: Plan) -> None:
-        """`plan` sends its uint8 images as they were given."""
-        self._plans[model.version, plan.array.shape[1:]] = plan._replace(array=np.empty(0, np.uint8))
+        """`plan` sends its uint8 images as they were given; whether their number fits is looked at each time."""
+        if fixed_rows(plan.signature.inputs[plan.input_name]) is None:
+            self._plans[model.version, plan.array.shape[1:]] = plan._replace(array=np.empty(0, np.uint8))
 
     def plan_like(self, images: Any) -> Plan | None:
         """How images of this shape went before."""
@@ -63,19 +64,19 @@ class Memory:
             return None
         model = self.current()
         plan = None if model is None else self._plans.get((model.version, images.shape[1:]))
-        return None if plan is None else Plan(*plan[:3], images, *plan[4:])  # _replace would take five times as long
+        return None if plan is None else Plan._make((*plan[:3], images, *plan[4:]))  # _replace takes twice as long
 
-    def keep_names(self, version: int | None, signature_name: str, names: tuple[str, ...]) -> None:
-        """The scores of this signature are surely no logits, and these are the names of its classes."""
+    def keep_names(self, version: int | None, plan: Plan, names: tuple[str, ...]) -> None:
+        """`version` takes what was planned so; its scores are surely no logits, and these its classes' names."""
         if version is not None:
-            self._settled[version, signature_name] = names
+            self._settled[version, plan.version, plan.signature_name] = names
 
     def result(self, plan: Plan, reply: Reply, thumbnails: np.ndarray) -> Classification | None:
         """The result of a request's answer, if nothing of it needs to be found out any more."""
         version, found = reply.version, reply.outputs.get(plan.output_name)
         if version is None or found is None:
             return None
-        names = self._settled.get((version, plan.signature_name))
+        names = self._settled.get((version, plan.version, plan.signature_name))
         if names is None or found.shape != (len(plan.array), len(names)) or found.dtype != np.float32:
             return None
         self._newest = version

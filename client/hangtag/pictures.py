@@ -30,6 +30,8 @@ def draw_predictions(
 
     With `truth`, the true label of each image, names are blue when right and red when wrong, with the true name in
     brackets, and the bars of the predicted and the true class are coloured.
+
+    >>> draw_predictions(images[:3], client.classify(images[:3]), "predictions.png", truth=[9, 2, 1])
     """
     with legible(result.class_names):
         columns = max(1, min(columns, len(images)))  # no empty places beside a single image

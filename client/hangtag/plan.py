@@ -6,7 +6,8 @@ silently takes 14 x 56 for 28 x 28; so this is the only check there is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +31,8 @@ _REST_VALUES = 640  # 64 images of 10 classes: an answer over 16 KiB stalls 40 m
 class Plan(NamedTuple):
     """What to send: `array` whole, to be cut into chunks of `rows`; and which output holds the scores.
 
-    `unit` is how float pixels were understood: True 0..1, False 0..255, None for images that were no floats.
+    `version` is the model's version by whose signature this was made. `unit` is how float pixels were understood: True
+    0..1, False 0..255, None for images that were no floats.
     """
 
     signature_name: str
@@ -39,12 +41,20 @@ class Plan(NamedTuple):
     array: np.ndarray
     output_name: str
     rows: int
+    version: int
     unit: bool | None = None
 
     def chunks(self) -> list[dict[str, np.ndarray]]:
         """The inputs of each request, in order."""
         starts = range(0, len(self.array), self.rows)
         return [{self.input_name: self.array[start : start + self.rows]} for start in starts]
+
+    def suits(self, model: ModelMetadata) -> bool:
+        """Whether `model`, perhaps another version than this was made for, takes and gives the same."""
+        if model.version == self.version:
+            return True
+        other = model.signatures.get(self.signature_name or "serving_default")
+        return other is not None and _interface(other) == _interface(self.signature)
 
 
 class Parcel(NamedTuple):
@@ -62,6 +72,19 @@ class Parcel(NamedTuple):
     def rows(self) -> list[int]:
         """The number of images in each chunk."""
         return [len(chunk[self.plan.input_name]) for chunk in self.chunks]
+
+    def begin(self, count: int) -> Parcel:
+        """The first `count` requests, and the items that they hold whole."""
+        rows = sum(self.rows()[:count])
+        whole = [item for item, end in zip(self.items, accumulate(map(len, self.items)), strict=True) if end <= rows]
+        return Parcel(self.plan, self.chunks[:count], whole, self.first)
+
+    def again(self, plan: Callable[[Pixels | Encoded], Plan]) -> Parcel:
+        """The same items as `plan` would have them now."""
+        batches = (Encoded(item.tolist()) if item.dtype == object else Pixels(item) for item in self.items)
+        plans = [plan(batch) for batch in batches]
+        chunks = [chunk for made in plans for chunk in made.chunks()]
+        return Parcel(plans[0], chunks, [made.array for made in plans], self.first)
 
 
 def plan_classify(
@@ -88,8 +111,12 @@ def plan_classify(
         signature_name, array, unit = _pixels(batch, model, signature_name, unit)
     signature = find_signature(model, signature_name)
     output_name = score_output(signature, signature_name)
-    rows = batch_size or _rows(array, class_count(model, signature_name), protocol, is_ranked(signature))
-    return Plan(signature_name, signature, only_input(signature, signature_name), array, output_name, rows, unit)
+    input_name = only_input(signature, signature_name)
+    rows = fixed_rows(signature.inputs[input_name])
+    if rows and len(array) % rows:
+        raise InvalidInput(f"{model.name} takes {rows} images at a time, and {len(array)} are not whole such requests")
+    rows = rows or batch_size or _rows(array, class_count(model, signature_name), protocol, is_ranked(signature))
+    return Plan(signature_name, signature, input_name, array, output_name, rows, model.version, unit)
 
 
 def find_signature(model: ModelMetadata, name: str) -> Signature:
@@ -106,6 +133,11 @@ def find_signature(model: ModelMetadata, name: str) -> Signature:
     return signature
 
 
+def _interface(signature: Signature) -> tuple[object, object]:
+    """What callers see of a signature; the names inside the graph are not of it."""
+    return {name: (spec.dtype, spec.shape) for name, spec in signature.inputs.items()}, signature.outputs.keys()
+
+
 def only_input(signature: Signature, name: str) -> str:
     """The name of the single input."""
     if len(signature.inputs) != 1:
@@ -113,6 +145,11 @@ def only_input(signature: Signature, name: str) -> str:
             f"signature {name!r} takes {len(signature.inputs)} inputs ({', '.join(signature.inputs)}); use predict()"
         )
     return next(iter(signature.inputs))
+
+
+def fixed_rows(spec: TensorSpec) -> int | None:
+    """How many images a request must have; None where the batch dimension is open, as it mostly is."""
+    return spec.shape[0] if spec.shape else None
 
 
 # ---- shape, dtype, range

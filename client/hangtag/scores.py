@@ -19,6 +19,14 @@ _TOLERANCE = 1e-3  # of probabilities in float16
 
 def score_output(signature: Signature, name: str) -> str:
     """Which output holds one score a class; raises InvalidInput if that cannot be told."""
+    output = _score_output(signature, name)
+    shape = signature.outputs[output].shape
+    if shape and shape[-1] == 1 and not is_ranked(signature):
+        raise _single(output)
+    return output
+
+
+def _score_output(signature: Signature, name: str) -> str:
     outputs = signature.outputs
     for known in ("probabilities", "logits", "scores"):
         if known in outputs:
@@ -28,6 +36,11 @@ def score_output(signature: Signature, name: str) -> str:
             f"signature {name!r} gives {', '.join(outputs) or 'nothing'}, not one score a class; use predict()"
         )
     return next(iter(outputs))
+
+
+def _single(output: str) -> InvalidInput:
+    """Of a binary model, a sigmoid or a logit: only the caller knows which class it speaks for."""
+    return InvalidInput(f"{output} gives one number an image, not one score a class; use predict()")
 
 
 def is_ranked(signature: Signature) -> bool:
@@ -40,19 +53,24 @@ def class_count(model: ModelMetadata, signature_name: str) -> int | None:
     for name in (signature_name or "serving_default", "serving_default"):
         signature = model.signatures.get(name)
         if signature is not None and not is_ranked(signature):
-            shape = signature.outputs[score_output(signature, name)].shape
+            shape = signature.outputs[_score_output(signature, name)].shape
             return shape[-1] if shape else None
     return None
 
 
-def join(replies: Sequence[Reply], rows: Sequence[int], output: str) -> np.ndarray:
-    """The float output of all chunks, float32 [N, C]; `rows` is the number of images in each."""
+def join(replies: Sequence[Reply], rows: Sequence[int], output: str, *, ranked: bool) -> np.ndarray:
+    """The float output of all chunks, float32 [N, C]; `rows` is the number of images in each.
+
+    Only of `ranked` scores a single one an image says something.
+    """
     parts = []
     for reply, count in zip(replies, rows, strict=True):
         part = reply.outputs.get(output)
         if part is None or part.ndim != 2 or len(part) != count or part.shape[1] == 0 or part.dtype.kind != "f":
             shape = "nothing" if part is None else f"{part.dtype} {list(part.shape)}"
             raise BadResponse(f"{output} for {count} images came as {shape}; expected floats [{count}, classes]")
+        if part.shape[1] == 1 and not ranked:
+            raise _single(output)
         parts.append(part)
     if len({part.shape[1] for part in parts}) > 1:
         raise BadResponse(f"{output} came with differing numbers of classes")
@@ -85,9 +103,12 @@ def spread(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Scores in the order of rank, [N, k], as scores in the order of `names`, [N, C]; classes left out count as 0.
 
-    Without `names` the classes are those that the answers name, in the order of their appearance.
+    Without `names` the classes are those that the answers name, in the order of their appearance. Of classes with one
+    name, which such answers do not tell apart, the first stands for all.
     """
-    columns = {name: column for column, name in enumerate(names or ())}
+    columns: dict[str, int] = {}
+    for column, name in enumerate(names or ()):
+        columns.setdefault(name, column)
     places = []
     for reply in replies:
         classes = reply.outputs.get(RANKED[0])
@@ -100,9 +121,13 @@ def spread(
         places += [_column(columns, word) for word in words]
     if len(places) != scores.size:
         raise BadResponse(f"{len(places)} classes came with {scores.size} scores")
-    found = np.zeros((len(scores), max(len(columns), 1)), np.float32)
-    found[np.arange(len(scores))[:, np.newaxis], np.array(places, int).reshape(scores.shape)] = scores
-    return found, tuple(columns)
+    known = tuple(columns) if names is None else names
+    found = np.zeros((len(scores), max(len(known), 1)), np.float32)
+    ranks = np.array(places, int).reshape(scores.shape)
+    every = np.arange(len(scores))
+    for rank in reversed(range(scores.shape[1])):  # so that of a name given twice the better score stays
+        found[every, ranks[:, rank]] = scores[:, rank]
+    return found, known
 
 
 def _column(columns: Mapping[str, int], name: str) -> int:

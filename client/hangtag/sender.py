@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import as_completed as as_they_end
 from typing import Any, Protocol, TypeVar
 
@@ -85,8 +85,6 @@ class Sender:
             if isinstance(error, HangtagError):
                 raise
             raise deadline.exceeded() from error
-        except CancelledError as error:
-            raise InvalidInput("the client was closed during the call") from error
         finally:
             for future in futures:  # after a failure: what has not begun need not
                 future.cancel()
@@ -94,7 +92,10 @@ class Sender:
     def submit(self, calls: Sequence[Call[T]], deadline: Deadline | None = None) -> list[Future[T]]:
         """Send calls from the pool's threads; without a deadline each has the client's timeout from when it begins."""
         pool = self._workers()
-        return [pool.submit(self._make_and_attempt, call, deadline, tell=True) for call in calls]
+        try:
+            return [pool.submit(self._make_and_attempt, call, deadline, tell=True) for call in calls]
+        except RuntimeError as error:  # the pool was shut down after we had got it
+            raise InvalidInput("the client was closed during the call") from error
 
     def _make_and_attempt(self, call: Call[T], deadline: Deadline | None, *, tell: bool) -> T:
         try:
@@ -112,9 +113,12 @@ class Sender:
             try:
                 return exchange.answer(self._through_gate(transport, exchange, deadline))
             except HangtagError as error:
+                if self._closed:  # whatever the transport says of it
+                    raise InvalidInput("the client was closed during the call") from error
                 failures = failures or Failures(exchange.path, retries, deadline)
                 pause = failures.pause(error)
             time.sleep(pause)
+            transport = self._open()
 
     def _through_gate(self, transport: Transport, exchange: Exchange[Any], deadline: Deadline) -> bytes:
         place = self._gate.enter(deadline.remaining())
@@ -153,7 +157,7 @@ class Sender:
             transport, self._transport = self._transport, None
             pool, self._pool = self._pool, None
         if pool is not None:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(wait=False)  # calls that have not begun fail as they do; cancelled, they would wake nobody
         if transport is not None:
             transport.close()
 

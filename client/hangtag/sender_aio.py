@@ -100,10 +100,15 @@ class AsyncSender:
         while True:
             try:
                 return exchange.answer(await self._through_gate(transport, exchange, deadline))
-            except HangtagError as error:
+            except (Exception, asyncio.CancelledError) as error:
+                if self._closed and not _cancelled():  # grpc.aio says so by CancelledError, aiohttp by RuntimeError
+                    raise InvalidInput("the client was closed during the call") from error
+                if not isinstance(error, HangtagError):
+                    raise
                 failures = failures or Failures(exchange.path, retries, deadline)
                 pause = failures.pause(error)
             await asyncio.sleep(pause)
+            transport = self._open()
 
     async def _through_gate(self, transport: AsyncTransport, exchange: Exchange[Any], deadline: Deadline) -> bytes:
         try:
@@ -147,6 +152,12 @@ async def cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _cancelled() -> bool:
+    """Whether somebody wants the running task to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _connect(settings: Settings) -> AsyncTransport:

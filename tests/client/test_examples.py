@@ -4,18 +4,52 @@ from __future__ import annotations
 
 import asyncio
 import doctest
+import threading
+from collections.abc import Iterator
 from functools import cached_property
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pytest
 
 import hangtag
-from hangtag import AsyncClient, Client, aio, errors
+from doubles import FIRST_PIXEL, Model, busy, model_server
+from hangtag import AsyncClient, Client, aio, comparison, errors, pictures
 from hangtag import client as client_module
 
 
-@pytest.mark.parametrize("module", [hangtag, client_module, aio, errors], ids=lambda module: module.__name__)
-def test_every_example_does_what_it_shows(module, server, images):
+class WebPage(BaseHTTPRequestHandler):
+    """Whatever is asked for, the same page."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>It works!</html>")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def places(server) -> Iterator[dict[str, str]]:
+    """The targets that the examples name, and where the tests have such a server."""
+    with model_server(Model(FIRST_PIXEL, hook=busy), "grpc") as busy_one, HTTPServer(("127.0.0.1", 0), WebPage) as web:
+        threading.Thread(target=web.serve_forever, args=(0.02,), daemon=True).start()
+        yield {
+            "localhost:8500": server.grpc,
+            "http://localhost:8501": server.rest,
+            "busy.example.org:8500": busy_one,
+            "http://www.example.org": f"http://127.0.0.1:{web.server_port}",
+        }
+        web.shutdown()
+
+
+@pytest.mark.parametrize(
+    "module", [hangtag, client_module, aio, errors, comparison, pictures], ids=lambda module: module.__name__
+)
+def test_every_example_does_what_it_shows(module, server, images, places, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
     async def with_client(use):
         async with AsyncClient(server.grpc, timeout=60) as opened:
             return await use(opened)
@@ -31,9 +65,9 @@ def test_every_example_does_what_it_shows(module, server, images):
                 "np": np,
                 "with_client": with_client,
             }
-            for step in example.examples:  # the examples name the port that a user's server has
-                step.source = step.source.replace("localhost:8500", server.grpc)
-                step.source = step.source.replace("http://localhost:8501", server.rest)
+            for step in example.examples:
+                for named, place in places.items():
+                    step.source = step.source.replace(f'"{named}', f'"{place}')
             runner.run(example)
     assert runner.tries > 0
     assert runner.failures == 0

@@ -1,0 +1,108 @@
+"""A version that comes while a client is at work: it is asked what it takes before its answers are believed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from doubles import FIRST_PIXEL, Model, Signature, model_server
+from hangtag import InvalidInput
+from surfaces import opened
+
+PICTURES = np.arange(30, dtype=np.uint8).repeat(784).reshape(30, 28, 28)
+DEFAULT = FIRST_PIXEL["serving_default"]
+WIDE = {
+    **FIRST_PIXEL,
+    "serving_default": Signature({"images": ("DT_UINT8", [-1, 14, 56])}, DEFAULT.outputs, DEFAULT.run),
+}
+LOGITS = {
+    **FIRST_PIXEL,
+    "serving_default": Signature(
+        DEFAULT.inputs,
+        {"logits": ("DT_FLOAT", [-1, 10])},
+        lambda images: {"logits": 9 * DEFAULT.run(images)["probabilities"]},
+    ),
+}
+
+
+def changing(signatures: dict, at: int) -> Model:
+    """Version 1 until the Predict of number `at`, which version 2 answers."""
+
+    def hook(number: int) -> None:
+        if number >= at:
+            model.signatures = signatures
+
+    model = Model(FIRST_PIXEL, version=lambda number: 1 if number < at else 2, hook=hook)
+    return model
+
+
+CALLS = {
+    "one request": lambda client: [client.classify(PICTURES[:10])],
+    "several requests": lambda client: [client.classify(PICTURES)],
+    "stream": lambda client: list(client.classify_stream(PICTURES)),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_images_that_a_new_version_does_not_take_are_refused_though_it_answered(kind, call):
+    """A model that starts with Flatten answers 28 x 28 as if it were 14 x 56."""
+    with (
+        model_server(changing(WIDE, 3), "grpc") as target,
+        opened(kind, target, batch_size=10, timeout=60) as client,
+    ):
+        assert client.classify(PICTURES[:10]).model_version == 1  # asks for the names, too
+        assert client.classify(PICTURES[:10]).model_version == 1
+        with pytest.raises(InvalidInput, match=r"images of shape .*28, 28\): fashion takes \[N, 14, 56\]"):
+            call(client)
+        assert client.classify(PICTURES.reshape(30, 14, 56)).model_version == 2
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_new_version_that_answers_otherwise_is_asked_again(kind, call):
+    with (
+        model_server(changing(LOGITS, 3), "grpc") as target,
+        opened(kind, target, batch_size=10, timeout=60) as client,
+    ):
+        assert client.classify(PICTURES[:10]).model_version == 1
+        assert client.classify(PICTURES[:10]).model_version == 1
+        results = call(client)
+    found = np.concatenate([result.indices for result in results])
+    assert {result.model_version for result in results} == {2}
+    assert found.tolist() == [number % 10 for number in range(len(found))]
+
+
+def test_a_version_that_takes_the_same_is_not_asked_twice(kind):
+    model = changing(FIRST_PIXEL, 2)
+    with model_server(model, "grpc") as target, opened(kind, target) as client:
+        assert [client.classify(PICTURES).model_version for _ in range(3)] == [1, 2, 2]
+        assert model.predicts == 3 + 2  # and the names of each version
+
+
+def test_replicas_of_two_versions_are_each_held_against_their_own_signature(kind):
+    """What one version took once is no word on what was planned for the other."""
+    version = [1]
+
+    def hook(number: int) -> None:
+        model.signatures = FIRST_PIXEL if version[0] == 1 else WIDE
+
+    model = Model(FIRST_PIXEL, version=lambda number: version[0], hook=hook)
+    with model_server(model, "grpc") as target, opened(kind, target) as client:
+        assert client.classify(PICTURES).model_version == 1
+        version[0], model.signatures = 2, WIDE
+        with pytest.raises(InvalidInput, match=r"takes \[N, 14, 56\]"):
+            client.classify(PICTURES)
+        assert client.classify(PICTURES.reshape(30, 14, 56)).model_version == 2
+        version[0] = 1
+        with pytest.raises(InvalidInput, match=r"takes \[N, 28, 28\]"):
+            client.classify(PICTURES.reshape(30, 14, 56))
+        assert client.classify(PICTURES).model_version == 1
+        version[0] = 2
+        with pytest.raises(InvalidInput, match=r"takes \[N, 14, 56\]"):
+            client.classify(PICTURES)
+
+
+def test_predict_is_checked_against_the_version_that_answered(kind):
+    with model_server(changing(WIDE, 1), "grpc") as target, opened(kind, target) as client:
+        assert client.predict({"images": PICTURES})["probabilities"].shape == (30, 10)
+        with pytest.raises(InvalidInput, match=r"input 'images' takes uint8 \[\?, 14, 56\] and was given shape"):
+            client.predict({"images": PICTURES})

@@ -1,0 +1,70 @@
+"""A stream that breaks: what was good before that is given out first, as `map` would."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from doubles import FIRST_PIXEL, Model, Refused, Signature, model_server
+from hangtag import InvalidInput
+from surfaces import opened
+
+PICTURES = np.arange(30, dtype=np.uint8).repeat(784).reshape(30, 28, 28)
+
+
+def until_it_breaks(stream, kind=Exception):
+    """The class numbers that a stream gives before it raises, and what it raises."""
+    found = []
+
+    def take() -> None:
+        for result in stream:
+            found.extend(result.indices.tolist())
+
+    with pytest.raises(kind) as caught:
+        take()
+    return found, str(caught.value)
+
+
+@pytest.mark.parametrize(("good", "batch_size"), [(2, 1000), (25, 10)], ids=["gathered", "under way"])
+def test_the_items_before_a_bad_one_are_answered(kind, protocol, good, batch_size):
+    expected = [number % 10 for number in range(good)]
+    with (
+        model_server(Model(FIRST_PIXEL), protocol) as target,
+        opened(kind, target, batch_size=batch_size, timeout=60) as client,
+    ):
+        stream = client.classify_stream([*PICTURES[:good], None, PICTURES[0]])
+        found, words = until_it_breaks(stream, InvalidInput)
+    assert found == expected
+    assert words.startswith(f"item {good} of the stream: cannot read images from NoneType")
+
+
+def test_what_a_source_gave_before_it_broke_is_answered(kind, protocol):
+    def source():
+        yield from PICTURES[:25]
+        raise OSError("the camera was unplugged")
+
+    with model_server(Model(FIRST_PIXEL), protocol) as target, opened(kind, target, timeout=60) as client:
+        found, words = until_it_breaks(client.classify_stream(source()), OSError)
+    assert found == [number % 10 for number in range(25)]
+    assert words == "the camera was unplugged"
+
+
+@pytest.mark.parametrize("size", [1, 3], ids=["one image", "three images"])
+def test_items_whose_requests_were_answered_come_before_the_error_of_another(kind, protocol, size):
+    """All thirty images went together, ten a request; the item that is cut between two requests is not told."""
+    plain = FIRST_PIXEL["serving_default"]
+
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        if 25 in images[:, 0, 0]:
+            raise Refused("INVALID_ARGUMENT", "no picture for me")
+        return plain.run(images)
+
+    model = Model({**FIRST_PIXEL, "serving_default": Signature(plain.inputs, plain.outputs, run)})
+    with (
+        model_server(model, protocol) as target,
+        opened(kind, target, batch_size=10, timeout=60) as client,
+    ):
+        stream = client.classify_stream(np.split(PICTURES, 30 // size))
+        found, words = until_it_breaks(stream, InvalidInput)
+    assert found == [number % 10 for number in range(20 // size * size)]
+    assert words.endswith("no picture for me (images 20 to 29)")
