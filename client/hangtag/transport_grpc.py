@@ -58,7 +58,7 @@ def explain(error: Any, target: Target, timeout: float) -> HangtagError:
     code, words = error.code().name, error.details() or "no text"
     if code == "DEADLINE_EXCEEDED":
         return DeadlineExceeded(f"no complete answer from {target} within {timeout:.3g} s: {words}", code=code)
-    return from_status(code, words, target.address)
+    return from_status(code, words, str(target))
 
 
 class GrpcTransport:

@@ -100,7 +100,7 @@ class RestTransport:
         if status == 200 and not content:  # cut off within its headers, which http.client does not mind
             raise ServerUnavailable(f"no answer from {self._target}: the answer broke off")
         if status != 200:
-            raise from_http(status, content, self._target.address)
+            raise from_http(status, content, str(self._target))
         return content
 
     def _read(self, raw: Any, end: float) -> bytes:

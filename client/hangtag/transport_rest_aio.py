@@ -52,7 +52,7 @@ class AsyncRestTransport:
         except (self._aiohttp.ClientError, OSError) as error:
             raise ServerUnavailable(f"no answer from {self._target}: {error or type(error).__name__}") from error
         if status != 200:
-            raise from_http(status, content, self._target.address)
+            raise from_http(status, content, str(self._target))
         return content
 
     async def close(self) -> None:
