@@ -12,6 +12,7 @@ from .errors import DeadlineExceeded, InvalidInput, ServerUnavailable
 from .exchange import Exchange
 from .failures import from_http
 from .settings import Settings
+from .target import Target
 
 _PIECE = 1 << 16  # bytes of an answer that are read between two looks at the clock
 
@@ -46,14 +47,29 @@ def wants_requests(settings: Settings) -> bool:
     return bool(getproxies()) or authorities or any(file and Path(file).exists() for file in netrc)
 
 
+def unusable(target: Target) -> InvalidInput:
+    """The error for what the library below refuses to send; its own words may hold a header or a proxy's password."""
+    return InvalidInput(
+        f"the call to {target} cannot be made: the target, a proxy in the environment, or a header of the session is "
+        "not what HTTP allows"
+    )
+
+
 class RestTransport:
     """One session with room for all connections at once, shared by all threads."""
 
     def __init__(self, settings: Settings) -> None:
         import requests
         from requests.adapters import HTTPAdapter
+        from urllib3.exceptions import LocationParseError
 
         self._failures = requests.exceptions
+        self._unusable = (
+            requests.exceptions.InvalidHeader,
+            requests.exceptions.InvalidSchema,
+            requests.exceptions.InvalidURL,
+            LocationParseError,
+        )
         self._settings = settings
         self._target = settings.target
         self._owned = settings.session is None
@@ -93,8 +109,8 @@ class RestTransport:
                 status: int = answer.status_code
         except (failures.Timeout, TimeoutError) as error:
             raise DeadlineExceeded(f"no complete answer from {self._target} within {timeout:.3g} s") from error
-        except (failures.InvalidHeader, failures.InvalidURL) as error:
-            raise InvalidInput(f"the call cannot be made: {error}") from error
+        except self._unusable:
+            raise unusable(self._target) from None
         except (failures.RequestException, OSError) as error:
             raise ServerUnavailable(f"no answer from {self._target}: {_root(error)}") from error
         if status == 200 and not content:  # cut off within its headers, which http.client does not mind

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
-from .errors import DeadlineExceeded, InvalidInput, ServerUnavailable
+from .errors import DeadlineExceeded, ServerUnavailable
 from .exchange import Exchange
 from .extras import require
 from .failures import from_http
 from .settings import Settings
-from .transport_rest import request_parts
+from .transport_rest import request_parts, unusable
 
 
 class AsyncRestTransport:
@@ -47,10 +47,13 @@ class AsyncRestTransport:
                 status = answer.status
         except TimeoutError as error:
             raise DeadlineExceeded(f"no complete answer from {self._target} within {timeout:.3g} s") from error
-        except self._aiohttp.InvalidURL as error:
-            raise InvalidInput(f"the call cannot be made: {error}") from error
+        except self._aiohttp.InvalidURL:
+            raise unusable(self._target) from None
         except (self._aiohttp.ClientError, OSError) as error:
-            raise ServerUnavailable(f"no answer from {self._target}: {error or type(error).__name__}") from error
+            words = " ".join(str(error).split()) or type(error).__name__  # it draws several lines
+            raise ServerUnavailable(f"no answer from {self._target}: {words}") from error
+        except (ValueError, AssertionError):  # the latter for a proxy without a port
+            raise unusable(self._target) from None
         if status != 200:
             raise from_http(status, content, str(self._target))
         return content

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import threading
 from pathlib import Path
 
 import aiohttp
@@ -14,7 +13,6 @@ import pytest
 import trustme
 from grpc import aio
 
-from canned import answering
 from doubles import FIRST_PIXEL, Model, model_server, proxy
 from hangtag import TLS, AsyncClient, Client, InvalidInput, ServerUnavailable
 from surfaces import opened
@@ -163,18 +161,6 @@ def test_a_proxy_in_the_environment_is_not_asked_for_this_machine(server, kind, 
         assert client.ready()
 
 
-def test_an_answer_cut_within_its_body_is_server_unavailable(kind):
-    """Content-Length promises more than comes."""
-
-    cut = b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"model_version'
-    with (
-        answering(cut) as target,
-        opened(kind, target, retries=1) as client,
-        pytest.raises(ServerUnavailable, match="no answer from"),
-    ):
-        client.status()
-
-
 def test_a_proxy_in_the_environment_carries_calls_to_other_machines(kind, monkeypatch):
     """Whose name this machine cannot even look up."""
     model = Model(FIRST_PIXEL)
@@ -185,31 +171,3 @@ def test_a_proxy_in_the_environment_carries_calls_to_other_machines(kind, monkey
         with opened(kind, "http://models.invalid:8501", version=1) as client:
             assert client.classify(PICTURES[:3]).indices.tolist() == [0, 1, 2]
     assert model.requests[-1]["host"] == "models.invalid:8501"
-
-
-def test_a_connection_that_the_server_has_closed_meanwhile_is_replaced(kind):
-    """Each answer ends its connection without saying so; not one of the calls needs a second attempt."""
-    body = b'{"model_version_status": []}'
-    closed = threading.Semaphore(0)
-
-    whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-    with answering(whole, closed.release) as target, opened(kind, target, retries=0) as client:
-        for _ in range(5):
-            assert client.status() == ()
-            assert closed.acquire(timeout=60)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 28\r\n\r\n",
-        b"HTTP/1.0 200 OK\r\n\r\n",
-    ],
-    ids=["continue", "until the end"],
-)
-def test_other_ways_to_frame_an_answer(kind, answer):
-    with (
-        answering(answer + b'{"model_version_status": []}') as target,
-        opened(kind, target, retries=0) as client,
-    ):
-        assert client.status() == ()

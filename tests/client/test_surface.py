@@ -76,29 +76,6 @@ def test_both_clients_give_the_same_answers(server, images, kind, protocol):
         )
 
 
-def test_bad_arguments_are_refused_before_anything_is_connected(kind):
-    for options in (
-        {"version": 1, "version_label": "stable"},
-        {"version": -1},
-        {"model": ""},
-        {"timeout": 0},
-        {"retries": -1},
-        {"concurrency": 0},
-        {"batch_size": 0},
-        {"language": "fr"},
-        {"labels": "abc"},
-        {"gzip_above": 10},
-        {"session": object()},
-    ):
-        with pytest.raises(InvalidInput), opened(kind, "localhost:1", **options):
-            pass
-    for target in ("", "ftp://x", "localhost:port", "http://", "http://host/?a=b"):
-        with pytest.raises(InvalidInput), opened(kind, target):
-            pass
-    with pytest.raises(InvalidInput), opened(kind, "http://localhost:1", channel=object()):
-        pass
-
-
 def test_a_closed_client_says_so_and_closing_twice_does_nothing(server, kind, protocol):
     with opened(kind, server.target(protocol), timeout=60) as client:
         assert client.ready()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
+import requests
 
 from canned import answering
 from doubles import FIRST_PIXEL, Model, model_server
@@ -89,3 +90,42 @@ def what_goes_wrong(kind: str, target: str, retries: int = 0) -> str:
         with pytest.raises(HangtagError) as caught:
             client.status()
         return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://me:s3cret@[bad", "http://me:s3 cret@host:99999", "me:s3cret@[bad", "junk://x"]
+)
+def test_a_proxy_that_is_no_url_is_not_repeated(kind, proxy, monkeypatch):
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with (
+        opened(kind, "http://models.invalid", retries=0) as client,
+        pytest.raises(InvalidInput, match=r"http://models\.invalid cannot be made: .* a proxy") as caught,
+    ):
+        client.status()
+    assert "s3" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_a_header_that_the_session_cannot_send_is_not_repeated():
+    with requests.Session() as session, opened("sync", "http://localhost:1", session=session) as client:
+        session.headers["x"] = " s3cret"
+        with pytest.raises(InvalidInput, match="a header of the session") as caught:
+            client.status()
+    assert "s3cret" not in str(caught.value)
+
+
+def test_blanks_around_a_header_value_are_not_sent(kind, protocol):
+    model = Model(FIRST_PIXEL)
+    with model_server(model, protocol) as target, opened(kind, target, headers={"x": " a b "}) as client:
+        client.metadata()
+    assert model.requests[0]["x"] == "a b"
+
+
+def test_names_of_bytes_are_refused_over_grpc_only(kind):
+    with opened(kind, "http://localhost:1", headers={"x-bin": "v"}):
+        pass
+    refused = pytest.raises(InvalidInput, match="header 'X-Bin' cannot be sent: gRPC keeps names in -bin for bytes")
+    with refused, opened(kind, "localhost:1", headers={"X-Bin": "v"}):
+        pass
