@@ -9,6 +9,7 @@ from .errors import DeadlineExceeded, ServerUnavailable
 from .exchange import Exchange
 from .extras import require
 from .failures import from_http
+from .loops import OwnLoop
 from .settings import Settings
 from .transport_rest import request_parts, unusable
 
@@ -19,6 +20,7 @@ class AsyncRestTransport:
     def __init__(self, settings: Settings) -> None:
         self._aiohttp = require("aiohttp", extra="aio", what="AsyncClient over REST")
         self._settings = settings
+        self._loop = OwnLoop()
         self._target = settings.target
         self._owned = settings.session is None
         if self._owned:
@@ -32,6 +34,7 @@ class AsyncRestTransport:
 
     async def send(self, exchange: Exchange[Any], timeout: float) -> bytes:
         """The body of the answer to `exchange`; raises a HangtagError."""
+        self._loop.check()
         headers, body = request_parts(self._settings, exchange)
         try:
             async with self._session.request(

@@ -120,6 +120,18 @@ def test_one_async_client_serves_many_tasks(server, images, protocol):
     asyncio.run(main())
 
 
+def test_an_async_client_says_that_it_belongs_to_another_event_loop(protocol):
+    async def many(client):
+        return len(await client.classify(np.zeros((100, 28, 28), np.uint8)))
+
+    with model_server(Model(FIRST_PIXEL), protocol) as target, asyncio.Runner() as first, asyncio.Runner() as second:
+        client = AsyncClient(target, batch_size=10)
+        assert first.run(many(client)) == 100
+        with pytest.raises(InvalidInput, match="belongs to the event loop of its first call"):
+            second.run(many(client))
+        first.run(client.close())
+
+
 def test_a_stream_may_be_asynchronous():
     async def source():
         for number in range(5):
