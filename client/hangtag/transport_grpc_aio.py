@@ -35,7 +35,7 @@ class AsyncGrpcTransport:
         try:
             body: bytes = await method(exchange.body, timeout=timeout, metadata=self._metadata)
         except self._rpc_error as error:
-            raise explain(error, self._target, timeout) from error
+            raise explain(error, self._target) from error
         except (ValueError, TypeError) as error:
             raise InvalidInput(f"the call cannot be made: {error}") from error
         return body

@@ -10,9 +10,10 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from .errors import BadResponse, DeadlineExceeded, InvalidInput, ServerUnavailable
+from .errors import BadResponse, InvalidInput, ServerUnavailable
 from .exchange import Exchange
 from .failures import from_http
+from .retry import Late
 from .settings import Settings
 from .tls import TLS
 from .transport_rest import request_parts
@@ -55,8 +56,7 @@ class HttpTransport:
             if sock is not None:
                 sock.close()
             if isinstance(error, TimeoutError):
-                words = f"no complete answer from {self._target} within {timeout:.3g} s"
-                raise DeadlineExceeded(words) from error
+                raise Late(self._target) from error
             if isinstance(error, http.client.HTTPException | OSError):
                 words = str(error) or type(error).__name__
                 raise ServerUnavailable(f"no answer from {self._target}: {words}") from error

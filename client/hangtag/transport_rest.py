@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .errors import DeadlineExceeded, InvalidInput, ServerUnavailable
+from .errors import InvalidInput, ServerUnavailable
 from .exchange import Exchange
 from .failures import from_http
+from .retry import Late
 from .settings import Settings
 from .target import Target
 
@@ -108,7 +109,7 @@ class RestTransport:
                 content = self._read(answer.raw, end)
                 status: int = answer.status_code
         except (failures.Timeout, TimeoutError) as error:
-            raise DeadlineExceeded(f"no complete answer from {self._target} within {timeout:.3g} s") from error
+            raise Late(self._target) from error
         except self._unusable:
             raise unusable(self._target) from None
         except (failures.RequestException, OSError) as error:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
-from .errors import DeadlineExceeded, ServerUnavailable
+from .errors import ServerUnavailable
 from .exchange import Exchange
 from .extras import require
 from .failures import from_http
 from .loops import OwnLoop
+from .retry import Late
 from .settings import Settings
 from .transport_rest import request_parts, unusable
 
@@ -49,7 +50,7 @@ class AsyncRestTransport:
                 content: bytes = await answer.read()
                 status = answer.status
         except TimeoutError as error:
-            raise DeadlineExceeded(f"no complete answer from {self._target} within {timeout:.3g} s") from error
+            raise Late(self._target) from error
         except self._aiohttp.InvalidURL:
             raise unusable(self._target) from None
         except (self._aiohttp.ClientError, OSError) as error:
