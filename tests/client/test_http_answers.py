@@ -11,7 +11,7 @@ import requests
 
 from canned import answering
 from doubles import FIRST_PIXEL, Model, model_server
-from hangtag import BadResponse, DeadlineExceeded, ServerUnavailable
+from hangtag import BadResponse, DeadlineExceeded, InvalidInput, ServerUnavailable
 from surfaces import opened
 
 
@@ -114,3 +114,15 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_next(kind, silent, 
         addresses[:] = [silent, silent]
         with opened(kind, "http://localhost:1", timeout=0.5, retries=0) as client, pytest.raises(DeadlineExceeded):
             client.metadata()
+
+
+@pytest.mark.parametrize("transport", ["sync", "session", "async"])
+@pytest.mark.parametrize("host", ["a..b", "a" * 70])
+def test_a_name_that_no_host_can_have(transport, host):
+    with requests.Session() as session:
+        options = {"session": session} if transport == "session" else {}
+        with (
+            opened("async" if transport == "async" else "sync", f"http://{host}:1", retries=0, **options) as client,
+            pytest.raises(InvalidInput, match=host),
+        ):
+            client.status()
