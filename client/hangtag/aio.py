@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 import warnings
 from collections import deque
@@ -203,7 +204,7 @@ class AsyncClient:
         >>> asyncio.run(with_client(lambda client: client.wait_ready(30))).version
         1
         """
-        end = time.monotonic() + timeout
+        end = time.monotonic() + settings.check_seconds(timeout, least=-math.inf)  # with no time left it looks once
         while True:
             left = max(end - time.monotonic(), 0.001)
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections import deque
@@ -215,7 +216,7 @@ class Client:
         >>> client.wait_ready(30).version
         1
         """
-        end = time.monotonic() + timeout
+        end = time.monotonic() + settings.check_seconds(timeout, least=-math.inf)  # with no time left it looks once
         while True:
             left = max(end - time.monotonic(), 0.001)
             try:

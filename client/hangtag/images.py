@@ -42,8 +42,10 @@ class Encoded:
 
 def collect(images: Any) -> Pixels | Encoded:
     """Take an array, PNG or JPEG bytes, a path, a PIL image, or a sequence of one kind of these."""
+    if isinstance(images, np.ndarray) and not images.ndim:
+        raise InvalidInput("cannot read images from an array of one value without a dimension")
     if isinstance(images, np.ndarray) and images.dtype.kind not in "OSU":
-        return Pixels(images)
+        return Pixels(plain(images))
     if _is_file(images):
         return Encoded([_read(images, None)])
     if not isinstance(images, Sequence | np.ndarray):
@@ -63,14 +65,22 @@ def collect(images: Any) -> Pixels | Encoded:
 
 def _pixels(items: list[Any]) -> Pixels:
     if items and all(isinstance(item, np.ndarray) for item in items):
-        return Pixels(items)
+        return Pixels([plain(item) for item in items])
     try:
         array = np.asarray(items)
     except ValueError as error:
         raise InvalidInput(f"the lists of numbers do not make one array: {error}") from error
     if array.dtype.kind not in "buif":
-        raise InvalidInput(f"cannot read images from a list of {_kind(items[0])}")
+        raise InvalidInput(f"cannot read images from a list that begins with {type(items[0]).__name__}")
     return Pixels(array)
+
+
+def plain(array: np.ndarray) -> np.ndarray:
+    """The array that a subclass such as np.memmap is; a masked one is refused, for what lies under its mask."""
+    masked = sys.modules.get("numpy.ma")  # whoever holds a masked array has loaded it
+    if masked is not None and isinstance(array, masked.MaskedArray):
+        raise InvalidInput("a masked array cannot be sent: say what lies under its mask, for instance array.filled(0)")
+    return np.asarray(array)
 
 
 def _is_file(item: Any) -> bool:
@@ -90,27 +100,31 @@ def _kind(item: Any) -> str:
 
 def _read(item: Any, index: int | None) -> bytes:
     """The bytes of one file, after a look at their first few."""
+    name = "the image" if index is None else f"image {index}"
     if _is_pil(item):
-        return _encode_pil(item)
+        return _encode_pil(item, name)
     if isinstance(item, str | Path):
+        name = str(item)
         try:
             data = Path(item).read_bytes()
-        except OSError as error:
-            raise InvalidInput(f"cannot read {item}: {error.strerror}") from error
-        name = str(item)
+        except (OSError, ValueError) as error:  # ValueError: no file can have this name
+            raise InvalidInput(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from error
     else:
-        data, name = bytes(item), "the image" if index is None else f"image {index}"
+        data = bytes(item)
     if not data.startswith(MAGIC):
         raise InvalidInput(f"{name} is neither PNG nor JPEG")
     return data
 
 
-def _encode_pil(image: Any) -> bytes:
+def _encode_pil(image: Any, name: str) -> bytes:
     """A PIL image as a PNG: lossless, so the model sees the very pixels, and sized and greyed as in training."""
     buffer = io.BytesIO()
-    if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
-        image = image.convert("RGB")
-    image.save(buffer, "PNG", compress_level=1)
+    try:
+        if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
+            image = image.convert("RGB")
+        image.save(buffer, "PNG", compress_level=1)
+    except Exception as error:  # no pixels, or a file read only now; Pillow has no common class for what that raises
+        raise InvalidInput(f"{name} cannot be written as PNG: {error}") from error
     return buffer.getvalue()
 
 

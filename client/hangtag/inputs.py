@@ -10,11 +10,14 @@ import numpy as np
 from . import dtypes
 from .dtypes import BFLOAT16, STRING, DataType
 from .errors import InvalidInput
+from .images import plain
 from .model import Signature, TensorSpec
 
 
 def fit_inputs(inputs: Mapping[str, Any], signature: Signature, name: str) -> dict[str, np.ndarray]:
     """Arrays of the dtypes and shapes that the signature takes; raises InvalidInput."""
+    if not isinstance(inputs, Mapping):
+        raise InvalidInput(f"inputs are of type {type(inputs).__name__}: give a dict of arrays by input name")
     arrays = {}
     for key, value in inputs.items():
         spec = signature.inputs.get(key)
@@ -33,15 +36,28 @@ def _fit(key: str, value: Any, spec: TensorSpec) -> np.ndarray:
         raise InvalidInput(f"input {key!r} is {spec.dtype}, which no request can carry")
     try:
         # numpy's own choice for a list of strings would mix up text and bytes and drop zero bytes at the end
-        array = np.asarray(value, object if wanted is STRING and not isinstance(value, np.ndarray) else None)
+        array = (
+            plain(value) if isinstance(value, np.ndarray) else np.asarray(value, object if wanted is STRING else None)
+        )
     except ValueError as error:
         raise InvalidInput(f"input {key!r} is no array: {error}") from error
+    if wanted is STRING:
+        _check_text(key, array)
     cast = _cast(array, wanted, literal=not isinstance(value, np.ndarray))
     if cast is None:
         raise InvalidInput(f"input {key!r} takes {spec} and was given {array.dtype}")
     if not _fits(cast.shape, spec.shape):
         raise InvalidInput(f"input {key!r} takes {spec} and was given shape {list(array.shape)}")
     return cast
+
+
+def _check_text(key: str, array: np.ndarray) -> None:
+    for item in array.ravel().tolist():
+        if isinstance(item, str):
+            try:
+                item.encode()
+            except UnicodeEncodeError as error:
+                raise InvalidInput(f"input {key!r} has a string that cannot be sent: {error}") from error
 
 
 def _cast(array: np.ndarray, wanted: DataType, *, literal: bool) -> np.ndarray | None:

@@ -15,6 +15,8 @@ from .results import Classification
 REST_MEMORY = 5.0
 """Seconds for which metadata is trusted over REST, whose answers do not say which version computed them."""
 
+_PLAIN = (np.ndarray, np.memmap)  # a subclass of another's may not be what it holds, as a masked array is not
+
 
 @dataclass
 class Memory:
@@ -60,7 +62,7 @@ class Memory:
 
     def plan_like(self, images: Any) -> Plan | None:
         """How images of this shape went before."""
-        if not (isinstance(images, np.ndarray) and images.dtype == np.uint8 and len(images)):
+        if not (type(images) in _PLAIN and images.dtype == np.uint8 and images.ndim and len(images)):
             return None
         model = self.current()
         plan = None if model is None else self._plans.get((model.version, images.shape[1:]))

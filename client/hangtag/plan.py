@@ -6,7 +6,7 @@ silently takes 14 x 56 for 28 x 28; so this is the only check there is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -161,13 +161,17 @@ def _pixels(
     """Signature, array, and how float pixels were understood."""
     signature = find_signature(model, signature_name)
     spec = signature.inputs[only_input(signature, signature_name)]
+    if spec.dtype == "DT_STRING":
+        also = ": give PNG or JPEG files" if signature_name == ENCODED else ", which are no images; use predict()"
+        raise InvalidInput(f"signature {signature_name!r} takes {spec}{also}")
     array = _with_batch_dimension(batch.data, spec, model.name)
     if spec.dtype != "DT_UINT8":
         return signature_name, _as_float(array, spec, signature_name), None
     if array.dtype == np.uint8:
         return signature_name, array, None
+    or_floats = " or floats 0..1" if NORMALIZED in model.signatures else ""
     if array.dtype.kind not in "buif":
-        raise InvalidInput(f"images of dtype {array.dtype}: give uint8 0..255 or floats 0..1")
+        raise InvalidInput(f"images of dtype {array.dtype}: give uint8 0..255{or_floats}")
     if not array.size:
         return signature_name, array.astype(np.uint8), None
     low, high = array.min(), array.max()
@@ -178,12 +182,12 @@ def _pixels(
             f"pixels run from {low:g} to {high:g}, and the stream began with floats 0..1: keep to one kind"
         )
     if not (low >= 0 and high <= 255):  # NaN fails here too
-        raise InvalidInput(f"pixels run from {low:g} to {high:g}: give uint8 0..255 or floats 0..1")
+        raise InvalidInput(f"pixels run from {low:g} to {high:g}: give uint8 0..255{or_floats}")
     if array.dtype.kind == "f" and (array != np.floor(array)).any():
         began = ", as the stream began" if unit is False else ""
         raise InvalidInput(
             f"float pixels run to {high:g} and are not whole: give whole numbers 0..255{began}"
-            + ("" if began else " or floats 0..1")
+            + ("" if began else or_floats)
         )
     return signature_name, array.astype(np.uint8), False if array.dtype.kind == "f" else None
 
@@ -213,15 +217,14 @@ def _with_batch_dimension(data: np.ndarray | Sequence[np.ndarray], spec: TensorS
             return array
         if _fits(array.shape, row):
             return array[np.newaxis]
-    wanted = _words(row)
-    raise InvalidInput(f"images of shape {data.shape}: {model} takes [N, {wanted}], or one image [{wanted}]")
+    raise InvalidInput(f"images of shape {data.shape}: {model} takes {_words(('N', *row))}, or one image {_words(row)}")
 
 
 def _stack(data: Sequence[np.ndarray], row: tuple[int | None, ...] | None, model: str) -> np.ndarray:
     images = [image[..., 0] if row and image.ndim == len(row) + 1 and image.shape[-1] == 1 else image for image in data]
     for index, image in enumerate(images):
         if row is not None and not _fits(image.shape, row):
-            raise InvalidInput(f"image {index} has shape {image.shape}: {model} takes [{_words(row)}]")
+            raise InvalidInput(f"image {index} has shape {image.shape}: {model} takes {_words(row)}")
         if image.shape != images[0].shape:
             raise InvalidInput(f"image {index} has shape {image.shape} and image 0 has {images[0].shape}")
     return np.stack(images) if images else np.empty((0, *(d or 1 for d in row or ())), np.uint8)
@@ -231,8 +234,8 @@ def _fits(shape: tuple[int, ...], row: tuple[int | None, ...]) -> bool:
     return len(shape) == len(row) and all(want in (None, have) for have, want in zip(shape, row, strict=True))
 
 
-def _words(row: tuple[int | None, ...]) -> str:
-    return ", ".join("any" if size is None else str(size) for size in row)
+def _words(sizes: Iterable[object]) -> str:
+    return f"[{', '.join('any' if size is None else str(size) for size in sizes)}]"
 
 
 # ---- chunks

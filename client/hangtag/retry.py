@@ -7,6 +7,7 @@ import random
 import time
 
 from .errors import DeadlineExceeded, HangtagError, ModelNotFound, ServerBusy, ServerUnavailable
+from .target import Target
 
 log = logging.getLogger("hangtag")
 
@@ -21,6 +22,13 @@ NOT_READY = (*RETRYABLE, ModelNotFound, DeadlineExceeded)
 
 POLL = 0.1
 """Seconds between two looks of wait_ready."""
+
+
+class Late(DeadlineExceeded):
+    """The time ran out within an attempt, says its transport; `Failures` adds how much the whole call was given."""
+
+    def __init__(self, target: Target) -> None:
+        super().__init__(f"no complete answer from {target}")
 
 
 class Deadline:
@@ -41,10 +49,10 @@ class Deadline:
         """Seconds left, less than 0 when the time is up."""
         return self._end - time.monotonic()
 
-    def exceeded(self, last: Exception | None = None) -> DeadlineExceeded:
+    def exceeded(self, last: Exception | None = None, words: str = "no complete answer") -> DeadlineExceeded:
         """The error to raise when the time is up; `last` is what went wrong before that."""
         before = "" if last is None else f"; before that: {last}"
-        return DeadlineExceeded(f"no complete answer within the timeout of {self.timeout:g} s{before}")
+        return DeadlineExceeded(f"{words} within the timeout of {self.timeout:g} s{before}")
 
 
 class Failures:
@@ -62,6 +70,8 @@ class Failures:
         exponentially growing bound, so that clients which failed together do not come back together.
         """
         self._attempts += 1
+        if isinstance(error, Late):
+            raise self._deadline.exceeded(self._last, str(error)) from error
         if isinstance(error, DeadlineExceeded) and self._last is not None:
             raise self._deadline.exceeded(self._last) from error
         if not isinstance(error, RETRYABLE) or self._attempts > self._retries:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from .errors import InvalidInput
 
 DEFAULT_GRPC_PORT = 8500
 _LOOPBACK = ("localhost", "127.", "[::1]", "::1", "unix:")
+_USERINFO = re.compile(r"//[^/]*@")
+_SECRETIVE, _SCHEME = re.compile("[@?#]"), re.compile(r"\w+://")
+_BARE_IPV6 = re.compile(r"[0-9a-fA-F.]*:[0-9a-fA-F.]*:[0-9a-fA-F.:]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`address` is a URL for REST, and a gRPC name (``host:port``, ``dns:///…``, ``unix:…``) for gRPC."""
+    """`address` is a URL for REST, and a gRPC name (``host:port``, ``dns:///…``, ``unix:…``) for gRPC.
+
+    It may hold a password, so it is for connecting; what people read (errors, logs) has ``str(target)``.
+    """
 
     protocol: str
-    address: str
+    address: str = field(repr=False)
     secure: bool
     loopback: bool
 
     def __str__(self) -> str:
-        return self.address
+        return _USERINFO.sub("//", self.address)
 
 
 def parse_target(text: str) -> Target:
@@ -31,35 +38,55 @@ def parse_target(text: str) -> Target:
     'localhost:8500'
     >>> parse_target("http://localhost:8501/").address
     'http://localhost:8501'
+    >>> str(parse_target("https://me:s3cret@example.org"))
+    'https://example.org'
     """
     if not isinstance(text, str) or not text.strip():
         raise InvalidInput("the target is empty: give host:port for gRPC or http://host:port for REST")
     text = text.strip()
+    if not text.isprintable():
+        raise InvalidInput(f"target {_shown(text)} has characters that no address can have")
     scheme, separator, rest = text.partition("://")
-    if separator and scheme in ("http", "https"):
-        try:
-            parts = urlsplit(text)
-            port = parts.port
-        except ValueError as error:
-            raise InvalidInput(f"target {text!r} is no URL: {error}") from error
-        if not parts.hostname or parts.query or parts.fragment:
-            raise InvalidInput(f"target {text!r} is no URL of a server: give http://host:port")
-        del port
-        return Target("rest", text.rstrip("/"), scheme == "https", parts.hostname.startswith(_LOOPBACK))
-    if separator and scheme in ("grpc", "grpcs"):
+    scheme = scheme.lower() if separator else ""
+    if scheme in ("http", "https"):
+        return _rest(f"{scheme}://{rest.rstrip('/')}")
+    if scheme in ("grpc", "grpcs"):
         return Target("grpc", _with_port(rest.rstrip("/")), scheme == "grpcs", rest.startswith(_LOOPBACK))
     if separator and scheme not in ("dns", "unix", "ipv4", "ipv6", "xds", "unix-abstract"):
-        raise InvalidInput(f"target {text!r}: {scheme}:// is not known; use host:port, grpcs://, http:// or https://")
+        raise InvalidInput(f"target {_shown(text)}: use host:port, grpcs://, http:// or https://")
     if separator or text.startswith(("unix:", "dns:", "ipv4:", "ipv6:")):
         address = rest.lstrip("/") if scheme == "dns" else text  # dns:///name:port, where an authority may precede name
         return Target("grpc", text, False, address.startswith(_LOOPBACK))
     return Target("grpc", _with_port(text), False, text.startswith(_LOOPBACK))
 
 
+def _rest(url: str) -> Target:
+    try:
+        parts = urlsplit(url)
+        usable = parts.hostname and parts.port != 0 and not (parts.query or parts.fragment)
+    except ValueError:  # whose words may hold a part of the password
+        usable = False
+    if not usable:
+        raise InvalidInput(f"target {_shown(url)} is no URL of a server: give http://host:port, without a query")
+    return Target("rest", url, parts.scheme == "https", (parts.hostname or "").startswith(_LOOPBACK))
+
+
 def _with_port(address: str) -> str:
+    if "@" in address:
+        raise InvalidInput(f"target {_shown(address)}: gRPC sends no password of a target; give it in headers")
+    if _BARE_IPV6.fullmatch(address):
+        address = f"[{address}]"
     host, colon, port = address.rpartition(":")
     if not colon or address.endswith("]"):
         return f"{address}:{DEFAULT_GRPC_PORT}"
-    if not host or not port.isdecimal():
-        raise InvalidInput(f"target {address!r} is not host:port")
+    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise InvalidInput(f"target {_shown(address)} is not host:port")
     return address
+
+
+def _shown(text: str) -> str:
+    """A target that is refused; where it may hold a secret, no more of it than its scheme."""
+    if not _SECRETIVE.search(text):
+        return repr(text)
+    scheme = _SCHEME.match(text)
+    return f"'{scheme[0] if scheme else ''}…'"

@@ -70,8 +70,8 @@ class TLS:
 def _check(file: str | Path) -> None:
     try:
         Path(file).open("rb").close()
-    except OSError as error:
-        raise InvalidInput(f"cannot read {file}: {error.strerror}") from error
+    except (OSError, TypeError, ValueError) as error:  # ValueError: what no file can be called
+        raise InvalidInput(f"cannot read {file!s}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _certifi() -> str:

@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from .errors import DeadlineExceeded, HangtagError, InvalidInput
+from .errors import HangtagError, InvalidInput
 from .exchange import Exchange
 from .failures import from_status
+from .retry import Late
 from .settings import Settings
 from .target import Target
 from .tls import TLS
@@ -53,12 +54,12 @@ def call_metadata(settings: Settings) -> tuple[tuple[str, str], ...]:
     return tuple((key.lower(), value) for key, value in settings.headers)
 
 
-def explain(error: Any, target: Target, timeout: float) -> HangtagError:
-    """What an RpcError means; `timeout` is what the call was given, in seconds."""
+def explain(error: Any, target: Target) -> HangtagError:
+    """What an RpcError means."""
     code, words = error.code().name, error.details() or "no text"
-    if code == "DEADLINE_EXCEEDED":
-        return DeadlineExceeded(f"no complete answer from {target} within {timeout:.3g} s: {words}", code=code)
-    return from_status(code, words, target.address)
+    if code == "DEADLINE_EXCEEDED" and "Deadline Exceeded" in words:  # this side's clock; a server has other words
+        return Late(target)
+    return from_status(code, words, str(target))
 
 
 class GrpcTransport:
@@ -83,7 +84,7 @@ class GrpcTransport:
         try:
             return method(exchange.body, timeout=timeout, metadata=self._metadata)
         except self._rpc_error as error:
-            raise explain(error, self._target, timeout) from error
+            raise explain(error, self._target) from error
         except ValueError as error:  # a header that cannot be sent, or a channel that its owner has closed
             raise InvalidInput(f"the call cannot be made: {error}") from error
 

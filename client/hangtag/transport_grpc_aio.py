@@ -7,6 +7,7 @@ from typing import Any
 
 from .errors import InvalidInput
 from .exchange import Exchange
+from .loops import OwnLoop
 from .settings import Settings
 from .transport_grpc import call_metadata, explain, open_channel
 
@@ -18,6 +19,7 @@ class AsyncGrpcTransport:
         from grpc import aio
 
         self._rpc_error: type[Exception] = aio.AioRpcError
+        self._loop = OwnLoop()
         self._target = settings.target
         self._metadata = call_metadata(settings)
         self._channel = open_channel(settings, aio)
@@ -26,13 +28,14 @@ class AsyncGrpcTransport:
 
     async def send(self, exchange: Exchange[Any], timeout: float) -> bytes:
         """The body of the answer to `exchange`; raises a HangtagError."""
+        self._loop.check()
         method = self._methods.get(exchange.path)
         if method is None:
             method = self._methods[exchange.path] = self._channel.unary_unary(exchange.path)
         try:
             body: bytes = await method(exchange.body, timeout=timeout, metadata=self._metadata)
         except self._rpc_error as error:
-            raise explain(error, self._target, timeout) from error
+            raise explain(error, self._target) from error
         except (ValueError, TypeError) as error:
             raise InvalidInput(f"the call cannot be made: {error}") from error
         return body

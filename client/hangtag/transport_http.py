@@ -10,9 +10,10 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from .errors import DeadlineExceeded, InvalidInput, ServerUnavailable
+from .errors import BadResponse, InvalidInput, ServerUnavailable
 from .exchange import Exchange
 from .failures import from_http
+from .retry import Late
 from .settings import Settings
 from .tls import TLS
 from .transport_rest import request_parts
@@ -30,7 +31,9 @@ class HttpTransport:
         self._prefix = parts.path
         self._place = (parts.hostname or "", parts.port or (443 if settings.target.secure else 80))
         self._context = (settings.tls or TLS()).context() if settings.target.secure else None
-        self._host = "" if "host" in {name.lower() for name, _ in settings.headers} else f"Host: {parts.netloc}\r\n"
+        usual = {"Host": parts.netloc, "Accept-Encoding": "identity"}  # nothing here inflates an answer
+        given = {name.lower() for name, _ in settings.headers}
+        self._usual = "".join([f"{name}: {value}\r\n" for name, value in usual.items() if name.lower() not in given])
         self._idle: list[socket.socket] = []  # its append and pop are atomic
         self._most_idle = max(settings.concurrency, 10)
         self._closed = False
@@ -41,21 +44,19 @@ class HttpTransport:
         headers, body = request_parts(self._settings, exchange)
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         size = f"Content-Length: {len(body)}\r\n" if body is not None else ""
-        head = f"{exchange.verb} {self._prefix}{exchange.path} HTTP/1.1\r\n{self._host}{lines}{size}\r\n".encode()
+        head = f"{exchange.verb} {self._prefix}{exchange.path} HTTP/1.1\r\n{self._usual}{lines}{size}\r\n".encode()
         sock = None
         try:
-            sock = self._take() or self._connect(timeout)
+            sock = self._take() or self._connect(end)
             sock.settimeout(max(end - time.monotonic(), 1e-6))
             _write(sock, head, body or b"")
             with http.client.HTTPResponse(_Limited(sock, end), method=exchange.verb) as answer:  # type: ignore[arg-type]
-                answer.begin()
-                content, status, kept = answer.read(), answer.status, not answer.will_close
+                content, status, kept = self._read(answer)
         except BaseException as error:
             if sock is not None:
                 sock.close()
             if isinstance(error, TimeoutError):
-                words = f"no complete answer from {self._target} within {timeout:.3g} s"
-                raise DeadlineExceeded(words) from error
+                raise Late(self._target) from error
             if isinstance(error, http.client.HTTPException | OSError):
                 words = str(error) or type(error).__name__
                 raise ServerUnavailable(f"no answer from {self._target}: {words}") from error
@@ -69,7 +70,7 @@ class HttpTransport:
         if status == 200 and not content:  # cut off within its headers, which http.client does not mind
             raise ServerUnavailable(f"no answer from {self._target}: the answer broke off")
         if status != 200:
-            raise from_http(status, content, self._target.address)
+            raise from_http(status, content, str(self._target))
         return content
 
     def _take(self) -> socket.socket | None:
@@ -83,12 +84,22 @@ class HttpTransport:
                 return sock
             sock.close()  # the server has closed it meanwhile: what can be read is its end
 
-    def _connect(self, timeout: float) -> socket.socket:
-        sock = socket.create_connection(self._place, timeout)
+    def _read(self, answer: http.client.HTTPResponse) -> tuple[bytes, int, bool]:
+        """Body, status, and whether the connection may be kept."""
+        try:
+            answer.begin()
+            return answer.read(), answer.status, not answer.will_close
+        except (ArithmeticError, MemoryError, ValueError) as error:  # a length that is none, or of a trillion bytes
+            words = str(error) or type(error).__name__
+            raise BadResponse(f"the answer of {self._target} has a length that cannot be: {words}") from error
+
+    def _connect(self, end: float) -> socket.socket:
+        sock = _reach(self._place, end)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._context is None:
                 return sock
+            sock.settimeout(max(end - time.monotonic(), 1e-6))
             return self._context.wrap_socket(sock, server_hostname=self._place[0])
         except BaseException:
             sock.close()
@@ -123,6 +134,28 @@ class _Limited(io.RawIOBase):
     def makefile(self, mode: str) -> io.BufferedReader:
         """What HTTPResponse wants of a socket."""
         return io.BufferedReader(self)
+
+
+def _reach(place: tuple[str, int], end: float) -> socket.socket:
+    """A connection to the first address that takes one; those that are left share the time that is left."""
+    try:
+        addresses = socket.getaddrinfo(*place, type=socket.SOCK_STREAM)
+    except UnicodeError as error:
+        raise InvalidInput(f"{place[0]} is no name that a host can have") from error
+    for left in range(len(addresses), 0, -1):
+        family, kind, protocol, _, address = addresses[-left]
+        sock = None
+        try:
+            sock = socket.socket(family, kind, protocol)
+            sock.settimeout(max((end - time.monotonic()) / left, 1e-6))
+            sock.connect(address)
+            return sock
+        except BaseException as error:
+            if sock is not None:
+                sock.close()
+            if left == 1 or not isinstance(error, OSError):
+                raise
+    raise ConnectionError(f"{place[0]} has no address")
 
 
 def _write(sock: socket.socket, head: bytes, body: bytes | bytearray) -> None:

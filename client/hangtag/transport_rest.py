@@ -8,10 +8,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .errors import DeadlineExceeded, InvalidInput, ServerUnavailable
+from .errors import InvalidInput, ServerUnavailable
 from .exchange import Exchange
 from .failures import from_http
+from .retry import Late
 from .settings import Settings
+from .target import Target
 
 _PIECE = 1 << 16  # bytes of an answer that are read between two looks at the clock
 
@@ -46,14 +48,29 @@ def wants_requests(settings: Settings) -> bool:
     return bool(getproxies()) or authorities or any(file and Path(file).exists() for file in netrc)
 
 
+def unusable(target: Target) -> InvalidInput:
+    """The error for what the library below refuses to send; its own words may hold a header or a proxy's password."""
+    return InvalidInput(
+        f"the call to {target} cannot be made: the target, a proxy in the environment, or a header of the session is "
+        "not what HTTP allows"
+    )
+
+
 class RestTransport:
     """One session with room for all connections at once, shared by all threads."""
 
     def __init__(self, settings: Settings) -> None:
         import requests
         from requests.adapters import HTTPAdapter
+        from urllib3.exceptions import LocationParseError
 
         self._failures = requests.exceptions
+        self._unusable = (
+            requests.exceptions.InvalidHeader,
+            requests.exceptions.InvalidSchema,
+            requests.exceptions.InvalidURL,
+            LocationParseError,
+        )
         self._settings = settings
         self._target = settings.target
         self._owned = settings.session is None
@@ -92,15 +109,15 @@ class RestTransport:
                 content = self._read(answer.raw, end)
                 status: int = answer.status_code
         except (failures.Timeout, TimeoutError) as error:
-            raise DeadlineExceeded(f"no complete answer from {self._target} within {timeout:.3g} s") from error
-        except (failures.InvalidHeader, failures.InvalidURL) as error:
-            raise InvalidInput(f"the call cannot be made: {error}") from error
+            raise Late(self._target) from error
+        except self._unusable:
+            raise unusable(self._target) from None
         except (failures.RequestException, OSError) as error:
             raise ServerUnavailable(f"no answer from {self._target}: {_root(error)}") from error
         if status == 200 and not content:  # cut off within its headers, which http.client does not mind
             raise ServerUnavailable(f"no answer from {self._target}: the answer broke off")
         if status != 200:
-            raise from_http(status, content, self._target.address)
+            raise from_http(status, content, str(self._target))
         return content
 
     def _read(self, raw: Any, end: float) -> bytes:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
-from .errors import DeadlineExceeded, InvalidInput, ServerUnavailable
+from .errors import ServerUnavailable
 from .exchange import Exchange
 from .extras import require
 from .failures import from_http
+from .loops import OwnLoop
+from .retry import Late
 from .settings import Settings
-from .transport_rest import request_parts
+from .transport_rest import request_parts, unusable
 
 
 class AsyncRestTransport:
@@ -19,6 +21,7 @@ class AsyncRestTransport:
     def __init__(self, settings: Settings) -> None:
         self._aiohttp = require("aiohttp", extra="aio", what="AsyncClient over REST")
         self._settings = settings
+        self._loop = OwnLoop()
         self._target = settings.target
         self._owned = settings.session is None
         if self._owned:
@@ -32,6 +35,7 @@ class AsyncRestTransport:
 
     async def send(self, exchange: Exchange[Any], timeout: float) -> bytes:
         """The body of the answer to `exchange`; raises a HangtagError."""
+        self._loop.check()
         headers, body = request_parts(self._settings, exchange)
         try:
             async with self._session.request(
@@ -46,13 +50,16 @@ class AsyncRestTransport:
                 content: bytes = await answer.read()
                 status = answer.status
         except TimeoutError as error:
-            raise DeadlineExceeded(f"no complete answer from {self._target} within {timeout:.3g} s") from error
-        except self._aiohttp.InvalidURL as error:
-            raise InvalidInput(f"the call cannot be made: {error}") from error
+            raise Late(self._target) from error
+        except self._aiohttp.InvalidURL:
+            raise unusable(self._target) from None
         except (self._aiohttp.ClientError, OSError) as error:
-            raise ServerUnavailable(f"no answer from {self._target}: {error or type(error).__name__}") from error
+            words = " ".join(str(error).split()) or type(error).__name__  # it draws several lines
+            raise ServerUnavailable(f"no answer from {self._target}: {words}") from error
+        except (ValueError, AssertionError):  # the latter for a proxy without a port
+            raise unusable(self._target) from None
         if status != 200:
-            raise from_http(status, content, self._target.address)
+            raise from_http(status, content, str(self._target))
         return content
 
     async def close(self) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
@@ -164,31 +161,6 @@ def test_a_proxy_in_the_environment_is_not_asked_for_this_machine(server, kind, 
         assert client.ready()
 
 
-def answer_each(listener: socket.socket, answer: bytes, closed: Callable[[], object] = lambda: None) -> None:
-    """One answer on each connection, which then ends, until the listener does."""
-    while True:
-        try:
-            connection, _ = listener.accept()
-        except OSError:
-            return
-        with connection:
-            connection.recv(65536)
-            connection.sendall(answer)
-        closed()
-
-
-def test_an_answer_cut_within_its_body_is_server_unavailable(kind):
-    """Content-Length promises more than comes."""
-
-    cut = b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"model_version'
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=answer_each, args=(listener, cut), daemon=True).start()
-        target = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with opened(kind, target, retries=1) as client, pytest.raises(ServerUnavailable, match="no answer from"):
-            client.status()
-        listener.shutdown(socket.SHUT_RDWR)
-
-
 def test_a_proxy_in_the_environment_carries_calls_to_other_machines(kind, monkeypatch):
     """Whose name this machine cannot even look up."""
     model = Model(FIRST_PIXEL)
@@ -199,52 +171,3 @@ def test_a_proxy_in_the_environment_carries_calls_to_other_machines(kind, monkey
         with opened(kind, "http://models.invalid:8501", version=1) as client:
             assert client.classify(PICTURES[:3]).indices.tolist() == [0, 1, 2]
     assert model.requests[-1]["host"] == "models.invalid:8501"
-
-
-def test_a_password_in_the_url_is_sent():
-    model = Model(FIRST_PIXEL)
-    with (
-        model_server(model, "rest") as target,
-        Client(target.replace("http://", "http://me:s3cret@"), version=1) as client,
-    ):
-        client.classify(PICTURES[:1])
-    assert model.requests[-1]["authorization"] == "Basic bWU6czNjcmV0"
-
-
-def test_a_connection_that_the_server_has_closed_meanwhile_is_replaced(kind):
-    """Each answer ends its connection without saying so; not one of the calls needs a second attempt."""
-    body = b'{"model_version_status": []}'
-    closed = threading.Semaphore(0)
-
-    whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=answer_each, args=(listener, whole, closed.release), daemon=True).start()
-        with opened(kind, f"http://127.0.0.1:{listener.getsockname()[1]}", retries=0) as client:
-            for _ in range(5):
-                assert client.status() == ()
-                assert closed.acquire(timeout=60)
-        listener.shutdown(socket.SHUT_RDWR)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 28\r\n\r\n",
-        b"HTTP/1.0 200 OK\r\n\r\n",
-    ],
-    ids=["continue", "until the end"],
-)
-def test_other_ways_to_frame_an_answer(kind, answer):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(65536)
-                connection.sendall(answer + b'{"model_version_status": []}')
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        with opened(kind, f"http://127.0.0.1:{listener.getsockname()[1]}", retries=0) as client:
-            assert client.status() == ()
-        thread.join(60)

@@ -30,30 +30,6 @@ def pixel_model():
         yield client
 
 
-REFUSED = [
-    (PICTURES[:, :14], r"images of shape \(30, 14, 28\): fashion takes \[N, 28, 28\]"),
-    ([*PICTURES[:7], PICTURES[7][:9], *PICTURES[8:]], r"image 7 has shape \(9, 28\): fashion takes \[28, 28\]"),
-    (PICTURES.astype(int) + 300, "pixels run from 300 to 329: give uint8 0..255 or floats 0..1"),
-    (PICTURES - 0.5, "pixels run from -0.5 to 28.5"),
-    (PICTURES + 0.5, "float pixels run to 29.5 and are not whole"),
-    (np.full((1, 28, 28), np.nan), "pixels run from nan to nan"),
-    (PICTURES.astype(complex), "images of dtype complex128"),
-    ([png(PICTURES[0]), PICTURES[0]], "image 1 is of type ndarray and image 0 is of type bytes: send one kind"),
-    (b"GIF89a", "the image is neither PNG nor JPEG"),
-    ([png(PICTURES[0]), b"x"], "image 1 is neither PNG nor JPEG"),
-    ("no/such.png", r"cannot read no/such.png: No such file"),
-    (None, "cannot read images from NoneType"),
-    ([[1, 2], [3]], "the lists of numbers do not make one array"),
-    ([{}], "cannot read images from a list of of type dict|cannot read images"),
-]
-
-
-@pytest.mark.parametrize(("images", "words"), REFUSED, ids=[words[:30] for _, words in REFUSED])
-def test_what_cannot_be_right_is_refused_before_it_is_sent(pixel_model, images, words):
-    with pytest.raises(InvalidInput, match=words):
-        pixel_model.classify(images)
-
-
 def test_nothing_in_nothing_out(pixel_model):
     result = pixel_model.classify([])
     assert (len(result), result.probabilities.shape, result.labels.shape) == (0, (0, 10), (0,))

@@ -76,29 +76,6 @@ def test_both_clients_give_the_same_answers(server, images, kind, protocol):
         )
 
 
-def test_bad_arguments_are_refused_before_anything_is_connected(kind):
-    for options in (
-        {"version": 1, "version_label": "stable"},
-        {"version": -1},
-        {"model": ""},
-        {"timeout": 0},
-        {"retries": -1},
-        {"concurrency": 0},
-        {"batch_size": 0},
-        {"language": "fr"},
-        {"labels": "abc"},
-        {"gzip_above": 10},
-        {"session": object()},
-    ):
-        with pytest.raises(InvalidInput), opened(kind, "localhost:1", **options):
-            pass
-    for target in ("", "ftp://x", "localhost:port", "http://", "http://host/?a=b"):
-        with pytest.raises(InvalidInput), opened(kind, target):
-            pass
-    with pytest.raises(InvalidInput), opened(kind, "http://localhost:1", channel=object()):
-        pass
-
-
 def test_a_closed_client_says_so_and_closing_twice_does_nothing(server, kind, protocol):
     with opened(kind, server.target(protocol), timeout=60) as client:
         assert client.ready()
@@ -141,6 +118,18 @@ def test_one_async_client_serves_many_tasks(server, images, protocol):
             assert [result.indices[0] for result in results] == expected.indices.tolist()
 
     asyncio.run(main())
+
+
+def test_an_async_client_says_that_it_belongs_to_another_event_loop(protocol):
+    async def many(client):
+        return len(await client.classify(np.zeros((100, 28, 28), np.uint8)))
+
+    with model_server(Model(FIRST_PIXEL), protocol) as target, asyncio.Runner() as first, asyncio.Runner() as second:
+        client = AsyncClient(target, batch_size=10)
+        assert first.run(many(client)) == 100
+        with pytest.raises(InvalidInput, match="belongs to the event loop of its first call"):
+            second.run(many(client))
+        first.run(client.close())
 
 
 def test_a_stream_may_be_asynchronous():
