@@ -79,6 +79,22 @@ class Bytes:
 Source = Files | Array | Bytes
 
 
+def items(found: Sequence[Source], start: int) -> Iterator[Any]:
+    """The images from `start` on, through all sources, for a stream."""
+    for source in found:
+        yield from source.items(min(start, len(source)))
+        start = max(0, start - len(source))
+
+
+def name(found: Sequence[Source], index: int) -> str:
+    """What the output calls image `index` of all."""
+    for source in found:
+        if index < len(source):
+            return source.name(index)
+        index -= len(source)
+    raise IndexError(index)
+
+
 def find(arguments: Sequence[str]) -> list[Source]:
     """What `arguments` name; raises InvalidInput for one that names nothing."""
     every = (source for argument in arguments for source in _find(argument))
