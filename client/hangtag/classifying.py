@@ -13,8 +13,9 @@ from typing import Any, TextIO
 import numpy as np
 
 from . import resuming, rows, sources
+from .blaming import Handed, name_images
 from .client import Client
-from .errors import InvalidInput
+from .errors import HangtagError, InvalidInput
 from .results import Classification
 from .resuming import Earlier
 from .sources import Array, Source
@@ -41,8 +42,9 @@ def classify(arguments: argparse.Namespace, client: Client) -> int:
     with _output(arguments.output, earlier) as file, _progress(total, done) as advance, client:
         header = earlier is None or not earlier.size
         writer = rows.make(kind, file, arguments.top, width=_width(found, total), header=header)
+        handed = Handed(found, done)
         try:
-            for result in client.classify_stream(sources.items(found, done), prepare=arguments.prepare):
+            for result in client.classify_stream(handed, prepare=arguments.prepare):
                 if earlier is not None and at == done:
                     earlier.check(result, arguments.top)
                 writer.write([sources.name(found, at + offset) for offset in range(len(result))], result)
@@ -51,6 +53,9 @@ def classify(arguments: argparse.Namespace, client: Client) -> int:
                 advance(len(result))
                 if arguments.plot:
                     results.append(result)
+        except HangtagError as error:
+            name_images(error, handed, client, arguments.prepare)
+            raise
         finally:
             if arguments.output and earlier is None and total and not at:
                 Path(arguments.output).unlink()  # a run that got no answer leaves nothing behind
