@@ -31,6 +31,8 @@ def draw_predictions(
     With `truth`, the true label of each image, names are blue when right and red when wrong, with the true name in
     brackets, and the bars of the predicted and the true class are coloured.
     """
+    if not len(images):
+        raise InvalidInput("there are no images to draw")
     with legible(result.class_names):
         columns = max(1, min(columns, len(images)))  # no empty places beside a single image
         rows = math.ceil(len(images) / columns)
