@@ -15,53 +15,62 @@ from .sources import Source
 
 
 class Handed:
-    """The images from `start` on, for a stream, and which of them it was handed last."""
+    """The images from `start` up to `stop`, for a stream, and which of them it was handed last."""
 
-    def __init__(self, found: Sequence[Source], start: int) -> None:
-        self.found, self.start, self.last = found, start, range(start, start)
+    def __init__(self, found: Sequence[Source], start: int, stop: int) -> None:
+        self.found, self.start, self.stop, self.last = found, start, stop, range(start, start)
 
     def __iter__(self) -> Iterator[Any]:
         for item in sources.items(self.found, self.start):
+            if self.last.stop >= self.stop:
+                return
             count = len(item) if isinstance(item, np.ndarray) else 1
             self.last = range(self.last.stop, self.last.stop + count)
             yield item
 
-    def names(self, images: range) -> list[str]:
-        """What the output calls these images."""
-        return [sources.name(self.found, index) for index in images]
 
+def blame(error: HangtagError, handed: Handed, client: Client, prepare: str | None) -> int | None:
+    """Have an error of the stream say which images it is about, and return the first of them.
 
-def name_images(error: HangtagError, handed: Handed, client: Client, prepare: str | None) -> None:
-    """Have an error of the stream say which images it is about; the file that spoilt a request is searched for."""
+    The file that spoilt a request is searched for. None is for an error that is about no image.
+    """
     if error.images is not None:
-        names = handed.names(range(handed.start + error.images.start, handed.start + error.images.stop))
+        images = range(handed.start + error.images.start, handed.start + error.images.stop)
         error.images = None  # counted from the first image that was asked for, which says little
-        alone = _refused_alone(names, client, prepare) if isinstance(error, InvalidInput) else None
-        words, names = (f"{error}", names) if alone is None else alone
+        words = str(error)
+        if isinstance(error, InvalidInput):
+            images, words = _refused_alone(handed.found, images, client, prepare) or (images, words)
     elif isinstance(error.__cause__, InvalidInput):  # of the item that the stream had just taken
-        words, names = str(error.__cause__), handed.names(handed.last)
+        images, words = handed.last, str(error.__cause__)
     else:
-        return
-    if len(names) > 1:
-        error.args = (f"{words} ({names[0]} to {names[-1]})",)
-    else:
-        error.args = (words if names[0] in words else f"{names[0]}: {words}",)
-
-
-def _refused_alone(names: list[str], client: Client, prepare: str | None) -> tuple[str, list[str]] | None:
-    """The first file that is refused by itself too, and the words; None if there is none, or these are no files."""
-    if not all(Path(name).is_file() for name in names):
+        images, words = range(0), ""
+    if not images:
         return None
-    while names:
-        half = names[: (len(names) + 1) // 2]
+    first, last = (sources.name(handed.found, index) for index in (images[0], images[-1]))
+    if first == last:
+        error.args = (words if first in words else f"{first}: {words}",)
+    else:
+        error.args = (f"{words} ({first} to {last})",)
+    return images[0]
+
+
+def _refused_alone(
+    found: Sequence[Source], images: range, client: Client, prepare: str | None
+) -> tuple[range, str] | None:
+    """The first image that is refused by itself too, and the words; None if there is none, or these are no files."""
+    names = {index: sources.name(found, index) for index in images}
+    if not all(Path(name).is_file() for name in names.values()):
+        return None
+    while images:
+        half = images[: (len(images) + 1) // 2]
         try:
-            client.classify(half, prepare=prepare)
+            client.classify([names[index] for index in half], prepare=prepare)
         except InvalidInput as error:
             if len(half) == 1:
-                return str(error), half
-            names = half
+                return half, str(error)
+            images = half
         except HangtagError:
             return None
         else:
-            names = names[len(half) :]
+            images = images[len(half) :]
     return None

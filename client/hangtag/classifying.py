@@ -6,14 +6,14 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
 from . import resuming, rows, sources
-from .blaming import Handed, name_images
+from .blaming import Handed, blame
 from .client import Client
 from .errors import HangtagError, InvalidInput
 from .results import Classification
@@ -42,20 +42,30 @@ def classify(arguments: argparse.Namespace, client: Client) -> int:
     with _output(arguments.output, earlier) as file, _progress(total, done) as advance, client:
         header = earlier is None or not earlier.size
         writer = rows.make(kind, file, arguments.top, width=_width(found, total), header=header)
-        handed = Handed(found, done)
+
+        def take(stop: int) -> None:
+            """Write the rows of the images up to `stop` that have none yet."""
+            nonlocal at
+            handed = Handed(found, at, stop)
+            try:
+                for result in client.classify_stream(handed, prepare=arguments.prepare):
+                    if earlier is not None and at == done:
+                        earlier.check(result, arguments.top)
+                    writer.write([sources.name(found, at + offset) for offset in range(len(result))], result)
+                    file.flush()
+                    at += len(result)
+                    advance(len(result))
+                    if arguments.plot:
+                        results.append(result)
+            except HangtagError as error:
+                bad = blame(error, handed, client, arguments.prepare)
+                if isinstance(error, InvalidInput) and bad is not None and at < bad < stop:
+                    with suppress(HangtagError):
+                        take(bad)  # what was on the way together with the bad image is good
+                raise
+
         try:
-            for result in client.classify_stream(handed, prepare=arguments.prepare):
-                if earlier is not None and at == done:
-                    earlier.check(result, arguments.top)
-                writer.write([sources.name(found, at + offset) for offset in range(len(result))], result)
-                file.flush()
-                at += len(result)
-                advance(len(result))
-                if arguments.plot:
-                    results.append(result)
-        except HangtagError as error:
-            name_images(error, handed, client, arguments.prepare)
-            raise
+            take(total)
         finally:
             if arguments.output and earlier is None and total and not at:
                 Path(arguments.output).unlink()  # a run that got no answer leaves nothing behind

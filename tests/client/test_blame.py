@@ -55,7 +55,7 @@ def failed(*arguments):
 @pytest.mark.parametrize("resumed", [False, True])
 @pytest.mark.parametrize("bad", [BAD, b""], ids=["the server", "the client"])
 def test_the_one_file_that_is_refused_is_named(model, folder, bad, resumed):
-    """Among the files of its request, and counted from the first file of all."""
+    """Among the files of its request, and counted from the first of all; those before it have their rows."""
     flags = ["--output=rows.csv"]
     with model_server(model, "grpc") as target:
         if resumed:
@@ -63,6 +63,11 @@ def test_the_one_file_that_is_refused_is_named(model, folder, bad, resumed):
             flags.append("--resume")
         (folder / "of" / f"{PLACE:03}.png").write_bytes(bad)
         said = failed("of", "--target", target, *flags)
+        (folder / "of" / f"{PLACE:03}.png").unlink()
+        rows = (folder / "rows.csv").read_text().splitlines()
+        assert [row.split(",")[0] for row in rows[1:]] == [f"of/{number:03}.png" for number in range(PLACE)]
+        assert run("classify", "of", "--target", target, "--output=rows.csv", "--resume").returncode == 0
+        assert len((folder / "rows.csv").read_text().splitlines()) == COUNT
     if bad:
         assert said == f"of/{PLACE}.png: {target} says INVALID_ARGUMENT: one input cannot be decoded"
     else:
@@ -82,7 +87,8 @@ def test_images_of_an_array_are_named_by_the_range_that_went_together(model, fol
     images[1500] = 255
     np.save("all.npy", images)
     with model_server(model, "grpc") as target:
-        said = failed("of", "all.npy", "--target", target)
+        said = failed("of", "all.npy", "--target", target, "--output=rows.csv")
+    assert (folder / "rows.csv").read_text().count("\n") == 1 + COUNT + 1000
     assert said == f"{target} says INVALID_ARGUMENT: the images are too bright (all.npy[1000] to all.npy[1999])"
 
 
