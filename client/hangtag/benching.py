@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import threading
 from collections.abc import Callable, Iterator
 
 from . import load, sources
@@ -11,17 +12,23 @@ from .client import Client
 from .errors import InvalidInput
 from .load import Step
 
+_MOST_CALLERS = 10_000  # a thread each
+_HIGHEST_RATE = 1_000_000
+
 
 def bench(arguments: argparse.Namespace, connect: Callable[[int], Client]) -> int:
     """Run the command; returns 0 if anything was answered, else 1."""
-    callers = _numbers(arguments.concurrency, "--concurrency")
-    rates = _numbers(arguments.rate, "--rate") if arguments.rate else []
+    callers = _numbers(arguments.concurrency, "--concurrency", _MOST_CALLERS)
+    rates = _numbers(arguments.rate, "--rate", _HIGHEST_RATE) if arguments.rate else []
     if any(number != int(number) for number in callers):
         raise InvalidInput("--concurrency counts callers: give whole numbers")
     if rates and len(callers) > 1:
         callers = [max(callers)]
-    if arguments.batch_size < 1 or arguments.duration <= 0 or arguments.warm_up < 0:
-        raise InvalidInput("--batch-size must be at least 1, --duration more than 0, --warm-up at least 0")
+    if arguments.batch_size < 1:
+        raise InvalidInput(f"--batch-size is {arguments.batch_size}: give 1 or more")
+    longest = threading.TIMEOUT_MAX
+    if not (0 < arguments.duration <= longest and 0 <= arguments.warm_up <= longest):  # NaN is refused too
+        raise InvalidInput("--duration must be seconds over 0, --warm-up 0 or more, and neither without end")
     answered = 0
     with connect(int(max(callers))) as client:
         steps = _steps(arguments, client, [int(number) for number in callers], rates)
@@ -67,11 +74,11 @@ def _steps(arguments: argparse.Namespace, client: Client, callers: list[int], ra
         yield load.closed_loop(send, concurrency=number, seconds=arguments.duration, images=count)
 
 
-def _numbers(text: str, flag: str) -> list[float]:
+def _numbers(text: str, flag: str, most: float) -> list[float]:
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
         numbers = []
-    if not numbers or min(numbers) <= 0:
-        raise InvalidInput(f"{flag} is {text!r}: give numbers over 0, separated by commas")
+    if not numbers or not all(0 < number <= most for number in numbers):  # NaN is refused too
+        raise InvalidInput(f"{flag} is {text!r}: give numbers over 0 and up to {most:,}, separated by commas")
     return numbers

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from itertools import accumulate
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
-from . import rows, sources
+from . import resuming, rows, sources
+from .blaming import Handed, blame
 from .client import Client
-from .errors import InvalidInput
+from .errors import HangtagError, InvalidInput
 from .results import Classification
+from .resuming import Earlier
 from .sources import Array, Source
 
 _MOST_DRAWN = 60
@@ -31,22 +33,42 @@ def classify(arguments: argparse.Namespace, client: Client) -> int:
     total = sum(map(len, found))
     if arguments.plot and total > _MOST_DRAWN:
         raise InvalidInput(f"--plot draws at most {_MOST_DRAWN} images, and there are {total:,}")
+    if arguments.plot and not total:
+        raise InvalidInput("--plot has no images to draw")
     kind = _format(arguments)
-    done = _done(arguments, kind, found, total)
-    results, at = [], done
-    try:
-        with _output(arguments) as file, _progress(total, done) as advance, client:
-            writer = rows.make(kind, file, arguments.top, width=_width(found, total), header=done == 0)
-            for result in client.classify_stream(_items(found, done), prepare=arguments.prepare):
-                writer.write([_name(found, at + offset) for offset in range(len(result))], result)
-                file.flush()
-                at += len(result)
-                advance(len(result))
-                if arguments.plot:
-                    results.append(result)
-    finally:
-        if arguments.output and total and not at:
-            Path(arguments.output).unlink(missing_ok=True)  # a run that got no answer leaves nothing behind
+    earlier = _earlier(arguments, kind, found, total)
+    done = at = 0 if earlier is None else earlier.images
+    results: list[Classification] = []
+    with _output(arguments.output, earlier) as file, _progress(total, done) as advance, client:
+        header = earlier is None or not earlier.size
+        writer = rows.make(kind, file, arguments.top, width=_width(found, total), header=header)
+
+        def take(stop: int) -> None:
+            """Write the rows of the images up to `stop` that have none yet."""
+            nonlocal at
+            handed = Handed(found, at, stop)
+            try:
+                for result in client.classify_stream(handed, prepare=arguments.prepare):
+                    if earlier is not None and at == done:
+                        earlier.check(result, arguments.top)
+                    writer.write([sources.name(found, at + offset) for offset in range(len(result))], result)
+                    file.flush()
+                    at += len(result)
+                    advance(len(result))
+                    if arguments.plot:
+                        results.append(result)
+            except HangtagError as error:
+                bad = blame(error, handed, client, arguments.prepare)
+                if isinstance(error, InvalidInput) and bad is not None and at < bad < stop:
+                    with suppress(HangtagError):
+                        take(bad)  # what was on the way together with the bad image is good
+                raise
+
+        try:
+            take(total)
+        finally:
+            if arguments.output and earlier is None and total and not at:
+                Path(arguments.output).unlink()  # a run that got no answer leaves nothing behind
     if arguments.plot:
         _plot(found, results, arguments.plot)
     return 0
@@ -54,7 +76,7 @@ def classify(arguments: argparse.Namespace, client: Client) -> int:
 
 def _width(found: list[Source], total: int) -> int:
     """Of the first column, wide enough for the first names: all of a hundred thousand would take longer than they."""
-    return max((len(_name(found, index)) for index in range(min(total, 1000))), default=0)
+    return max((len(sources.name(found, index)) for index in range(min(total, 1000))), default=0)
 
 
 def _format(arguments: argparse.Namespace) -> str:
@@ -64,38 +86,34 @@ def _format(arguments: argparse.Namespace) -> str:
     return {".json": "json", ".jsonl": "json", ".csv": "csv"}.get(ending, "table")
 
 
-def _done(arguments: argparse.Namespace, kind: str, found: list[Source], total: int) -> int:
-    """How many images need no asking, because the output has them."""
-    if not arguments.output or not Path(arguments.output).exists():
-        return 0
+def _earlier(arguments: argparse.Namespace, kind: str, found: list[Source], total: int) -> Earlier | None:
+    """What need not be asked, because the output has it."""
+    if not arguments.output or not os.path.lexists(arguments.output):
+        return None
+    path = Path(arguments.output)
+    if not path.is_file():
+        raise InvalidInput(f"{path} is not a file: give another --output")
     if not arguments.resume:
-        raise InvalidInput(f"{arguments.output} exists: go on with it by --resume, or remove it")
+        raise InvalidInput(f"{path} exists: go on with it by --resume, or remove it")
     if arguments.plot:
         raise InvalidInput("--plot needs all answers, and --resume leaves some out: give one of them")
-    return rows.rows_done(Path(arguments.output), kind, lambda index: _name(found, index), total)
+    return resuming.read(path, kind, arguments.top, lambda index: sources.name(found, index), total)
 
 
-def _output(arguments: argparse.Namespace) -> AbstractContextManager[TextIO]:
-    if not arguments.output:
-        return nullcontext(sys.stdout)
-    try:
-        return open(arguments.output, "a", encoding="utf-8", newline="")  # noqa: PTH123 - closed by the caller's `with`
+@contextmanager
+def _output(path: str | None, earlier: Earlier | None) -> Iterator[TextIO]:
+    if not path:
+        yield sys.stdout
+        return
+    try:  # a new file must not have come into being in between, and an old one keeps its whole rows
+        file = open(path, "x" if earlier is None else "r+", encoding="utf-8", errors="surrogateescape", newline="")  # noqa: PTH123, SIM115
     except OSError as error:
-        raise InvalidInput(f"cannot write {arguments.output}: {error.strerror}") from error
-
-
-def _items(found: list[Source], start: int) -> Iterator[Any]:
-    """The images from `start` on, through all sources."""
-    for source in found:
-        yield from source.items(min(start, len(source)))
-        start = max(0, start - len(source))
-
-
-def _name(found: list[Source], index: int) -> str:
-    for source, end in zip(found, accumulate(map(len, found)), strict=True):
-        if index < end:
-            return source.name(index - end + len(source))
-    raise IndexError(index)
+        raise InvalidInput(f"cannot write {path}: {error.strerror}") from error
+    with file:
+        if earlier is not None:
+            file.seek(earlier.size)
+            file.truncate()
+        yield file
 
 
 def _plot(found: list[Source], results: Sequence[Classification], file: str) -> None:

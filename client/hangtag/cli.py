@@ -6,10 +6,12 @@ Exit codes: 0 done, 1 the work failed, 2 bad usage or bad input.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
+from pathlib import Path
 
 from . import __version__
 from .errors import HangtagError
@@ -38,25 +40,54 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    arguments = build_parser().parse_args(argv)
+    _check_streams()
+    arguments = argparse.Namespace(debug=False)
     try:
-        code: int = arguments.run(arguments)
-        sys.stdout.flush()
+        try:
+            build_parser().parse_args(argv, arguments)
+            code: int = arguments.run(arguments)
+        finally:  # here a failure can still be told, at exit it cannot; --help comes by as SystemExit
+            sys.stdout.flush()
         return code
-    except HangtagError as error:
-        if arguments.debug:
-            raise
-        print(f"hangtag: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        if arguments.debug:
-            raise
-        print("hangtag: interrupted", file=sys.stderr)
-        return 130
     except BrokenPipeError:
-        # The reader went away (`hangtag labels | head -1`). What is still buffered must not fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        _forget_output()
+        return 1  # the reader went away (`hangtag labels | head -1`), and knows it
+    except (HangtagError, KeyboardInterrupt, OSError, UnicodeEncodeError) as error:
+        if arguments.debug:
+            raise
+        words, code = _explained(error)
+        print("hangtag:", " ".join(words.splitlines()), file=sys.stderr)
+        return code
+
+
+def _explained(error: HangtagError | KeyboardInterrupt | OSError | UnicodeEncodeError) -> tuple[str, int]:
+    """What to say of an error, and the exit code."""
+    if isinstance(error, HangtagError):
+        return str(error), error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", 130
+    if isinstance(error, UnicodeEncodeError):
+        character = error.object[error.start]
+        return f"cannot write {character!a} as {error.encoding}: set PYTHONIOENCODING=utf-8", 1
+    _forget_output()
+    where = "the output" if error.filename is None else error.filename
+    return f"cannot read or write {where}: {error.strerror or error}", 1
+
+
+def _check_streams() -> None:
+    """Have standard error and output, and names of files that are no UTF-8 written as they are."""
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the program runs
+    if sys.stdout is None:
+        print("hangtag: standard output is closed: send it to a file, or to /dev/null", file=sys.stderr)
+        raise SystemExit(1)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
+
+
+def _forget_output() -> None:
+    """What is still buffered must not fail again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace, connect: Callable[..., Client]) -> int:
         named = [{"image": source.name(change.image)} for change in result.changes]
         document = result.to_dict()
         document["changes"] = [change | name for change, name in zip(document["changes"], named, strict=True)]
-        print(json.dumps(document, ensure_ascii=False))
+        print(json.dumps(document))
     else:
         _print(result, source)
     return 0

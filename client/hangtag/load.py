@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -39,6 +40,8 @@ class Step:
     p95_ms: float | None
     p99_ms: float | None
     errors: dict[str, int]
+    unsent: int
+    """Requests of an open loop that were due, and that no caller was free to send before the end."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for json."""
@@ -66,13 +69,13 @@ class _Tally:
 
 def closed_loop(send: Callable[[], object], *, concurrency: int, seconds: float, images: int) -> Step:
     """`concurrency` callers, one request after the other, for `seconds`."""
-    tally, stop = _Tally(), threading.Event()
+    tally = _Tally()
 
-    def caller() -> None:
+    def caller(stop: threading.Event) -> None:
         while not stop.is_set():
             tally.call(send)
 
-    with _threads(concurrency, caller):
+    with _callers(concurrency, caller) as stop:
         began = time.perf_counter()
         stop.wait(seconds)
         elapsed = time.perf_counter() - began
@@ -83,40 +86,47 @@ def closed_loop(send: Callable[[], object], *, concurrency: int, seconds: float,
 
 
 def open_loop(send: Callable[[], object], *, rate: float, concurrency: int, seconds: float, images: int) -> Step:
-    """`rate` requests a second for `seconds`, by at most `concurrency` callers; a late start counts as latency."""
-    tally = _Tally()
-    began = time.perf_counter()
-    due = iter([began + number / rate for number in range(max(1, int(rate * seconds)))])
-    lock = threading.Lock()
+    """`rate` requests a second for `seconds`, by at most `concurrency` callers; a late start counts as latency.
 
-    def caller() -> None:
-        while True:
-            with lock:
-                moment = next(due, None)
-            if moment is None:
+    A request that no caller was free to begin before the end is not sent, and counted as such.
+    """
+    tally = _Tally()
+    due = max(1, int(rate * seconds))
+    numbers = iter(range(due))  # shared by all callers: each takes the next
+    began = time.perf_counter()
+
+    def caller(stop: threading.Event) -> None:
+        for number in numbers:
+            moment = began + number / rate
+            if stop.wait(max(0.0, moment - time.perf_counter())) or time.perf_counter() > began + seconds:
                 return
-            time.sleep(max(0.0, moment - time.perf_counter()))
             tally.call(send, moment)
 
-    with _threads(concurrency, caller):
+    with _callers(concurrency, caller):
         pass
-    return _summary("open", tally, concurrency, rate, time.perf_counter() - began, images)
+    elapsed = time.perf_counter() - began
+    unsent = due - len(tally.latencies) - tally.errors.total()
+    return _summary("open", tally, concurrency, rate, elapsed, images, unsent)
 
 
-class _threads:  # noqa: N801 - used as a function
-    def __init__(self, count: int, work: Callable[[], None]) -> None:
-        self._threads = [threading.Thread(target=work, daemon=True) for _ in range(count)]
-
-    def __enter__(self) -> None:
-        for thread in self._threads:
+@contextmanager
+def _callers(count: int, work: Callable[[threading.Event], None]) -> Iterator[threading.Event]:
+    """Threads that do `work` until it ends or the event is set, waited for at the end of the block."""
+    stop = threading.Event()
+    threads = [threading.Thread(target=work, args=(stop,), daemon=True) for _ in range(count)]
+    try:
+        for thread in threads:
             thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        for thread in self._threads:
+        yield stop
+        for thread in threads:
             thread.join()
+    finally:
+        stop.set()  # after Ctrl-C they begin nothing more, and nobody waits for the answers under way
 
 
-def _summary(loop: str, tally: _Tally, concurrency: int, rate: float | None, seconds: float, images: int) -> Step:
+def _summary(
+    loop: str, tally: _Tally, concurrency: int, rate: float | None, seconds: float, images: int, unsent: int = 0
+) -> Step:
     count = len(tally.latencies)
     marks: list[float | None] = [None, None, None]
     if count:
@@ -134,6 +144,7 @@ def _summary(loop: str, tally: _Tally, concurrency: int, rate: float | None, sec
         p95_ms=marks[1],
         p99_ms=marks[2],
         errors=dict(sorted(tally.errors.items())),
+        unsent=unsent,
     )
 
 
@@ -159,8 +170,9 @@ def table(steps: Iterator[Step]) -> Iterator[str]:
         marks = " ".join(
             f"{'-' if mark is None else format(mark, '.2f'):>8}" for mark in (step.p50_ms, step.p95_ms, step.p99_ms)
         )
-        errors = ", ".join(f"{count} {kind}" for kind, count in step.errors.items()) or "none"
+        trouble = [f"{count:,} {kind}" for kind, count in step.errors.items()]
+        trouble += [f"{step.unsent:,} not sent"] if step.unsent else []
         yield (
             f"{loop:>7} {step.concurrency:>8} {step.requests_per_second:>9,.0f} {step.images_per_second:>10,.0f} "
-            f"{marks}  {errors}"
+            f"{marks}  {', '.join(trouble) or 'none'}"
         )

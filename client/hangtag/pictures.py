@@ -33,6 +33,8 @@ def draw_predictions(
 
     >>> draw_predictions(images[:3], client.classify(images[:3]), "predictions.png", truth=[9, 2, 1])
     """
+    if not len(images):
+        raise InvalidInput("there are no images to draw")
     with legible(result.class_names):
         columns = max(1, min(columns, len(images)))  # no empty places beside a single image
         rows = math.ceil(len(images) / columns)

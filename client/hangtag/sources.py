@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import glob
 import io
+import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -79,6 +81,22 @@ class Bytes:
 Source = Files | Array | Bytes
 
 
+def items(found: Sequence[Source], start: int) -> Iterator[Any]:
+    """The images from `start` on, through all sources, for a stream."""
+    for source in found:
+        yield from source.items(min(start, len(source)))
+        start = max(0, start - len(source))
+
+
+def name(found: Sequence[Source], index: int) -> str:
+    """What the output calls image `index` of all."""
+    for source in found:
+        if index < len(source):
+            return source.name(index)
+        index -= len(source)
+    raise IndexError(index)
+
+
 def find(arguments: Sequence[str]) -> list[Source]:
     """What `arguments` name; raises InvalidInput for one that names nothing."""
     every = (source for argument in arguments for source in _find(argument))
@@ -95,32 +113,50 @@ def _find(argument: str) -> list[Source]:
     if argument == "-":
         return _standard_input()
     path = Path(argument)
-    if path.is_dir():
-        found = sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in _ENDINGS)
-        if not found:
-            raise InvalidInput(f"no PNG or JPEG file in folder {argument}")
-        return [Files(found)]
-    if path.exists():
-        return [_arrays(argument, argument)] if path.suffix in (".npy", ".npz") else [Files([argument])]
+    try:
+        if path.is_dir():
+            found = sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in _ENDINGS and file.is_file())
+            if not found:
+                raise InvalidInput(f"no PNG or JPEG file in folder {argument}")
+            return [Files(found)]
+        exists = path.exists()
+    except OSError as error:  # no right to look there, or a name too long for any file
+        raise InvalidInput(f"cannot read {argument}: {error.strerror}") from error
+    if exists:
+        return [_arrays(argument, argument)] if path.suffix.lower() in (".npy", ".npz") else [Files([argument])]
     if any(mark in argument for mark in "*?["):
-        found = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+        found = sorted(set(_matches(argument)))
         if not found:
             raise InvalidInput(f"no file matches {argument}")
         return [source for name in found for source in _find(name)]
     raise InvalidInput(f"cannot read {argument}: no such file or folder")
 
 
+def _matches(pattern: str) -> Iterator[str]:
+    """As glob.glob, but `**` enters no folder through a link: that may lead back to where it lies."""
+    deep = re.search(r"(?:^|/)\*\*/", pattern)
+    if deep is None:
+        yield from glob.glob(pattern)  # noqa: PTH207 - Path.glob takes no absolute pattern
+        return
+    start, rest = pattern[: deep.end() - len("**/")], pattern[deep.end() :]
+    for top in glob.glob(start) if start else ["."]:  # noqa: PTH207
+        for folder, below, _ in os.walk(top):
+            below[:] = [name for name in below if not name.startswith(".")]
+            yield from _matches(str(Path(glob.escape(folder), rest)))
+
+
 def _standard_input() -> list[Source]:
     """One image, one array, or the names of files, one a line: told apart by the first bytes."""
+    if sys.stdin is None:
+        raise InvalidInput("standard input is closed")
     content = sys.stdin.buffer.read()
     if content.startswith(MAGIC):
         return [Bytes(content)]
     if content.startswith((b"\x93NUMPY", b"PK\x03\x04")):
         return [_arrays("-", io.BytesIO(content))]
-    try:
-        names = [line for line in content.decode().splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise InvalidInput("standard input is neither PNG, JPEG, .npy or .npz, nor the names of files") from error
+    if b"\0" in content:
+        raise InvalidInput("standard input is neither PNG, JPEG, .npy or .npz, nor the names of files")
+    names = [os.fsdecode(line.removesuffix(b"\r")) for line in content.split(b"\n") if line.strip()]
     if not names:
         raise InvalidInput("standard input is empty")
     return [source for name in names for source in _find(name)]
@@ -128,7 +164,7 @@ def _standard_input() -> list[Source]:
 
 def _arrays(label: str, file: Any) -> Array:
     try:
-        loaded = np.load(file, mmap_mode="r" if isinstance(file, str) and file.endswith(".npy") else None)
+        loaded = np.load(file, mmap_mode="r" if isinstance(file, str) and file.lower().endswith(".npy") else None)
         if not isinstance(loaded, np.ndarray):
             loaded = _chosen(label, loaded)
     except InvalidInput:

@@ -1,4 +1,4 @@
-"""`hangtag classify` and `hangtag bench` as a user runs them."""
+"""`hangtag classify` as a user runs it."""
 
 from __future__ import annotations
 
@@ -163,80 +163,3 @@ def test_photographs_are_prepared(server, images, tmp_path):
     Image.fromarray(255 - images[0]).resize((280, 280)).save(photo)
     (row,) = lines(str(photo), "--target", server.grpc, "--prepare=photo")
     assert row["label"] == "Ankle boot"
-
-
-# ---- bench
-
-
-def test_bench_measures_closed_and_open_loops(server):
-    done = run(
-        "bench",
-        "--target",
-        server.grpc,
-        "--json",
-        "--concurrency=1,4",
-        "--duration=0.3",
-        "--warm-up=0.1",
-        "--batch-size=8",
-    )
-    assert done.returncode == 0, done.stderr
-    one, four = (json.loads(line) for line in done.stdout.splitlines())
-    assert (one["concurrency"], four["concurrency"]) == (1, 4)
-    for step in (one, four):
-        assert step["loop"] == "closed"
-        assert step["images"] == 8 * step["requests"] > 0
-        assert 0 < step["p50_ms"] <= step["p95_ms"] <= step["p99_ms"]
-        assert step["errors"] == {}
-    done = run("bench", "--target", server.rest, "--json", "--rate=20", "--duration=0.5", "--warm-up=0")
-    (step,) = (json.loads(line) for line in done.stdout.splitlines())
-    assert (step["loop"], step["rate"], step["requests"]) == ("open", 20, 10)
-
-
-def test_bench_prints_a_table_and_counts_errors_by_kind(server, folder):
-    done = run(
-        "bench",
-        "--target",
-        server.grpc,
-        f"--images={folder / 'all.npy'}",
-        "--batch-size=512",
-        "--concurrency=1",
-        "--duration=0.2",
-        "--warm-up=0",
-    )
-    assert done.returncode == 0, done.stderr
-    head, row = done.stdout.splitlines()
-    assert head.split()[:3] == ["loop", "callers", "req/s"]
-    assert row.split()[:2] == ["closed", "1"]
-    assert row.endswith("none")
-
-
-def test_errors_under_load_are_counted_by_kind():
-    from doubles import FIRST_PIXEL, Model, Refused, model_server
-    from hangtag import load
-
-    def hook(number: int) -> None:
-        if number % 3 == 0:
-            raise Refused("RESOURCE_EXHAUSTED", "Server Threadpool Exhausted")
-
-    pictures = np.zeros((4, 28, 28), np.uint8)
-    model = Model(FIRST_PIXEL, hook=hook)
-    with model_server(model, "grpc") as target, Client(target, retries=0, labels=["x"] * 10) as client:
-        step = load.open_loop(lambda: client.classify(pictures), rate=200, concurrency=2, seconds=0.15, images=4)
-    assert step.errors == {"ServerBusy": 10}
-    assert step.requests == 20
-    assert step.images == 80
-
-
-@pytest.mark.parametrize(
-    "flags", [["--concurrency=0"], ["--concurrency=x"], ["--rate=-1"], ["--duration=0"], ["--batch-size=0"]]
-)
-def test_bench_refuses_settings_that_cannot_be_right(server, flags):
-    done = run("bench", "--target", server.grpc, *flags)
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-
-
-def test_bench_of_nobody_is_one_sentence():
-    done = run("bench", "--target", f"127.0.0.1:{free_port()}")
-    assert done.returncode == 1
-    assert done.stderr.startswith("hangtag: no answer from 127.0.0.1:")
