@@ -18,7 +18,7 @@ from .tensors import Stack
 LINGER = 0.02
 """Seconds. A source that takes longer over an item is not waited for: what is gathered goes out at once."""
 
-_REQUESTS = 4
+_REQUESTS = 4  # gathered before they are sent: items are cut between them, so only the last is less than full
 
 
 class Gatherer:
@@ -29,6 +29,7 @@ class Gatherer:
         self._prepare = prepare
         self._unit: bool | None = None
         self._open: list[Plan] = []
+        self._held = 0  # images in `_open`
         self._items = self._images = 0
 
     def put(self, item: Any) -> Flow[list[Parcel]]:
@@ -42,21 +43,20 @@ class Gatherer:
         self._items += 1
         self._unit = plan.unit if plan.unit is not None else self._unit
         done = []
-        held = sum(len(held.array) for held in self._open)
         large = len(plan.array) >= plan.rows
-        if self._open and (
-            large or held + len(plan.array) > _REQUESTS * plan.rows or not _together(self._open[0], plan)
-        ):
+        is_full = self._held + len(plan.array) > _REQUESTS * plan.rows
+        if self._open and (large or is_full or not _together(self._open[0], plan)):
             done += self.flush()
         if large:
             done.append(Parcel(plan, plan.chunks(), [plan.array], self._count(plan)))
         else:
             self._open.append(plan)
+            self._held += len(plan.array)
         return done
 
     def flush(self) -> list[Parcel]:
         """What has been gathered, as one parcel, or none."""
-        plans, self._open = self._open, []
+        plans, self._open, self._held = self._open, [], 0
         if not plans:
             return []
         first = self._images
