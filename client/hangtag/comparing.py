@@ -17,6 +17,7 @@ from .errors import InvalidInput
 from .sources import Array, Files, find
 
 _SHOWN = 10  # images that differ, in the table
+_SIDE = {"target": "{}", "version": "version {}", "version_label": "label {}"}
 
 
 def run(arguments: argparse.Namespace, connect: Callable[..., Client]) -> int:
@@ -46,11 +47,13 @@ def _sides(arguments: argparse.Namespace) -> list[tuple[str, dict[str, Any]]]:
         raise InvalidInput(
             "say which two to compare: --version 1 --version 2, --label stable --label canary, or --target A --target B"
         )
+    one, other = given[twice[0]]
+    if one == other:
+        raise InvalidInput(f"both sides are {_SIDE[twice[0]].format(one)}: there is nothing to compare")
     if given["version"] and given["version_label"]:
         raise InvalidInput("give --version or --label, not both")
     common = {flag: values[0] for flag, values in given.items() if len(values) == 1}
-    words = {"target": "{}", "version": "version {}", "version_label": "label {}"}[twice[0]]
-    return [(words.format(value), {**common, twice[0]: value}) for value in given[twice[0]]]
+    return [(_SIDE[twice[0]].format(value), {**common, twice[0]: value}) for value in (one, other)]
 
 
 def _one(sources: Sequence[Any]) -> Sequence[Any]:

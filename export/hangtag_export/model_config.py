@@ -19,7 +19,7 @@ from hangtag.extras import require
 
 from .errors import ConfigError
 
-_WHAT = "model config files"
+_WHAT = "reading or changing a model config file"
 
 
 class ModelConfig:

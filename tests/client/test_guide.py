@@ -1,4 +1,4 @@
-"""The blocks of docs/client.md run, in their order, one after the other."""
+"""The blocks of docs/client.md run, each by itself, as a reader copies them."""
 
 from __future__ import annotations
 
@@ -38,10 +38,19 @@ def local(code: str, server) -> str:
     return code.replace("http://localhost:8501", server.rest).replace("localhost:8500", server.grpc)
 
 
-def test_the_python_of_the_guide_runs(server, folder):
-    code = "\n".join(local(code, server) for language, code in BLOCKS if language == "python")
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (0, "(1500, 10)"),
+        (1, "Ankle boot 10"),
+        (2, "1500 of 1500"),
+        (3, "image 999 has shape (14, 56): fashion takes [28, 28]"),
+    ],
+)
+def test_a_block_of_python_runs_by_itself(number, says, server, folder):
+    code = [code for language, code in BLOCKS if language == "python"][number]
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
+        [sys.executable, "-W", "error", "-c", local(code, server)],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -49,9 +58,11 @@ def test_the_python_of_the_guide_runs(server, folder):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "Ankle boot 10" in done.stdout
-    assert "1500 of 1500" in done.stdout
-    assert "image 999 has shape (14, 56): fashion takes [28, 28]" in done.stdout
+    assert says in done.stdout
+
+
+def test_there_is_no_other_block_of_python():
+    assert sum(language == "python" for language, _ in BLOCKS) == 4
 
 
 def test_the_commands_of_the_guide_run(server, folder):

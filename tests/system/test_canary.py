@@ -105,6 +105,9 @@ def test_the_two_are_compared_on_the_same_images(canary, dataset, tmp_path):
         (["--version=1"], "say which two to compare"),
         (["--version=1", "--version=2", "--label=a", "--label=b"], "say which two to compare"),
         (["--version=1", "--version=2", "--label=a"], "not both"),
+        (["--version=2", "--version=2"], "both sides are version 2: there is nothing to compare"),
+        (["--label=stable", "--label=stable"], "both sides are label stable"),
+        (["--target=localhost:1", "--target=localhost:1", "--version=1"], "both sides are localhost:1"),
     ],
 )
 def test_what_to_compare_must_be_clear(flags, words):

@@ -66,17 +66,37 @@ def test_the_base_install_names_a_png(base_install, server):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "extra"),
-    [(["export"], "export"), (["serve", "--port=0", "--rest_api_port=18599"], "serving")],
-    ids=["export", "serving"],
+    ("arguments", "what", "extra"),
+    [
+        (["export"], "training", "export"),
+        (["versions", "list", "--config=models.config"], "reading or changing a model config file", "export"),
+        (["serve", "--port=0", "--rest_api_port=18599"], "hangtag serve", "serving"),
+        (["doctor", "models"], "hangtag doctor on models", "serving"),
+        (["doctor", "models.config"], "hangtag doctor on a model config file", "serving"),
+        (["doctor", "compose.yaml"], "hangtag doctor on YAML", "serving"),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
 )
-def test_a_missing_extra_is_one_sentence_that_names_it(base_install, tmp_path, arguments, extra):
+def test_a_missing_extra_is_one_sentence_that_names_it(base_install, tmp_path, arguments, what, extra):
+    (tmp_path / "models" / "1").mkdir(parents=True)
+    for name in ("models.config", "compose.yaml"):
+        (tmp_path / name).write_text("")
     done = subprocess.run(
         [base_install / "hangtag", *arguments], capture_output=True, text=True, cwd=tmp_path, check=False
     )
     assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert f"pip install 'hangtag[{extra}]'" in done.stderr
+    assert done.stderr == f"hangtag: {what} needs more than the base install: pip install 'hangtag[{extra}]'\n"
+
+
+def test_what_needs_no_extra_works_without_one(base_install, server, tmp_path):
+    """Listing versions without a config, and the doctor on a running server."""
+    (tmp_path / "models" / "fashion" / "1").mkdir(parents=True)
+    for words, said in ((["versions", "list"], "      1  -"), (["doctor", server.grpc], "ok")):
+        done = subprocess.run(
+            [base_install / "hangtag", *words], capture_output=True, text=True, cwd=tmp_path, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout
 
 
 def test_a_missing_ray_is_one_sentence_that_names_its_extra(base_install):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hangtag.errors import InvalidInput
+from hangtag.extras import require
 
 from ..flags import path_map
 from .findings import FAIL, Finding
@@ -53,6 +54,7 @@ def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
     subject = arguments.subject
     path = Path(subject)
     if path.is_dir():
+        _require_serving("on models")
         from .base_path import examine_base_path
 
         return examine_base_path(path.absolute())
@@ -61,6 +63,7 @@ def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
 
         return examine_deployment(path)
     if path.is_file():
+        _require_serving("on a model config file")
         from .config_file import examine_config
 
         return examine_config(path, dict(arguments.path_map))
@@ -69,3 +72,8 @@ def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
     from .running_server import examine_server
 
     return examine_server(subject, arguments.model)
+
+
+def _require_serving(subject: str) -> None:
+    """Raise MissingExtra now, in words about the doctor: what it looks with is the server's, and would name that."""
+    require("simdjson", extra="serving", what=f"hangtag doctor {subject}")  # cheap to import, only the extra brings it
