@@ -15,6 +15,7 @@ from .client import Client
 from .comparison import Comparison, compare
 from .errors import InvalidInput
 from .sources import Array, Files, find
+from .target import parse_target
 
 _SHOWN = 10  # images that differ, in the table
 
@@ -49,8 +50,12 @@ def _sides(arguments: argparse.Namespace) -> list[tuple[str, dict[str, Any]]]:
     if given["version"] and given["version_label"]:
         raise InvalidInput("give --version or --label, not both")
     common = {flag: values[0] for flag, values in given.items() if len(values) == 1}
-    words = {"target": "{}", "version": "version {}", "version_label": "label {}"}[twice[0]]
-    return [(words.format(value), {**common, twice[0]: value}) for value in given[twice[0]]]
+    name = {"target": _name_of, "version": "version {}".format, "version_label": "label {}".format}[twice[0]]
+    return [(name(value), {**common, twice[0]: value}) for value in given[twice[0]]]
+
+
+def _name_of(target: str) -> str:
+    return str(parse_target(target))  # which leaves a password out
 
 
 def _one(sources: Sequence[Any]) -> Sequence[Any]:
