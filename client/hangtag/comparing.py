@@ -15,9 +15,9 @@ from .client import Client
 from .comparison import Comparison, compare
 from .errors import InvalidInput
 from .sources import Array, Files, find
+from .target import parse_target
 
 _SHOWN = 10  # images that differ, in the table
-_SIDE = {"target": "{}", "version": "version {}", "version_label": "label {}"}
 
 
 def run(arguments: argparse.Namespace, connect: Callable[..., Client]) -> int:
@@ -49,11 +49,17 @@ def _sides(arguments: argparse.Namespace) -> list[tuple[str, dict[str, Any]]]:
         )
     one, other = given[twice[0]]
     if one == other:
-        raise InvalidInput(f"both sides are {_SIDE[twice[0]].format(one)}: there is nothing to compare")
+        raise InvalidInput(f"both sides are {_name(twice[0], one)}: there is nothing to compare")
     if given["version"] and given["version_label"]:
         raise InvalidInput("give --version or --label, not both")
     common = {flag: values[0] for flag, values in given.items() if len(values) == 1}
-    return [(_SIDE[twice[0]].format(value), {**common, twice[0]: value}) for value in (one, other)]
+    return [(_name(twice[0], value), {**common, twice[0]: value}) for value in (one, other)]
+
+
+def _name(kind: str, value: Any) -> str:
+    if kind == "target":
+        return str(parse_target(value))  # which leaves a password out
+    return f"{'label' if kind == 'version_label' else kind} {value}"
 
 
 def _one(sources: Sequence[Any]) -> Sequence[Any]:

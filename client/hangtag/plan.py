@@ -6,7 +6,7 @@ silently takes 14 x 56 for 28 x 28; so this is the only check there is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -234,7 +234,7 @@ def _fits(shape: tuple[int, ...], row: tuple[int | None, ...]) -> bool:
     return len(shape) == len(row) and all(want in (None, have) for have, want in zip(shape, row, strict=True))
 
 
-def _words(sizes: Iterable[object]) -> str:
+def _words(sizes: tuple[object, ...]) -> str:
     return f"[{', '.join('any' if size is None else str(size) for size in sizes)}]"
 
 

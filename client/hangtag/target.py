@@ -42,7 +42,8 @@ def parse_target(text: str) -> Target:
     'https://example.org'
     """
     if not isinstance(text, str) or not text.strip():
-        raise InvalidInput("the target is empty: give host:port for gRPC or http://host:port for REST")
+        what = "empty" if isinstance(text, str) else f"of type {type(text).__name__}"
+        raise InvalidInput(f"the target is {what}: give host:port for gRPC or http://host:port for REST")
     text = text.strip()
     if not text.isprintable():
         raise InvalidInput(f"target {_shown(text)} has characters that no address can have")

@@ -53,7 +53,9 @@ def test_what_cannot_be_right_is_refused_before_anything_is_connected(kind, opti
     assert "s3cret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("target", ["", "ftp://x", "localhost:port", "http://", "http://host/?a=b"])
+@pytest.mark.parametrize(
+    "target", ["", b"localhost:1", None, "ftp://x", "localhost:port", "http://", "http://host/?a=b"]
+)
 def test_targets_of_no_known_kind_are_refused(kind, target):
     with pytest.raises(InvalidInput, match="target"), opened(kind, target):
         pass

@@ -72,6 +72,15 @@ def test_compare_shows_both_servers_the_same(guarded, flags, array):
     assert json.loads(done.stdout)["agreement"] == 1
 
 
+def test_compare_names_servers_without_their_passwords(server, array):
+    named = server.rest.replace("//", "//me:s3cret@")
+    for form in ((), ("--json",)):
+        done = run("compare", array, "--target", named, "--target", server.grpc, *form)
+        assert done.returncode == 0, done.stderr
+        assert server.rest in done.stdout
+        assert "s3cret" not in done.stdout
+
+
 def test_a_header_on_the_command_line_itself(guarded, flags):
     done = run("status", "--target", guarded, *flags[:-1], "--header", f"authorization: Bearer {TOKEN}")
     assert done.returncode == 0, done.stderr
