@@ -68,7 +68,7 @@ def classify(arguments: argparse.Namespace, client: Client) -> int:
             take(total)
         finally:
             if arguments.output and earlier is None and total and not at:
-                Path(arguments.output).unlink()  # a run that got no answer leaves nothing behind
+                Path(arguments.output).unlink(missing_ok=True)  # a run that got no answer leaves nothing behind
     if arguments.plot:
         _plot(found, results, arguments.plot)
     return 0

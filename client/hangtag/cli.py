@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.debug:
             raise
         words, code = _explained(error)
-        print("hangtag:", " ".join(words.splitlines()), file=sys.stderr)
+        print("hangtag:", " ".join(line.strip() for line in words.splitlines()), file=sys.stderr)
         return code
 
 

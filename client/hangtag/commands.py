@@ -84,6 +84,8 @@ def _classify(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
+    from .rows import one_line
+
     with reaching.client(arguments) as client:
         statuses = client.status()
     for status in statuses:
@@ -92,7 +94,7 @@ def _status(arguments: argparse.Namespace) -> int:
             print(json.dumps(document | {"error_message": status.error_message}))
         else:
             trouble = "" if status.error_code == "OK" else f"  {status.error_code}: {status.error_message}"
-            print(f"{status.version:>6}  {status.state}{trouble}")
+            print(one_line(f"{status.version:>6}  {status.state}{trouble}"))
     return 0 if any(status.state == "AVAILABLE" for status in statuses) else 1
 
 
@@ -104,8 +106,10 @@ def _wait(arguments: argparse.Namespace) -> int:
 
 
 def _labels(arguments: argparse.Namespace) -> int:
+    from .rows import one_line
+
     with reaching.client(arguments) as client:
-        print("\n".join(client.labels()))
+        print("\n".join(map(one_line, client.labels())))
     return 0
 
 

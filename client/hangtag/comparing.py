@@ -14,6 +14,7 @@ import numpy as np
 from .client import Client
 from .comparison import Comparison, compare
 from .errors import InvalidInput
+from .rows import one_line
 from .sources import Array, Files, find
 from .target import parse_target
 
@@ -94,6 +95,6 @@ def _print(result: Comparison, source: Any) -> None:
         print(f"{side.name:{width}}  {side.model_version or '-':>7}  {accuracy:>8}  {side.p50_ms:>6.2f}")
     print(f"they agree on {result.agreement:.2%} of {result.images:,} images")
     for change in result.changes[:_SHOWN]:
-        print(f"  {source.name(change.image)}: {change.left} -> {change.right}")
+        print(one_line(f"  {source.name(change.image)}: {change.left} -> {change.right}"))
     if len(result.changes) > _SHOWN:
         print(f"  … {len(result.changes) - _SHOWN:,} more")

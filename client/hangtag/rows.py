@@ -12,8 +12,16 @@ from .results import Classification
 
 JSON_KEYS = ("image", "label", "score", "top", "model_version")
 
-# Characters that would end a row of the table, or command the terminal, are shown as Python writes them.
-_SHOWN = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
+_ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
+
+
+def one_line(text: str) -> str:
+    r"""`text` with the characters that would end a row, or command a terminal, as Python writes them.
+
+    >>> print(one_line("a\nb"))
+    a\nb
+    """
+    return text.translate(_ESCAPES)
 
 
 class Writer(Protocol):
@@ -33,7 +41,7 @@ class Table:
         """Name, then the best classes with their probabilities."""
         for name, row in zip(names, result, strict=True):
             best = "   ".join(f"{label} {score:.1%}" for label, score in row.top(self._top))
-            self._file.write(f"{name:{self._width}}  {best}".translate(_SHOWN) + "\n")
+            self._file.write(one_line(f"{name:{self._width}}  {best}") + "\n")
 
 
 class JsonLines:

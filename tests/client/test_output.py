@@ -105,8 +105,9 @@ def test_names_from_the_server_do_not_break_the_rows_of_a_table(array):
         plain.inputs, plain.outputs, lambda index: {"class_name": np.array([b"a\nb\x1b[2J"] * len(index), object)}
     )
     with model_server(Model({**FIRST_PIXEL, "labels": named}), "grpc") as target:
-        done = run("classify", array, "--target", target)
+        done, labels = run("classify", array, "--target", target), run("labels", "--target", target)
     assert [line.split()[1] for line in done.stdout.splitlines()] == [r"a\nb\x1b[2J"] * 3
+    assert labels.stdout.splitlines() == [r"a\nb\x1b[2J"] * 10
 
 
 def test_no_images_are_no_picture(tmp_path, target):

@@ -49,7 +49,7 @@ def classify(target, *arguments, content=b"", environment=None):
 def test_names_come_out_as_the_bytes_that_they_are(target, folder, form, where):
     """No UTF-8, line separators, newlines: CSV holds their bytes, JSON what json.loads makes the same name of."""
     flags = [*([] if form == "table" else [f"--{form}"]), *(["--output=rows"] if where == "file" else [])]
-    done = classify(target, *ODD, *flags, environment={"PYTHONUTF8": "1"})
+    done = classify(target, *ODD, *flags, environment={"PYTHONIOENCODING": "utf-8"})
     assert (done.returncode, done.stderr) == (0, b"")
     text = (folder / "rows").read_bytes() if where == "file" else done.stdout
     if form == "table":
