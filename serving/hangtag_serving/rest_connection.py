@@ -1,18 +1,21 @@
-"""One client's connection to the REST door: HTTP/1.1 by httptools' compiled parser."""
+"""One client's connection to the REST door: the order of its answers, and how far ahead of them it is read."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-import httptools
+from .rest_requests import Request, RequestReader
+from .rest_service import Answer
 
-from .rest_service import Answer, too_large
-
-_WAITING_REQUESTS = 64  # pipelined on one connection before its socket is left unread
-_MAX_HEADER_BYTES = 64 << 10
+# Pipelined on one connection, before its socket is left unread:
+_WAITING_REQUESTS = 64
+_WAITING_BYTES = 4 << 20  # of bodies, while a request before them is being answered
+_AT_A_TIME = 8  # requests, before other connections have their turn
 _LINGER_SECONDS = 2.0
 
 _CORS = (
@@ -45,29 +48,19 @@ class Front(Protocol):
         """The Date header."""
 
 
-class Request(NamedTuple):
-    """One that has been received; the names of `headers` are lower-case."""
-
-    verb: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-    keep: bool
-
-    @property
-    def is_encoded(self) -> bool:
-        """Whether the body is gzip, or claims to be something else."""
-        return "content-encoding" in self.headers
-
-
 class Connection(asyncio.Protocol):
-    """One client's connection; its requests are answered in their order."""
+    """One client's connection; its requests are answered in their order, one at a time."""
 
     def __init__(self, front: Front, loop: asyncio.AbstractEventLoop) -> None:
         self._front, self._loop = front, loop
-        self._parser = httptools.HttpRequestParser(self)
+        self._reader = RequestReader(self, front.max_body_bytes, front.unknown_method)
         self._waiting: deque[Request] = deque()
-        self._busy = self._closing = False
+        self._waiting_bytes = 0
+        self._busy = False  # a request is being answered
+        self._taking = False  # `_next` is under way, or soon will be
+        self._afterwards: Callable[[], None] | None = None  # once what came before has been answered
+        self._unread = False  # by the client, which leaves answers lying
+        self._paused = self._closing = False
         self._transport: Any = None
 
     # ---- asyncio.Protocol
@@ -79,104 +72,99 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
         self._waiting.clear()
+        self._reader.end()
         self._front.closed(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._closing:
-            return
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse(Answer(501, b"", "text/html"))
-        except httptools.HttpParserInvalidMethodError:
-            self._refuse(self._front.unknown_method())
-        except httptools.HttpParserError:
-            self._refuse(Answer(400, b"", "text/html"))
-        if not self._closing and len(self._waiting) > _WAITING_REQUESTS:
-            self._transport.pause_reading()
+        if not self._closing:
+            self._reader.feed(data)
+            self._next()
+            self._regulate()
 
     def pause_writing(self) -> None:
-        """The client reads slowly: do not read more from it."""
-        self._transport.pause_reading()
+        """The client reads slowly: neither answer nor read more until it has caught up."""
+        self._unread = True
+        self._regulate()
 
     def resume_writing(self) -> None:
         """The client has caught up."""
-        if not self._closing:
-            self._transport.resume_reading()
+        self._unread = False
+        self._next()
+        self._regulate()
 
-    # ---- httptools' callbacks
+    def _regulate(self) -> None:
+        """Read on, or leave the socket unread, so that a client that is far ahead has to wait."""
+        pause = (
+            self._unread
+            or self._afterwards is not None
+            or len(self._waiting) > _WAITING_REQUESTS
+            or (self._waiting_bytes + self._reader.size > _WAITING_BYTES and (self._busy or bool(self._waiting)))
+        )
+        if pause != self._paused and not self._closing:
+            self._paused = pause
+            (self._transport.pause_reading if pause else self._transport.resume_reading)()
 
-    def on_message_begin(self) -> None:
-        self._url, self._size, self._head_size = b"", 0, 0
-        self._headers: dict[str, str] = {}
-        self._pieces: list[bytes] = []
+    # ---- for the reader
 
-    def on_url(self, url: bytes) -> None:
-        self._url += url
-        self._count_head(len(url))
+    def received(self, request: Request) -> None:
+        """Keep it until its turn has come."""
+        self._waiting.append(request)
+        self._waiting_bytes += len(request.body)
+        self._afterwards = None  # who has sent the body needs no more to be told to
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count_head(len(name) + len(value))
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+    def asked(self) -> None:
+        """Tell the client to send the body."""
+        self._afterwards = partial(self._transport.write, b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def _count_head(self, size: int) -> None:
-        self._head_size += size
-        if self._head_size > _MAX_HEADER_BYTES:
-            self._refuse(Answer(431, b"", "text/html"))
-
-    def on_headers_complete(self) -> None:
-        length = self._headers.get("content-length", "0")
-        if length.isdecimal() and int(length[:20]) > self._front.max_body_bytes:
-            self._refuse(too_large(self._front.max_body_bytes))
-        elif "expect" in self._headers and not self._closing:
-            if self._headers["expect"].lower() == "100-continue":
-                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            else:
-                self._refuse(Answer(417, b"", "text/html"))
-
-    def on_body(self, body: bytes) -> None:
-        if self._closing:
-            return
-        self._size += len(body)
-        if self._size > self._front.max_body_bytes:
-            self._pieces.clear()
-            self._refuse(too_large(self._front.max_body_bytes))
-        else:
-            self._pieces.append(body)
-
-    def on_message_complete(self) -> None:
-        if self._closing:
-            return
-        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces = []
-        verb, keep = self._parser.get_method().decode("latin-1"), self._parser.should_keep_alive()
-        self._waiting.append(Request(verb, self._url.decode("latin-1"), self._headers, body, keep))
-        if not self._busy:
-            self._next()
+    def refused(self, answer: Answer) -> None:
+        """Make this the connection's last answer."""
+        self._afterwards = partial(self._refuse, answer)
 
     # ---- answers
 
     def _next(self) -> None:
-        if self._waiting and not self._busy and not self._closing:
+        """Have waiting requests answered.
+
+        A loop, for an answer may come before `take` returns; and a short one, for thousands may come at once.
+        """
+        if self._taking:
+            return
+        self._taking, left = True, _AT_A_TIME
+        while self._waiting and not (self._busy or self._unread or self._closing):
+            if not left:
+                self._loop.call_soon(self._go_on)
+                return
+            left -= 1
+            request = self._waiting.popleft()
+            self._waiting_bytes -= len(request.body)
             self._busy = True
-            self._front.take(self, self._waiting.popleft())
+            self._front.take(self, request)
+        self._taking = False
+        if self._afterwards is not None and not (self._waiting or self._busy or self._closing):
+            afterwards, self._afterwards = self._afterwards, None
+            afterwards()
+
+    def _go_on(self) -> None:
+        self._taking = False
+        self._next()
+        self._regulate()
 
     def answered(self, answer: Answer, request: Request) -> None:
         """Send an answer, and go on with the next request."""
         self._busy = False
-        if not self._closing:
-            self._write(answer, request.verb, request.keep)
+        if self._closing:
+            return
+        reader = self._reader
+        if request.keep and not (self._front.stopping and not (self._waiting or reader.begun or self._afterwards)):
+            self._send(answer, request.verb, b"Connection: keep-alive\r\n" if request.confirm else b"")
             self._next()
-            if not self._closing and len(self._waiting) <= _WAITING_REQUESTS:
-                self._transport.resume_reading()
-
-    def _write(self, answer: Answer, verb: str, keep: bool) -> None:
-        keep = keep and not (self._front.stopping and not self._waiting)
-        self._send(answer, verb, keep)
-        if not keep:
+            if self._paused:
+                self._regulate()
+        else:
+            self._send(answer, request.verb, b"Connection: close\r\n")
             self._close()
 
-    def _send(self, answer: Answer, verb: str, keep: bool) -> None:
+    def _send(self, answer: Answer, verb: str, connection: bytes) -> None:
         body = b"" if verb == "HEAD" else answer.body
         head = b"HTTP/1.1 %d %s\r\nContent-Type: %s\r\n%sContent-Length: %d\r\n%s%s\r\n" % (
             answer.status,
@@ -185,26 +173,26 @@ class Connection(asyncio.Protocol):
             self._front.date(),
             len(body),
             _CORS if self._front.cors else b"",
-            b"" if keep else b"Connection: close\r\n",
+            connection,
         )
         self._transport.write(head + body)
 
     def _refuse(self, answer: Answer) -> None:
-        """Answer at once and close; what follows on this connection is thrown away.
+        """Answer and close; what follows on this connection is thrown away.
 
         For a moment it is still taken in: a connection closed with bytes unread is reset, and the client, busy
         sending, would never see the answer.
         """
-        if not self._closing:
-            self._waiting.clear()
-            self._closing = True
-            self._send(answer, "", False)
-            self._transport.write_eof()
-            self._loop.call_later(_LINGER_SECONDS, self._transport.close)
+        self._send(answer, "", b"Connection: close\r\n")
+        self._closing = True
+        if self._paused:
+            self._transport.resume_reading()
+        self._transport.write_eof()
+        self._loop.call_later(_LINGER_SECONDS, self._transport.close)
 
     def finish(self) -> None:
         """Close as soon as nothing is under way."""
-        if not self._busy and not self._waiting:
+        if self._closing or not (self._busy or self._waiting or self._reader.begun):
             self._close()
 
     def cut(self) -> None:

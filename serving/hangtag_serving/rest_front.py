@@ -24,7 +24,8 @@ from .bursts import Run
 from .json_helpers import Helpers, helper_count
 from .json_numbers import MANY_BYTES, read_numbers
 from .rest_bursts import Asked
-from .rest_connection import Connection, Request
+from .rest_connection import Connection
+from .rest_requests import Request
 from .rest_service import Answer, RestService
 
 log = logging.getLogger("hangtag.serving")

@@ -185,11 +185,6 @@ def test_http_itself_is_answered_as_libevent_does(recorded, request_bytes, statu
     assert answers(recorded)
 
 
-def test_who_waits_to_be_asked_for_the_body_is_asked(recorded):
-    answer = raw(recorded, HEAD + b"Expect: 100-continue\r\n\r\n" + BODY)
-    assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
-
-
 def test_every_answer_lets_other_pages_read_it_if_told_to(careful, recorded):
     for path in ("/v1/models/fashion", "/nowhere"):
         headers = requests.get(careful.rest + path, timeout=30).headers
