@@ -55,12 +55,28 @@ _BY_TEXT: tuple[tuple[str, type[HangtagError]], ...] = (
     ("batch scheduling queue", ServerBusy),  # UNAVAILABLE, though the server is there
 )
 
+# Words of gRPC, sockets and aiohttp that have one likely cause, and what to do about it.
+_ADVICE = (
+    ("Failed parsing HTTP/2", "that port speaks HTTP/1: a target for REST begins with http://"),
+    ("onnection refused", "nothing listens there: is the server running, on this port?"),
+    ("Connect call failed", "nothing listens there: is the server running, on this port?"),
+    ("reset by peer", "if that is a gRPC port, leave out http://"),
+    ("Bad status line", "if that is a gRPC port, leave out http://"),
+)
+
+
+def no_answer(where: str, words: str, code: str | None = None) -> ServerUnavailable:
+    """The error for a connection that did not come about, or broke; `words` are those of whoever tried."""
+    words = " ".join(words.split())  # aiohttp's come in several lines
+    advice = next((f" ({advice})" for text, advice in _ADVICE if text in words), "")
+    return ServerUnavailable(f"no answer from {where}: {words}{advice}", code=code)
+
 
 def from_status(code: str, words: str, where: str) -> HangtagError:
     """The error for a gRPC status name and the server's words; `where` is the target, for the reader."""
     kind = next((kind for text, kind in _BY_TEXT if text in words), _BY_CODE.get(code, ServerError))
     if kind is ServerUnavailable:
-        return kind(f"no answer from {where}: {words}", code=code)
+        return no_answer(where, words, code)
     return kind(f"{where} says {code}: {words}", code=code)
 
 

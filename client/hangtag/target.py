@@ -69,6 +69,8 @@ def _rest(url: str) -> Target:
         usable = False
     if not usable:
         raise InvalidInput(f"target {_shown(url)} is no URL of a server: give http://host:port, without a query")
+    if "/v1/models" in parts.path:
+        raise InvalidInput(f"target {_shown(url)} names a model: give http://host:port, and the model's name apart")
     return Target("rest", url, parts.scheme == "https", (parts.hostname or "").startswith(_LOOPBACK))
 
 

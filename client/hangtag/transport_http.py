@@ -10,9 +10,9 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from .errors import BadResponse, InvalidInput, ServerUnavailable
+from .errors import BadResponse, InvalidInput
 from .exchange import Exchange
-from .failures import from_http
+from .failures import from_http, no_answer
 from .retry import Late
 from .settings import Settings
 from .tls import TLS
@@ -58,8 +58,7 @@ class HttpTransport:
             if isinstance(error, TimeoutError):
                 raise Late(self._target) from error
             if isinstance(error, http.client.HTTPException | OSError):
-                words = str(error) or type(error).__name__
-                raise ServerUnavailable(f"no answer from {self._target}: {words}") from error
+                raise no_answer(str(self._target), str(error) or type(error).__name__) from error
             raise
         if kept and len(self._idle) < self._most_idle:
             self._idle.append(sock)
@@ -68,7 +67,7 @@ class HttpTransport:
         else:
             sock.close()
         if status == 200 and not content:  # cut off within its headers, which http.client does not mind
-            raise ServerUnavailable(f"no answer from {self._target}: the answer broke off")
+            raise no_answer(str(self._target), "the answer broke off")
         if status != 200:
             raise from_http(status, content, str(self._target))
         return content

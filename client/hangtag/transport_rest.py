@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .errors import InvalidInput, ServerUnavailable
+from .errors import InvalidInput
 from .exchange import Exchange
-from .failures import from_http
+from .failures import from_http, no_answer
 from .retry import Late
 from .settings import Settings
 from .target import Target
@@ -113,9 +113,9 @@ class RestTransport:
         except self._unusable:
             raise unusable(self._target) from None
         except (failures.RequestException, OSError) as error:
-            raise ServerUnavailable(f"no answer from {self._target}: {_root(error)}") from error
+            raise no_answer(str(self._target), str(_root(error))) from error
         if status == 200 and not content:  # cut off within its headers, which http.client does not mind
-            raise ServerUnavailable(f"no answer from {self._target}: the answer broke off")
+            raise no_answer(str(self._target), "the answer broke off")
         if status != 200:
             raise from_http(status, content, str(self._target))
         return content

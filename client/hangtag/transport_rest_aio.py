@@ -5,10 +5,9 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
-from .errors import ServerUnavailable
 from .exchange import Exchange
 from .extras import require
-from .failures import from_http
+from .failures import from_http, no_answer
 from .loops import OwnLoop
 from .retry import Late
 from .settings import Settings
@@ -54,8 +53,7 @@ class AsyncRestTransport:
         except self._aiohttp.InvalidURL:
             raise unusable(self._target) from None
         except (self._aiohttp.ClientError, OSError) as error:
-            words = " ".join(str(error).split()) or type(error).__name__  # it draws several lines
-            raise ServerUnavailable(f"no answer from {self._target}: {words}") from error
+            raise no_answer(str(self._target), str(error) or type(error).__name__) from error
         except (ValueError, AssertionError):  # the latter for a proxy without a port
             raise unusable(self._target) from None
         if status != 200:

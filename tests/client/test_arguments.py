@@ -54,7 +54,17 @@ def test_what_cannot_be_right_is_refused_before_anything_is_connected(kind, opti
 
 
 @pytest.mark.parametrize(
-    "target", ["", b"localhost:1", None, "ftp://x", "localhost:port", "http://", "http://host/?a=b"]
+    "target",
+    [
+        "",
+        b"localhost:1",
+        None,
+        "ftp://x",
+        "localhost:port",
+        "http://",
+        "http://host/?a=b",
+        "http://host/v1/models/fashion",
+    ],
 )
 def test_targets_of_no_known_kind_are_refused(kind, target):
     with pytest.raises(InvalidInput, match="target"), opened(kind, target):

@@ -23,6 +23,15 @@ def test_no_server_at_the_target(scheme, images):
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith(f"hangtag: no answer from {target}")
+    assert "is the server running, on this port?" in done.stderr
+
+
+def test_a_port_of_the_other_protocol(server):
+    rest_port, grpc_port = server.rest.removeprefix("http://"), f"http://{server.grpc}"
+    for target, words in ((rest_port, "a target for REST begins with http://"), (grpc_port, "leave out http://")):
+        done = run("labels", "--target", target)
+        assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+        assert words in done.stderr
 
 
 @PROTOCOLS
