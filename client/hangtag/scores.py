@@ -21,7 +21,7 @@ def score_output(signature: Signature, name: str) -> str:
     """Which output holds one score a class; raises InvalidInput if that cannot be told."""
     output = _score_output(signature, name)
     shape = signature.outputs[output].shape
-    if shape and shape[-1] == 1 and not is_ranked(signature):
+    if shape and (len(shape) == 1 or shape[-1] == 1) and not is_ranked(signature):
         raise _single(output)
     return output
 

@@ -121,21 +121,22 @@ def test_outputs_that_are_no_scores_are_refused(kind):
         client.classify(UNIT)
 
 
-@pytest.mark.parametrize("classes", [1, -1], ids=["told", "untold"])
-def test_one_score_an_image_is_no_score_a_class(kind, protocol, classes):
+@pytest.mark.parametrize("shape", [[-1, 1], [-1], [-1, -1]], ids=["column", "flat", "untold"])
+def test_one_score_an_image_is_no_score_a_class(kind, protocol, shape):
     """A binary model with one sigmoid (or logit): which side is which only the caller knows."""
     model = float_model(
-        {"output_0": ("DT_FLOAT", [-1, classes])},
-        lambda keras_tensor_4: {"output_0": np.full((len(keras_tensor_4), 1), 0.25, "f4")},
+        {"output_0": ("DT_FLOAT", shape)},
+        lambda keras_tensor_4: {"output_0": np.full((len(keras_tensor_4), 1)[: len(shape)], 0.25, "f4")},
     )
+    told = shape != [-1, -1]
     with (
         model_server(model, protocol) as target,
-        opened(kind, target, model="other", labels=["no", "yes"] if classes == 1 else None) as client,
+        opened(kind, target, model="other", labels=["no", "yes"] if told else None) as client,
     ):
         with pytest.raises(InvalidInput, match=r"gives one number an image, not one score a class; use predict\(\)"):
             client.classify(UNIT)
-        assert client.predict({"keras_tensor_4": UNIT})["output_0"].tolist() == [[0.25]] * 3
-    assert model.predicts == (1 if classes == 1 else 2)  # what the signature tells is not tried
+        assert client.predict({"keras_tensor_4": UNIT})["output_0"].ravel().tolist() == [0.25] * 3
+    assert model.predicts == (1 if told else 2)  # what the signature tells is not tried
 
 
 def test_the_one_best_class_by_name_is_enough(kind, protocol):
