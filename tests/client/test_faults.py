@@ -199,6 +199,18 @@ def test_the_deadline_covers_chunks_and_retries(kind, protocol):
         release.set()
 
 
+def test_a_server_that_speaks_of_a_deadline_is_heard(kind):
+    """It is not this side's timeout that is named then."""
+
+    def hook(number: int) -> None:
+        raise Refused("DEADLINE_EXCEEDED", "the batch took too long")
+
+    with model_server(Model(FIRST_PIXEL, hook=hook), "grpc") as target, opened(kind, target) as client:
+        with pytest.raises(DeadlineExceeded, match=r"says DEADLINE_EXCEEDED: the batch took too long$") as caught:
+            client.classify(PICTURES[:1])
+        assert caught.value.code == "DEADLINE_EXCEEDED"
+
+
 def test_nobody_there_is_server_unavailable(kind, protocol):
     target = f"127.0.0.1:{free_port()}"
     with opened(kind, target if protocol == "grpc" else f"http://{target}") as client:
