@@ -128,27 +128,34 @@ def test_who_would_rather_speak_http2_is_answered_in_http1(recorded, framing, he
 
 
 def test_who_does_not_read_is_not_read_from(recorded):
-    """Thousands of requests for 10 KB each: they take no memory before their answers are read, and then all come."""
-    total = 5000
-    request = status(model=b"types/metadata") * total + status(CLOSE)
-    with connect(recorded) as connection:
-        sender = threading.Thread(target=connection.sendall, args=(request,))
+    """Its answers, a megabyte each, are not made before it reads them, while another gets as many; then all come."""
+    body = b'{"signature_name": "string", "instances": ["%s"]}' % (b"x" * 1_000_000)
+    echo = b"POST /v1/models/types:predict HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    total = 120
+    with connect(recorded) as idle, connect(recorded) as busy:
+        senders = [
+            threading.Thread(target=connection.sendall, args=(echo * total + status(CLOSE),))
+            for connection in (idle, busy)
+        ]
         before = resident_bytes(recorded)
-        sender.start()
-        assert statuses(recorded, status(model=b"types/metadata") * 500 + status(CLOSE)) == [200] * 501
-        assert resident_bytes(recorded) - before < 50_000_000
-        assert [code for code, _, _ in answers(connection)] == [200] * (total + 1)
-        sender.join()
+        for sender in senders:
+            sender.start()
+        assert [code for code, _, _ in answers(busy)] == [200] * (total + 1)
+        assert resident_bytes(recorded) - before < 60_000_000
+        assert [code for code, _, _ in answers(idle)] == [200] * (total + 1)
+        for sender in senders:
+            sender.join()
 
 
 def test_large_bodies_are_not_taken_in_ahead_of_their_turn(tmp_path):
     """While a request waits five seconds for a batch: it is all one to the client, and takes no memory here."""
     (tmp_path / "parameters").write_text("max_batch_size { value: 64 } batch_timeout_micros { value: 5000000 }")
     flags = ["--enable_batching", f"--batching_parameters_file={tmp_path / 'parameters'}"]
+    first = predict(json.dumps({"instances": np.zeros((30, 28, 28), int).tolist()}).encode())
     large = b"POST /nowhere HTTP/1.1\r\nContent-Length: 30000000\r\n\r\n" + b" " * 30_000_000
     with serving(MODELS / "fashion", tmp_path / "log", *flags) as server, connect(server) as connection:
         before = resident_bytes(server)
-        sender = threading.Thread(target=connection.sendall, args=(predict() + large * 6 + status(CLOSE),))
+        sender = threading.Thread(target=connection.sendall, args=(first + large * 6 + status(CLOSE),))
         sender.start()
         following = answers(connection)
         assert next(following)[0] == 200
