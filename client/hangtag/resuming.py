@@ -96,17 +96,14 @@ def _rows(lines: _Lines, kind: str, top: int) -> Iterator[tuple[str, tuple[str, 
     with suppress(csv.Error, ValueError, LookupError, TypeError, RecursionError):
         for row in rows:
             if kind == "csv":
-                name, best = (
-                    row[0],
-                    [(label, score) for label, score in zip(row[2::2], row[3::2], strict=True) if score],
-                )
-                ours = len(row) == len(csv_header(top))
+                ours = len(row) == 2 + 2 * top  # image and version, then pairs; those of missing classes are empty
+                name, best = row[0], [label for label, score in zip(row[2::2], row[3::2], strict=True) if score]
             else:
-                name, best = row["image"], [(entry["label"], entry["score"]) for entry in row["top"]]
                 ours = tuple(row) == JSON_KEYS
+                name, best = row["image"], [entry["label"] for entry in row["top"]]
             if not ours:
                 return
-            yield name, tuple(label for label, _ in best)
+            yield name, tuple(best)
 
 
 def _beginning(kind: str, name: str) -> bytes:
