@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
-
-from hangtag.errors import InvalidInput
 
 NONE = "none"
 """Instead of a file or a server, where leaving it out may be forgetfulness."""
@@ -63,10 +62,11 @@ def keras_file(text: str) -> Path:
 
 
 def config_that_keeps(config: Path | None) -> Path | None:
-    """The model config whose versions --keep leaves alone; raises InvalidInput where nothing was said of it."""
+    """The model config whose versions --keep leaves alone; a word on standard error where nothing was said of it."""
     if config is None:
-        raise InvalidInput(
-            "--keep removes versions that may be labelled or served: say with --config FILE which model config they "
-            f"are in, or --config {NONE}"
+        print(
+            "--keep without --config FILE: versions that a label or a policy names are not known, and not spared "
+            f"(--config {NONE} says that there are none)",
+            file=sys.stderr,
         )
     return None if config == Path(NONE) else config

@@ -194,7 +194,6 @@ def test_options_that_make_no_sense_are_bad_usage(word, said, capsys):
         ),
         (["--color"], "--color is for a folder of images"),
         (["--dataset=pictures", "--data-dir=data"], "--data-dir is for Fashion-MNIST"),
-        (["--keep=1"], "say with --config FILE which model config they are in, or --config none"),
         (["--config=models.config"], "--config is for --keep N"),
     ],
 )
