@@ -69,7 +69,7 @@ def test_a_wrong_checksum_names_the_file(folder, capsys):
     assert main(["export", "--data-dir", str(folder), "--base-path", str(folder / "models")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"hangtag: {file} is not Fashion-MNIST's t10k-labels-idx1-ubyte: SHA-256 ")
-    assert not list((folder / "models").iterdir())
+    assert not (folder / "models").exists()
 
 
 def test_a_cut_file_names_the_file(folder):
