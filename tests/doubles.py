@@ -1,18 +1,15 @@
-"""Servers that misbehave on purpose: a TCP proxy before a real server, and a small model server made of functions."""
+"""A small model server made of functions, which may misbehave on purpose."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import math
-import socket
 import ssl
-import struct
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -24,87 +21,6 @@ import numpy as np
 from hangtag import dtypes, tensors, wire
 from hangtag.dialect_grpc import model_spec, read_model_spec
 from hangtag.model import ModelSpec
-
-# ---- a proxy
-
-
-@dataclass
-class Proxy:
-    """Passes bytes between clients and `upstream`, except for the connections that `fault` says something of.
-
-    `fault` is given the number of the connection, from 0, and returns None, "reset" (as soon as something was asked),
-    "cut" (after the first bytes of the answer), "delay" (half a second before the answer) or "dribble" (the answer
-    byte by byte).
-    """
-
-    upstream: str
-    fault: Callable[[int], str | None] = lambda number: None
-    connections: int = 0
-    _open: list[socket.socket] = field(default_factory=list)
-
-    def serve(self, listener: socket.socket) -> None:
-        while True:
-            try:
-                inner, _ = listener.accept()
-            except OSError:
-                return
-            kind = self.fault(self.connections)
-            self.connections += 1
-            threading.Thread(target=self._handle, args=(inner, kind), daemon=True).start()
-
-    def _handle(self, inner: socket.socket, kind: str | None) -> None:
-        host, port = self.upstream.removeprefix("http://").rsplit(":", 1)
-        outer = socket.create_connection((host, int(port)))
-        self._open += [inner, outer]
-        with suppress(OSError):
-            if kind == "reset":
-                inner.recv(1)
-                inner.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                inner.close()
-                return
-            forward = threading.Thread(target=_pump, args=(inner, outer), daemon=True)
-            forward.start()
-            _pump(outer, inner, kind)
-
-    def close(self) -> None:
-        for opened in self._open:
-            opened.close()
-
-
-def _pump(source: socket.socket, sink: socket.socket, kind: str | None = None) -> None:
-    with suppress(OSError):
-        while data := source.recv(65536):
-            if kind == "cut":
-                sink.sendall(data[: len(data) // 2])
-                break
-            if kind == "delay":
-                time.sleep(0.5)
-            if kind == "dribble":
-                for place in range(len(data)):
-                    sink.sendall(data[place : place + 1])
-                    time.sleep(0.05)
-            else:
-                sink.sendall(data)
-    for end in (source, sink):
-        with suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
-
-
-@contextmanager
-def proxy(upstream: str, fault: Callable[[int], str | None] = lambda number: None) -> Iterator[tuple[Proxy, str]]:
-    """A proxy on a free port, and the target to reach it by."""
-    passing = Proxy(upstream, fault)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=passing.serve, args=(listener,), daemon=True).start()
-        scheme = "http://" if upstream.startswith("http://") else ""
-        try:
-            yield passing, f"{scheme}127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            passing.close()
-
-
-# ---- a model server
 
 Tensor = tuple[str, list[int]]  # dtype name and shape, -1 for an open dimension
 

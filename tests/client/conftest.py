@@ -1,8 +1,11 @@
-"""Each test that asks for these runs four times: both clients, both protocols."""
+"""Each test that asks for `kind` and `protocol` runs four times: both clients, both protocols."""
 
 from __future__ import annotations
 
 import pytest
+
+from doubles import FIRST_PIXEL, Model, model_server
+from hangtag import Client
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -13,3 +16,10 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=["grpc", "rest"])
 def protocol(request: pytest.FixtureRequest) -> str:
     return request.param
+
+
+@pytest.fixture(scope="module")
+def pixel_model():
+    """A client of a model that names the first pixel."""
+    with model_server(Model(FIRST_PIXEL), "grpc") as target, Client(target) as client:
+        yield client

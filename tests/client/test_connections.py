@@ -13,11 +13,11 @@ import pytest
 import trustme
 from grpc import aio
 
-from doubles import FIRST_PIXEL, Model, model_server, proxy
+from doubles import FIRST_PIXEL, Model, model_server
 from hangtag import TLS, AsyncClient, Client, InvalidInput, ServerUnavailable
+from pictures_sent import PICTURES
+from proxying import proxy
 from surfaces import opened
-
-PICTURES = np.arange(30, dtype=np.uint8).repeat(784).reshape(30, 28, 28)
 
 
 @pytest.fixture(scope="module")

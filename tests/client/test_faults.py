@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import requests
 
-from doubles import FIRST_PIXEL, Model, Refused, busy, model_server, proxy
+from doubles import FIRST_PIXEL, Model, Refused, busy, model_server
 from hangtag import (
     BadResponse,
     Client,
@@ -22,6 +22,7 @@ from hangtag import (
     UnknownSignature,
 )
 from hangtag.pressure import Pressure
+from proxying import proxy
 from support import free_port
 from surfaces import opened
 

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from doubles import FIRST_PIXEL, Model, Signature, model_server
-from hangtag import Client, InvalidInput
+from hangtag import InvalidInput
+from pictures_sent import PICTURES, png
 from surfaces import opened
 
-PICTURES = np.arange(30, dtype=np.uint8).repeat(784).reshape(30, 28, 28)
-
-
-def png(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 # ---- what is sent
-
-
-@pytest.fixture(scope="module")
-def pixel_model():
-    with model_server(Model(FIRST_PIXEL), "grpc") as target, Client(target) as client:
-        yield client
 
 
 def test_nothing_in_nothing_out(pixel_model):

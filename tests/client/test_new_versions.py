@@ -7,9 +7,9 @@ import pytest
 
 from doubles import FIRST_PIXEL, Model, Signature, model_server
 from hangtag import InvalidInput
+from pictures_sent import PICTURES
 from surfaces import opened
 
-PICTURES = np.arange(30, dtype=np.uint8).repeat(784).reshape(30, 28, 28)
 DEFAULT = FIRST_PIXEL["serving_default"]
 WIDE = {
     **FIRST_PIXEL,

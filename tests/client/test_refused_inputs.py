@@ -10,22 +10,8 @@ from PIL import Image
 
 from doubles import FIRST_PIXEL, Model, Signature, model_server
 from hangtag import Client, InvalidInput
+from pictures_sent import PICTURES, png
 from surfaces import opened
-
-PICTURES = np.arange(30, dtype=np.uint8).repeat(784).reshape(30, 28, 28)
-
-
-def png(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-@pytest.fixture(scope="module")
-def pixel_model():
-    with model_server(Model(FIRST_PIXEL), "grpc") as target, Client(target) as client:
-        yield client
-
 
 REFUSED = [
     (PICTURES[:, :14], r"images of shape \(30, 14, 28\): fashion takes \[N, 28, 28\]"),

@@ -9,15 +9,8 @@ import pytest
 
 from doubles import FIRST_PIXEL, Model, Signature, model_server
 from hangtag import Client, InvalidInput
+from pictures_sent import PICTURES
 from surfaces import opened
-
-PICTURES = np.arange(30, dtype=np.uint8).repeat(784).reshape(30, 28, 28)
-
-
-@pytest.fixture(scope="module")
-def pixel_model():
-    with model_server(Model(FIRST_PIXEL), "grpc") as target, Client(target) as client:
-        yield client
 
 
 @pytest.mark.parametrize(
