@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .model import Reply
+from .tensors import place_in
 
 _KNOWN = 256  # sizes of answers that are remembered
 _AROUND = 512  # bytes around the numbers that are worth remembering
@@ -45,7 +46,7 @@ def remember(body: bytes, reply: Reply) -> None:
     if len(reply.outputs) != 1:
         return
     ((name, array),) = reply.outputs.items()
-    start = _address(array) - _address(np.frombuffer(body, np.uint8)) if array.nbytes and array.dtype != object else -1
+    start = place_in(body, array) if array.nbytes and array.dtype != object else -1
     after = len(body) - start - array.nbytes
     if start < 0 or after < 0 or start + after > _AROUND:
         return
@@ -54,8 +55,3 @@ def remember(body: bytes, reply: Reply) -> None:
     _layouts[len(body)] = Layout(
         body[:start], body[start + array.nbytes :], name, array.dtype, array.shape, reply.version
     )
-
-
-def _address(array: np.ndarray) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address

@@ -46,6 +46,16 @@ Inputs = Mapping[str, np.ndarray | Stack]
 """What a request holds, by input name."""
 
 
+def place_in(body: bytes, array: np.ndarray) -> int:
+    """Where the memory of `array` begins, counted from that of `body`; outside of it unless it is a view of it."""
+    return _address(array) - _address(np.frombuffer(body, np.uint8))
+
+
+def _address(array: np.ndarray) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
 def contiguous(array: np.ndarray) -> np.ndarray:
     """`array` as `tensor_content` has it: C order, little endian; no copy where it already is."""
     if array.itemsize == 1 and array.flags.c_contiguous:

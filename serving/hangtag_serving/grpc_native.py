@@ -93,14 +93,14 @@ class NativeFront:
                     if events is None:
                         return None
                     runs = self._sorted(events)
-                    if sum(run.expected or _QUICK_SECONDS for run in runs) < _QUICK_SECONDS:
+                    if sum(run.expected for run in runs) < _QUICK_SECONDS:
                         for run in runs:
                             self._run(run)
                     else:
                         self._waiting.extend(runs)
 
     def _sorted(self, events: Iterable[tuple[int, int, int, bytes, bytes]]) -> list[Run]:
-        """The runs among these events. All other calls, and runs known to be slow, go to the pool."""
+        """The runs among these events. All other calls, and runs not known to be quick enough, go to the pool."""
         calls = [event for event in events if event[0] == pygrpc_native.EVENT_CALL]
         if not self._enter(len(calls)):
             for call in calls:

@@ -88,7 +88,7 @@ def _pattern(body: bytes, request: PredictRequest) -> Pattern | None:
     array = decode(content)
     if array.dtype.kind not in "fiub" or not array.size or not array.ndim or array.flags.owndata:
         return None
-    begin = _address(array) - _address(np.frombuffer(body, np.uint8))
+    begin = tensors.place_in(body, array)
     end = begin + array.nbytes
     # A view of the body has its bytes in one place; what was decoded into other memory lies outside of it.
     if not 0 <= begin < end <= len(body) or begin + len(body) - end > _MAX_HEAD:
@@ -96,11 +96,6 @@ def _pattern(body: bytes, request: PredictRequest) -> Pattern | None:
     spec, filters = request.spec, tuple(request.output_filter)
     key = (spec.signature, alias, filters, array.dtype.str, array.shape[1:])
     return Pattern(body[:begin], body[end:], spec, alias, filters, array.dtype, array.shape, array.size, key)
-
-
-def _address(array: np.ndarray) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
 
 
 def lane_of(servable: Servable, pattern: Pattern) -> Lane | None:
