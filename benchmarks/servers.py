@@ -14,27 +14,29 @@ from functools import lru_cache
 
 import numpy as np
 
-from hangtag import dtypes, tensors, wire
-from hangtag.dialect_grpc import model_spec
 from hangtag.fashion_mnist import CLASS_NAMES
 from hangtag.model import ModelSpec
+from hangtag.protocol import dtypes, protobuf, tensors
+from hangtag.protocol.grpc_codec import model_spec
 
 ROW = np.array([0.01, 0.01, 0.02, 0.01, 0.03, 0.01, 0.01, 0.05, 0.05, 0.8], "f4")
 PIXELS = 28 * 28
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
-SPEC = wire.block(2, model_spec(ModelSpec("fashion", 1, None, "serving_default")))
+SPEC = protobuf.block(2, model_spec(ModelSpec("fashion", 1, None, "serving_default")))
 
 
 def output(name: str, tensor: bytes) -> bytes:
-    return wire.block(1, wire.block(1, name.encode()) + wire.block(2, tensor)) + SPEC
+    return protobuf.block(1, protobuf.block(1, name.encode()) + protobuf.block(2, tensor)) + SPEC
 
 
 @lru_cache
 def probabilities(images: int) -> bytes:
     """As the C++ server sends them: packed float_val."""
     array = np.tile(ROW, (images, 1))
-    return output("probabilities", tensors.head(dtypes.of_array(array), array.shape) + wire.block(5, array.tobytes()))
+    return output(
+        "probabilities", tensors.head(dtypes.of_array(array), array.shape) + protobuf.block(5, array.tobytes())
+    )
 
 
 def predict(body: bytes) -> bytes:
@@ -45,13 +47,13 @@ def predict(body: bytes) -> bytes:
 
 
 def info(number: int, shape: list[int]) -> bytes:
-    dims = b"".join(wire.block(2, wire.number(1, size)) for size in shape)
-    return wire.number(2, number) + wire.block(3, dims)
+    dims = b"".join(protobuf.block(2, protobuf.number(1, size)) for size in shape)
+    return protobuf.number(2, number) + protobuf.block(3, dims)
 
 
 def signature(inputs: tuple[str, bytes], outputs: tuple[str, bytes]) -> bytes:
     return b"".join(
-        wire.block(side, wire.block(1, name.encode()) + wire.block(2, content))
+        protobuf.block(side, protobuf.block(1, name.encode()) + protobuf.block(2, content))
         for side, (name, content) in ((1, inputs), (2, outputs))
     )
 
@@ -62,10 +64,11 @@ def metadata(body: bytes) -> bytes:
         "labels": signature(("index", info(9, [-1])), ("class_name", info(7, [-1]))),
     }
     found = b"".join(
-        wire.block(1, wire.block(1, name.encode()) + wire.block(2, content)) for name, content in named.items()
+        protobuf.block(1, protobuf.block(1, name.encode()) + protobuf.block(2, content))
+        for name, content in named.items()
     )
-    spec = wire.block(1, model_spec(ModelSpec("fashion", 1)))
-    return spec + wire.block(2, wire.block(1, b"signature_def") + wire.block(2, wire.block(2, found)))
+    spec = protobuf.block(1, model_spec(ModelSpec("fashion", 1)))
+    return spec + protobuf.block(2, protobuf.block(1, b"signature_def") + protobuf.block(2, protobuf.block(2, found)))
 
 
 def serve_grpc() -> None:

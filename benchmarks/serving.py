@@ -29,8 +29,8 @@ from pathlib import Path
 import numpy as np
 
 from hangtag import Client
-from hangtag.dialect_grpc import predict_request
 from hangtag.model import ModelSpec
+from hangtag.protocol.grpc_codec import predict_request
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / "build" / "tools"

@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from typing import Any
 from unittest import mock
 
-from hangtag.extras import require
+from hangtag.optional import require
 from hangtag_export import architectures, training
 from hangtag_export.data import Dataset, load_fashion_mnist
 from hangtag_export.evaluation import evaluate

@@ -65,15 +65,15 @@ def chunked(size: int, images: np.ndarray = IMAGES) -> Iterator[np.ndarray]:
 
 
 def codec_hangtag(_: str) -> dict[str, float]:
-    from hangtag import dialect_grpc
     from hangtag.model import ModelSpec
+    from hangtag.protocol import grpc_codec
     from servers import probabilities
 
     images, spec, answer = IMAGES[:256], ModelSpec("fashion", None, None, "serving_default"), probabilities(256)
     return {
         "tobytes": per_call(images.tobytes),
-        "encode": per_call(lambda: dialect_grpc.predict_request(spec, {"images": images})),
-        "decode": per_call(lambda: dialect_grpc.read_predict_response(answer)),
+        "encode": per_call(lambda: grpc_codec.predict_request(spec, {"images": images})),
+        "decode": per_call(lambda: grpc_codec.read_predict_response(answer)),
     }
 
 
@@ -108,8 +108,8 @@ def grpc_hangtag(target: str) -> dict[str, float]:
     import grpc
 
     from hangtag import Client
-    from hangtag.dialect_grpc import predict_request
     from hangtag.model import ModelSpec
+    from hangtag.protocol.grpc_codec import predict_request
     from servers import PREDICT
 
     with grpc.insecure_channel(target, [("grpc.enable_http_proxy", 0)]) as channel:

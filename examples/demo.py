@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from hangtag import Classification, Client, HangtagError
-from hangtag.pictures import draw_predictions
+from hangtag.plots import draw_predictions
 from hangtag_export.data import Dataset, load_fashion_mnist
 
 HANGTAG = [sys.executable, "-m", "hangtag.cli"]
@@ -113,7 +113,7 @@ def free_ports(count: int) -> list[int]:
 
 def keras_predictions(keras_file: Path, images: np.ndarray) -> np.ndarray:
     """Labels as the tutorial gets them: from Keras itself, without any of the serving."""
-    from hangtag.extras import require
+    from hangtag.optional import require
 
     keras = require("keras", extra="export", what="the demo")
     return keras.models.load_model(keras_file).predict(images / 255.0, verbose=0).argmax(axis=1)

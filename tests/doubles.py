@@ -18,9 +18,9 @@ from urllib.parse import unquote
 import grpc
 import numpy as np
 
-from hangtag import dtypes, tensors, wire
-from hangtag.dialect_grpc import model_spec, read_model_spec
 from hangtag.model import ModelSpec
+from hangtag.protocol import dtypes, protobuf, tensors
+from hangtag.protocol.grpc_codec import model_spec, read_model_spec
 
 Tensor = tuple[str, list[int]]  # dtype name and shape, -1 for an open dimension
 
@@ -122,45 +122,47 @@ class _Handler(grpc.GenericRpcHandler):
         model = self._model
         model.requests.append(headers | {"method": method})
         spec, inputs = ModelSpec(""), {}
-        for number, _, value in wire.fields(memoryview(body)):
+        for number, _, value in protobuf.fields(memoryview(body)):
             if number == 1:
                 spec = read_model_spec(value)
             elif number == 2 and method == "Predict":
-                key, content = wire.map_entry(value)
+                key, content = protobuf.map_entry(value)
                 inputs[key] = tensors.decode(content)
         try:
             if method == "GetModelMetadata":
                 return _metadata(model, spec.version)
             if method == "GetModelStatus":
-                return wire.block(1, wire.number(1, model.version(model.predicts)) + wire.number(2, 30))  # AVAILABLE
+                return protobuf.block(
+                    1, protobuf.number(1, model.version(model.predicts)) + protobuf.number(2, 30)
+                )  # AVAILABLE
             outputs, version = model.predict(spec.signature, inputs, spec.version)
         except Refused as refused:
             context.abort(grpc.StatusCode[refused.code], refused.words)
         entries = [
-            wire.block(1, wire.block(1, key.encode()) + wire.block(2, tensors.encode(value)))
+            protobuf.block(1, protobuf.block(1, key.encode()) + protobuf.block(2, tensors.encode(value)))
             for key, value in outputs.items()
         ]
-        return b"".join(entries) + wire.block(2, model_spec(ModelSpec(spec.name, version)))
+        return b"".join(entries) + protobuf.block(2, model_spec(ModelSpec(spec.name, version)))
 
 
 def _metadata(model: Model, version: int | None) -> bytes:
     signatures = b""
     for name, signature in model.signatures.items():
         sides = [
-            wire.block(side, wire.block(1, key.encode()) + wire.block(2, _tensor_info(*spec)))
+            protobuf.block(side, protobuf.block(1, key.encode()) + protobuf.block(2, _tensor_info(*spec)))
             for side, specs in ((1, signature.inputs), (2, signature.outputs))
             for key, spec in specs.items()
         ]
-        signatures += wire.block(1, wire.block(1, name.encode()) + wire.block(2, b"".join(sides)))
-    packed = wire.block(2, signatures)
+        signatures += protobuf.block(1, protobuf.block(1, name.encode()) + protobuf.block(2, b"".join(sides)))
+    packed = protobuf.block(2, signatures)
     shown = model.version(model.predicts) if version is None else version
     spec = model_spec(ModelSpec(model.name, shown))
-    return wire.block(1, spec) + wire.block(2, wire.block(1, b"signature_def") + wire.block(2, packed))
+    return protobuf.block(1, spec) + protobuf.block(2, protobuf.block(1, b"signature_def") + protobuf.block(2, packed))
 
 
 def _tensor_info(dtype: str, shape: list[int]) -> bytes:
-    dims = b"".join(wire.block(2, wire.number(1, size)) for size in shape)
-    return wire.number(2, dtypes.BY_NAME[dtype].number) + wire.block(3, dims)
+    dims = b"".join(protobuf.block(2, protobuf.number(1, size)) for size in shape)
+    return protobuf.number(2, dtypes.BY_NAME[dtype].number) + protobuf.block(3, dims)
 
 
 @contextmanager

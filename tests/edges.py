@@ -19,17 +19,17 @@ import pytest
 import requests
 import trustme
 
-from hangtag import dialect_grpc, dialect_rest
-from hangtag.exchange import Exchange
-from hangtag.failures import from_http, from_status
+from hangtag.core.failures import from_http, from_status
+from hangtag.core.steps import Exchange
 from hangtag.model import ModelSpec
+from hangtag.protocol import grpc_codec, rest_codec
 from programs import program
 from support import ROOT, eventually, free_port
 
 FILES = ROOT / "serving" / "docker" / "edge"
 TOKEN, OTHER = secrets.token_hex(32), secrets.token_hex(32)
 SPEC = ModelSpec("fashion", signature="serving_default")
-DIALECTS = {"grpc": dialect_grpc, "rest": dialect_rest}
+DIALECTS = {"grpc": grpc_codec, "rest": rest_codec}
 
 both = pytest.mark.parametrize("protocol", list(DIALECTS))
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .aio import AsyncClient
+    from .async_client import AsyncClient
     from .client import Client
     from .errors import (
         BadResponse,
@@ -37,7 +37,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "TLS": "tls",
-    "AsyncClient": "aio",
+    "AsyncClient": "async_client",
     "BadResponse": "errors",
     "Classification": "results",
     "Client": "client",

@@ -11,16 +11,16 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from . import settings
-from .conversation import Progress
+from . import config
+from .core.chunking import LINGER, Gatherer
+from .core.retry import NOT_READY, POLL
+from .core.session import Progress
+from .core.validation import Parcel
 from .errors import DeadlineExceeded, HangtagError
 from .model import ModelMetadata, Reply, VersionStatus
-from .plan import Parcel
 from .results import Classification
-from .retry import NOT_READY, POLL
-from .sender import Sender
-from .stream import LINGER, Gatherer
 from .tls import TLS
+from .transports.thread_runner import Sender
 
 if TYPE_CHECKING:
     import grpc
@@ -66,7 +66,7 @@ class Client:
         channel: grpc.Channel | None = None,
         session: requests.Session | None = None,
     ) -> None:
-        self._settings, self._conversation = settings.check(
+        self._settings, self._conversation = config.check(
             target,
             model=model,
             version=version,
@@ -216,7 +216,7 @@ class Client:
         >>> client.wait_ready(30).version
         1
         """
-        end = time.monotonic() + settings.check_seconds(timeout, least=-math.inf)  # with no time left it looks once
+        end = time.monotonic() + config.check_seconds(timeout, least=-math.inf)  # with no time left it looks once
         while True:
             left = max(end - time.monotonic(), 0.001)
             try:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from .errors import InvalidInput
-from .extras import require
+from .optional import require
 
 _WHAT = "drawing"
 

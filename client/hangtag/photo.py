@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InvalidInput
-from .extras import require
+from .optional import require
 
 SIDE = 28
 """Pixels of a Fashion-MNIST picture's edge."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from .client import Client
 from .errors import HangtagError, InvalidInput
-from .extras import require
+from .optional import require
 
 if TYPE_CHECKING:
     import numpy as np

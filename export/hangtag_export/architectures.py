@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hangtag.errors import InvalidInput
-from hangtag.extras import require
+from hangtag.optional import require
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hangtag.extras import require
+from hangtag.optional import require
 
 _SHIFT = 2  # pixels, at most, in each direction
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hangtag.errors import InvalidInput
-from hangtag.extras import require
+from hangtag.optional import require
 
 from .errors import ExportError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hangtag.extras import require
+from hangtag.optional import require
 
 from .data import Dataset
 from .errors import DataError

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hangtag.extras import require
+from hangtag.optional import require
 
 from .errors import ExportError, GateNotMet
 from .evaluation import Evaluation, compare

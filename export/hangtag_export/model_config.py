@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hangtag.extras import require
+from hangtag.optional import require
 
 from .errors import ConfigError
 

@@ -14,8 +14,8 @@ import numpy as np
 
 import hangtag
 from hangtag.errors import InvalidInput
-from hangtag.extras import require
 from hangtag.fashion_mnist import translate
+from hangtag.optional import require
 
 from . import DATASET, architectures, gates, plots, savedmodel, training, warmup
 from .data import Dataset, load_fashion_mnist

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hangtag import Classification, fonts
-from hangtag.pictures import draw_bars, draw_image, draw_predictions, new_figure, save
+from hangtag.plots import draw_bars, draw_image, draw_predictions, new_figure, save
 
 from .data import Dataset
 from .evaluation import Evaluation

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from hangtag.extras import require
+from hangtag.optional import require
 
 from .errors import ExportError
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hangtag.errors import InvalidInput
-from hangtag.extras import require
+from hangtag.optional import require
 
 from . import augmentation, callbacks
 from .architectures import NAMES, Recipe, compile_with

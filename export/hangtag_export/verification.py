@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from hangtag.extras import require
+from hangtag.optional import require
 
 from . import warmup
 from .errors import ExportError

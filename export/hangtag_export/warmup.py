@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hangtag.extras import require
+from hangtag.optional import require
 
 FILE = Path("assets.extra", "tf_serving_warmup_requests")
 

@@ -21,7 +21,7 @@ def register(commands: Any) -> None:
 def _serve(arguments: argparse.Namespace) -> int:
     if arguments.version:
         return _print_versions()
-    from hangtag.extras import require
+    from hangtag.optional import require
 
     require("simdjson", extra="serving", what="hangtag serve")  # cheap to import, and only the extra brings it
     from .errors import ServingError

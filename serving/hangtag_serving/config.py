@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hangtag.errors import InvalidInput
-from hangtag.extras import require
+from hangtag.optional import require
 
 from .errors import ServingError, invalid
 from .source import Latest, Policy, Specific, every_version

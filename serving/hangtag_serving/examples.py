@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from hangtag import wire
-from hangtag.wire import WireError
+from hangtag.protocol import protobuf
+from hangtag.protocol.protobuf import WireError
 
 from .errors import ServingError, invalid
 from .servable import Servable
@@ -29,15 +29,15 @@ def read_input(content: memoryview) -> np.ndarray:
     context = b""
     examples: list[bytes] = []
     try:
-        for field, _, value in wire.fields(content):
+        for field, _, value in protobuf.fields(content):
             if field not in (1, 2):
                 continue
             context, examples = b"", []  # of a oneof the last counts
-            for inner, _, part in wire.fields(wire.as_block(value)):
+            for inner, _, part in protobuf.fields(protobuf.as_block(value)):
                 if inner == 1:
-                    examples.append(bytes(wire.as_block(part)))
+                    examples.append(bytes(protobuf.as_block(part)))
                 elif inner == 2 and field == 2:
-                    context += bytes(wire.as_block(part))
+                    context += bytes(protobuf.as_block(part))
     except WireError as error:
         raise ServingError("INTERNAL", "Error parsing serialized input.") from error
     if not examples:
@@ -192,6 +192,6 @@ def _shape(array: np.ndarray) -> str:
 
 
 def _type(array: np.ndarray) -> str:
-    from hangtag import dtypes
+    from hangtag.protocol import dtypes
 
     return dtypes.name_of(number_of(array))

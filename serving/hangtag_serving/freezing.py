@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hangtag.extras import require
+from hangtag.optional import require
 
 _DT_RESOURCE = 20
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hangtag.extras import require
 from hangtag.model import ModelSpec
+from hangtag.optional import require
 
 from .errors import ServingError, invalid
 from .servable import Servable

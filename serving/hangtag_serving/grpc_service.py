@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from hangtag import wire
-from hangtag.dialect_grpc import model_spec, read_model_spec
 from hangtag.model import ModelSpec
-from hangtag.wire import WireError
+from hangtag.protocol import protobuf
+from hangtag.protocol.grpc_codec import model_spec, read_model_spec
+from hangtag.protocol.protobuf import WireError
 
 from . import examples, grpc_models
 from .errors import ServingError
@@ -115,14 +115,14 @@ def read_predict(body: bytes) -> PredictRequest:
     inputs: dict[str, memoryview] = {}
     output_filter = []
     try:
-        for field, _, value in wire.fields(memoryview(body)):
+        for field, _, value in protobuf.fields(memoryview(body)):
             if field == 1:
-                spec = read_model_spec(wire.as_block(value))
+                spec = read_model_spec(protobuf.as_block(value))
             elif field == 2:
-                alias, content = wire.map_entry(value)
+                alias, content = protobuf.map_entry(value)
                 inputs[alias] = content
             elif field == 3:
-                output_filter.append(wire.as_text(value))
+                output_filter.append(protobuf.as_text(value))
     except WireError as error:
         raise unreadable(error) from error
     return PredictRequest(checked_spec(spec), inputs, output_filter)
@@ -133,24 +133,24 @@ def response(servable: Servable, call: Checked, arrays: list[np.ndarray], encode
     parts = []
     for alias, array in zip(call.outputs, arrays, strict=True):
         key, tensor = _key(alias), encode(array)
-        parts += [wire.prefix(1, len(key) + len(tensor) + _prefix_size(len(tensor))), key]
-        parts += [wire.prefix(2, len(tensor)), tensor]
+        parts += [protobuf.prefix(1, len(key) + len(tensor) + _prefix_size(len(tensor))), key]
+        parts += [protobuf.prefix(2, len(tensor)), tensor]
     parts.append(_spec_field(servable.name, servable.version, call.signature or "serving_default"))
     return b"".join(parts)
 
 
 def _prefix_size(size: int) -> int:
-    return len(wire.prefix(2, size))
+    return len(protobuf.prefix(2, size))
 
 
 @lru_cache(maxsize=256)
 def _key(alias: str) -> bytes:
-    return wire.block(1, alias.encode())
+    return protobuf.block(1, alias.encode())
 
 
 @lru_cache(maxsize=256)
 def _spec_field(name: str, version: int, signature_name: str) -> bytes:
-    return wire.block(2, model_spec(ModelSpec(name, version, None, signature_name)))
+    return protobuf.block(2, model_spec(ModelSpec(name, version, None, signature_name)))
 
 
 # ---- Classify, Regress, MultiInference
@@ -198,11 +198,11 @@ def _read_examples(body: bytes) -> _Examples:
     spec: ModelSpec | None = None
     content = memoryview(b"")
     try:
-        for field, _, value in wire.fields(memoryview(body)):
+        for field, _, value in protobuf.fields(memoryview(body)):
             if field == 1:
-                spec = read_model_spec(wire.as_block(value))
+                spec = read_model_spec(protobuf.as_block(value))
             elif field == 2:
-                content = wire.as_block(value)
+                content = protobuf.as_block(value)
     except WireError as error:
         raise unreadable(error) from error
     return _Examples(checked_spec(spec), content)

@@ -6,8 +6,8 @@ the news. Messages: github.com/grpc/grpc/blob/master/src/proto/grpc/health/v1/he
 
 from __future__ import annotations
 
-from hangtag import wire
-from hangtag.wire import WireError
+from hangtag.protocol import protobuf
+from hangtag.protocol.protobuf import WireError
 
 from .errors import ServingError
 
@@ -21,16 +21,18 @@ def check(body: bytes) -> bytes:
     """HealthCheckRequest to HealthCheckResponse."""
     if _service(body) not in _SERVICES:
         raise ServingError("NOT_FOUND", "unknown service")
-    return wire.number(1, _SERVING)
+    return protobuf.number(1, _SERVING)
 
 
 def watch(body: bytes) -> bytes:
     """The first message of a Watch, which never gets a second."""
-    return wire.number(1, _SERVING if _service(body) in _SERVICES else _SERVICE_UNKNOWN)
+    return protobuf.number(1, _SERVING if _service(body) in _SERVICES else _SERVICE_UNKNOWN)
 
 
 def _service(body: bytes) -> str:
     try:
-        return next((wire.as_text(value) for field, _, value in wire.fields(memoryview(body)) if field == 1), "")
+        return next(
+            (protobuf.as_text(value) for field, _, value in protobuf.fields(memoryview(body)) if field == 1), ""
+        )
     except WireError as error:
         raise ServingError("INTERNAL", f"Failed parsing request: {error}") from error

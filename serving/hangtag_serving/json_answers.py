@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from hangtag import dtypes
+from hangtag.protocol import dtypes
 
 from .errors import invalid
 from .tensor_protos import number_of, short_name

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from hangtag import wire
+from hangtag.protocol import protobuf
 
 from . import rapid_json
 from .errors import ServingError, invalid
@@ -32,7 +32,7 @@ def read(body: bytes, max_depth: int) -> tuple[str, bytes]:
             f"JSON Value: {excerpt(document)} not formatted correctly. 'signature_name' key must be a string value."
         )
     context = document.find(b"context")
-    head = b"" if context is MISSING else wire.block(2, _example(context))
+    head = b"" if context is MISSING else protobuf.block(2, _example(context))
     examples = document.find(b"examples")
     if examples is MISSING:  # the C++ server says "classify" for regress, too
         raise _wrong(document, "When method is classify, key 'examples' is expected and was not found")
@@ -40,9 +40,9 @@ def read(body: bytes, max_depth: int) -> tuple[str, bytes]:
         raise _wrong(document, "Expecting 'examples' value to be an list/array")
     if not examples:
         raise _wrong(document, "'examples' value is an empty array")
-    listed = b"".join(wire.block(1, _example(example)) for example in examples)
+    listed = b"".join(protobuf.block(1, _example(example)) for example in examples)
     found = name.decode("utf-8", "replace") if isinstance(name, bytes) else ""
-    return found, wire.block(1 if context is MISSING else 2, listed + head)
+    return found, protobuf.block(1 if context is MISSING else 2, listed + head)
 
 
 def _wrong(document: Object, words: str) -> ServingError:
@@ -57,8 +57,10 @@ def _example(value: Any) -> bytes:
         name = key.decode("utf-8", "replace")
         items = content if isinstance(content, list) and not isinstance(content, Object) else [content]
         features[key] = _feature(name, items)
-    entries = b"".join(wire.block(1, wire.block(1, key) + wire.block(2, feature)) for key, feature in features.items())
-    return wire.block(1, entries)
+    entries = b"".join(
+        protobuf.block(1, protobuf.block(1, key) + protobuf.block(2, feature)) for key, feature in features.items()
+    )
+    return protobuf.block(1, entries)
 
 
 def _feature(name: str, items: list[Any]) -> bytes:
@@ -75,10 +77,10 @@ def _feature(name: str, items: list[Any]) -> bytes:
     if not kind:
         return b""
     if kind == _BYTES:
-        return wire.block(kind, b"".join(wire.block(1, value) for value in values))
+        return protobuf.block(kind, b"".join(protobuf.block(1, value) for value in values))
     if kind == _FLOATS:
-        return wire.block(kind, wire.block(1, b"".join(map(_float32, values))))
-    return wire.block(kind, wire.block(1, b"".join(wire.varint(int(value)) for value in values)))
+        return protobuf.block(kind, protobuf.block(1, b"".join(map(_float32, values))))
+    return protobuf.block(kind, protobuf.block(1, b"".join(protobuf.varint(int(value)) for value in values)))
 
 
 def _kind(name: str, item: Any) -> int:

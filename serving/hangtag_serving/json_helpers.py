@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hangtag import dtypes
+from hangtag.protocol import dtypes
 
 from .cores import usable_cores
 from .json_numbers import read_numbers

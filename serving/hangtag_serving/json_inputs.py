@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from hangtag import dtypes
-from hangtag.dtypes import DataType
+from hangtag.protocol import dtypes
+from hangtag.protocol.dtypes import DataType
 
 from .errors import ServingError, invalid
 from .excerpts import excerpt

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import simdjson
 
-from hangtag import dtypes
+from hangtag.protocol import dtypes
 
 MANY_BYTES = 32 << 10
 """From this size on, parsing takes so long that it is worth another process: see `json_helpers`."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from hangtag.dtypes import BY_NUMBER
+from hangtag.protocol.dtypes import BY_NUMBER
 
 from .errors import ServingError
 from .servable import Servable

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hangtag.wire import WireError
+from hangtag.protocol.protobuf import WireError
 
 from .errors import ServingError, invalid
 from .examples import CLASSIFY, PREDICT, REGRESS

@@ -12,11 +12,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from hangtag import tensors, wire
-from hangtag.dialect_grpc import model_spec
-from hangtag.dtypes import BY_NUMBER, STRING
 from hangtag.model import ModelSpec
-from hangtag.wire import WireError
+from hangtag.protocol import protobuf, tensors
+from hangtag.protocol.dtypes import BY_NUMBER, STRING
+from hangtag.protocol.grpc_codec import model_spec
+from hangtag.protocol.protobuf import WireError
 
 from .bounded import keep
 from .errors import ServingError
@@ -82,7 +82,7 @@ def _pattern(body: bytes, request: PredictRequest) -> Pattern | None:
     if len(request.inputs) != 1:
         return None
     ((alias, content),) = request.inputs.items()
-    number = next((wire.as_int(value) for field, _, value in wire.fields(content) if field == 1), 0)
+    number = next((protobuf.as_int(value) for field, _, value in protobuf.fields(content) if field == 1), 0)
     if number not in BY_NUMBER or number == STRING.number:
         return None
     array = decode(content)
@@ -131,7 +131,7 @@ def _around(
     name: str, version: int, signature: str, alias: str, shape: tuple[int, ...], field: int
 ) -> tuple[bytes, bytes]:
     size = int(np.prod(shape)) * 4
-    tensor = tensors.head(BY_NUMBER[_FLOAT], shape) + wire.prefix(field, size)
-    entry = wire.block(1, alias.encode()) + wire.prefix(2, len(tensor) + size) + tensor
-    spec = wire.block(2, model_spec(ModelSpec(name, version, None, signature)))
-    return wire.prefix(1, len(entry) + size) + entry, spec
+    tensor = tensors.head(BY_NUMBER[_FLOAT], shape) + protobuf.prefix(field, size)
+    entry = protobuf.block(1, alias.encode()) + protobuf.prefix(2, len(tensor) + size) + tensor
+    spec = protobuf.block(2, model_spec(ModelSpec(name, version, None, signature)))
+    return protobuf.prefix(1, len(entry) + size) + entry, spec

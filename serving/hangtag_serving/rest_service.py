@@ -17,8 +17,8 @@ from urllib.parse import unquote
 
 import orjson
 
-from hangtag.extras import require
 from hangtag.model import ModelSpec
+from hangtag.optional import require
 
 from . import examples, json_answers, json_examples
 from .errors import INTERNAL, ServingError, invalid

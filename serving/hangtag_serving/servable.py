@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hangtag import dtypes
 from hangtag.codes import CODES
-from hangtag.extras import require
+from hangtag.optional import require
+from hangtag.protocol import dtypes
 
 from .errors import ServingError, invalid
 from .freezing import Parts, freeze

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hangtag.errors import HangtagError, InvalidInput
-from hangtag.extras import require
+from hangtag.optional import require
 
 from .config import ModelConfig, read_config
 from .errors import ServingError

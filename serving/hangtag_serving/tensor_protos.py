@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hangtag import dtypes, tensors, wire
-from hangtag.extras import require
-from hangtag.wire import WireError
+from hangtag.optional import require
+from hangtag.protocol import dtypes, protobuf, tensors
+from hangtag.protocol.protobuf import WireError
 
 # The TensorProto fields that hold values one by one. Packed, the memory of a float array is that of `float_val`, and
 # the memory of a bool array that of `bool_val`, so answering in typed fields as C++ does costs no more.
@@ -31,7 +31,7 @@ def short_name(number: int) -> str:
 
 def decode(content: memoryview) -> np.ndarray:
     """The array in a TensorProto; raises WireError if it is none."""
-    number = next((wire.as_int(value) for field, _, value in wire.fields(content) if field == 1), 0)
+    number = next((protobuf.as_int(value) for field, _, value in protobuf.fields(content) if field == 1), 0)
     if number != dtypes.BFLOAT16.number and number in dtypes.BY_NUMBER:
         return tensors.decode(content)
     if number not in _RARE:
@@ -78,14 +78,14 @@ def encode_typed(array: np.ndarray) -> bytes:
     head = tensors.head(dtype, array.shape)
     field = _SAME_BYTES.get(dtype.name)
     if field is not None:
-        return b"".join((head, wire.prefix(field, array.nbytes), tensors.contiguous(array).data))
+        return b"".join((head, protobuf.prefix(field, array.nbytes), tensors.contiguous(array).data))
     if dtype.name == "DT_HALF":
         array = array.view(np.uint16)
     if array.dtype.itemsize == 1 and int(array.min()) >= 0 and int(array.max()) < 0x80:
         values = array.tobytes()  # numbers below 128 are their own varints
     else:
-        values = b"".join(map(wire.varint, array.ravel().tolist()))
-    return head + wire.block(dtype.field, values)
+        values = b"".join(map(protobuf.varint, array.ravel().tolist()))
+    return head + protobuf.block(dtype.field, values)
 
 
 Encode = Callable[[np.ndarray], bytes]

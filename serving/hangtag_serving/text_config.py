@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hangtag.errors import InvalidInput
-from hangtag.extras import require
+from hangtag.optional import require
 
 # Message: field name, number and type. A capital letter begins the name of another message.
 _MESSAGES = {

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hangtag.extras import require
+from hangtag.optional import require
 
 from . import examples
 from .errors import ServingError, invalid

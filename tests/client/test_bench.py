@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from doubles import FIRST_PIXEL, Model, Refused, model_server
-from hangtag import Client, load
-from hangtag.cli import main
+from hangtag import Client
+from hangtag.cli import load
+from hangtag.cli.main import main
 from support import HANGTAG, PATIENCE, free_port, run
 
 

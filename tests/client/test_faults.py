@@ -21,7 +21,7 @@ from hangtag import (
     ServerUnavailable,
     UnknownSignature,
 )
-from hangtag.pressure import Pressure
+from hangtag.core.concurrency import Pressure
 from proxying import proxy
 from support import free_port
 from surfaces import opened

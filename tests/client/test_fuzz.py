@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hangtag import BadResponse, HangtagError, dialect_grpc, dialect_rest, tensors, wire
-from hangtag.exchange import Exchange
-from hangtag.failures import from_http
+from hangtag import BadResponse, HangtagError
+from hangtag.core.failures import from_http
+from hangtag.core.steps import Exchange
 from hangtag.model import ModelSpec, Signature, TensorSpec
+from hangtag.protocol import grpc_codec, protobuf, rest_codec, tensors
 from recordings import recordings
 
 SPEC = ModelSpec("fashion")
@@ -22,14 +23,14 @@ TWO_OUTPUTS = Signature({}, {"product": TensorSpec("", "DT_STRING", (None,)), "s
 INPUT = {"x": np.zeros((1, 2), "f4")}
 
 GRPC_READERS = {
-    "Predict": [dialect_grpc.predict(SPEC, INPUT, OUTPUTS)],
-    "GetModelMetadata": [dialect_grpc.metadata(SPEC)],
-    "GetModelStatus": [dialect_grpc.status(SPEC)],
+    "Predict": [grpc_codec.predict(SPEC, INPUT, OUTPUTS)],
+    "GetModelMetadata": [grpc_codec.metadata(SPEC)],
+    "GetModelStatus": [grpc_codec.status(SPEC)],
 }
 REST_READERS = {
-    "Predict": [dialect_rest.predict(SPEC, INPUT, OUTPUTS), dialect_rest.predict(SPEC, INPUT, TWO_OUTPUTS)],
-    "GetModelMetadata": [dialect_rest.metadata(SPEC)],
-    "GetModelStatus": [dialect_rest.status(SPEC)],
+    "Predict": [rest_codec.predict(SPEC, INPUT, OUTPUTS), rest_codec.predict(SPEC, INPUT, TWO_OUTPUTS)],
+    "GetModelMetadata": [rest_codec.metadata(SPEC)],
+    "GetModelStatus": [rest_codec.status(SPEC)],
 }
 SEEDS = [(exchange, r.body) for r in recordings("grpc") if r.ok for exchange in GRPC_READERS[r.call]]
 SEEDS += [(exchange, r.body) for r in recordings("rest") if r.ok for exchange in REST_READERS[r.call]]
@@ -87,29 +88,33 @@ def test_noise_is_read_or_is_a_bad_response(seed, noise, status):
 
 
 def output(name: str, tensor: bytes) -> bytes:
-    return wire.block(1, wire.block(1, name.encode()) + wire.block(2, tensor))
+    return protobuf.block(1, protobuf.block(1, name.encode()) + protobuf.block(2, tensor))
 
 
 def tensor(dtype: int, dims: list[int], rest: bytes = b"") -> bytes:
-    return wire.number(1, dtype) + wire.block(2, b"".join(wire.block(2, wire.number(1, d)) for d in dims)) + rest
+    return (
+        protobuf.number(1, dtype)
+        + protobuf.block(2, b"".join(protobuf.block(2, protobuf.number(1, d)) for d in dims))
+        + rest
+    )
 
 
 GRPC_BOMBS = {
     "product of dimensions": output("y", tensor(1, [2**62] * 200)),
     "a million dimensions": output("y", tensor(1, [2**62] * 1_000_000)),
     "dimensions beside a zero": output("y", tensor(1, [0] + [2**40] * 30)),
-    "too many for numpy": output("y", tensor(1, [1] * 100, wire.block(4, b"\0" * 4))),
+    "too many for numpy": output("y", tensor(1, [1] * 100, protobuf.block(4, b"\0" * 4))),
     "negative dimension": output("y", tensor(1, [-5])),
-    "one value for a billion": output("y", tensor(1, [10**9], wire.block(5, b"\0\0\0\0"))),
+    "one value for a billion": output("y", tensor(1, [10**9], protobuf.block(5, b"\0\0\0\0"))),
     "no value for a billion": output("y", tensor(1, [10**9])),
-    "strings for a billion": output("y", tensor(7, [10**9], wire.block(8, b"x"))),
+    "strings for a billion": output("y", tensor(7, [10**9], protobuf.block(8, b"x"))),
     "many fills that would each pass": b"".join(output(f"{n}", tensor(2, [8_000_000])) for n in range(1000)),
-    "resource": output("y", tensor(20, [1], wire.block(4, b"1234"))),
-    "content too short": output("y", tensor(1, [3], wire.block(4, b"\0" * 11))),
-    "cut half a complex": output("y", tensor(8, [1], wire.block(9, b"\0" * 4))),
-    "varint without end": output("y", tensor(3, [1], wire.block(7, b"\xff" * 1000))),
+    "resource": output("y", tensor(20, [1], protobuf.block(4, b"1234"))),
+    "content too short": output("y", tensor(1, [3], protobuf.block(4, b"\0" * 11))),
+    "cut half a complex": output("y", tensor(8, [1], protobuf.block(9, b"\0" * 4))),
+    "varint without end": output("y", tensor(3, [1], protobuf.block(7, b"\xff" * 1000))),
     "a group": b"\x0b\x0c",
-    "a name that is not UTF-8": wire.block(1, wire.block(1, b"\xff") + wire.block(2, tensor(1, []))),
+    "a name that is not UTF-8": protobuf.block(1, protobuf.block(1, b"\xff") + protobuf.block(2, tensor(1, []))),
 }
 
 
@@ -124,7 +129,7 @@ def test_a_deeply_nested_message_costs_nothing():
     """The codec follows no nesting that it does not know."""
     body = b""
     for _ in range(2000):
-        body = wire.block(1, body)
+        body = protobuf.block(1, body)
     with pytest.raises(BadResponse):
         GRPC_READERS["Predict"][0].answer(body)
 

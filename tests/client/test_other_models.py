@@ -175,7 +175,7 @@ def test_a_model_of_a_fixed_batch_size_gets_requests_of_that_size(kind, protocol
 
 def test_a_plain_keras_export_on_the_real_server(images, tmp_path):
     """`model.export()` of a model that returns logits and has an input with a name of Keras's own."""
-    from hangtag.extras import require
+    from hangtag.optional import require
     from support import serving
 
     keras = require("keras", extra="export", what="the test")

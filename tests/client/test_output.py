@@ -10,7 +10,7 @@ import pytest
 
 from doubles import FIRST_PIXEL, Model, Refused, Signature, model_server
 from hangtag import Classification, InvalidInput, fashion_mnist
-from hangtag.pictures import draw_predictions
+from hangtag.plots import draw_predictions
 from support import HANGTAG, run
 
 

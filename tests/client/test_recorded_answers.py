@@ -9,9 +9,10 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import get_model_status_pb2, predict_pb2
 
-from hangtag import InvalidInput, ModelNotFound, ServerError, UnknownSignature, dialect_grpc, dialect_rest
-from hangtag.failures import from_http, from_status
+from hangtag import InvalidInput, ModelNotFound, ServerError, UnknownSignature
+from hangtag.core.failures import from_http, from_status
 from hangtag.model import ModelSpec, Signature, TensorSpec
+from hangtag.protocol import grpc_codec, rest_codec
 from recordings import Recording, recordings
 
 GRPC, REST = recordings("grpc"), recordings("rest")
@@ -28,7 +29,7 @@ def the_id(record: Recording) -> str:
 @pytest.mark.parametrize("record", [r for r in GRPC if r.call == "Predict" and r.ok], ids=the_id)
 def test_grpc_predictions_are_read_as_tensorflow_reads_them(record):
     expected = predict_pb2.PredictResponse.FromString(record.body)
-    reply = dialect_grpc.read_predict_response(record.body)
+    reply = grpc_codec.read_predict_response(record.body)
     assert reply.version == expected.model_spec.version.value
     assert reply.outputs.keys() == expected.outputs.keys()
     for name, tensor in expected.outputs.items():
@@ -39,24 +40,22 @@ def test_both_protocols_tell_the_same_of_a_model():
     """One model, described over gRPC and in JSON, gives equal metadata and status."""
     grpc, rest = named(GRPC), named(REST)
     spec = ModelSpec("fashion")
-    over_grpc = dialect_grpc.metadata(spec).answer(grpc["metadata"].body)
-    over_rest = dialect_rest.metadata(spec).answer(rest["metadata"].body)
+    over_grpc = grpc_codec.metadata(spec).answer(grpc["metadata"].body)
+    over_rest = rest_codec.metadata(spec).answer(rest["metadata"].body)
     real = {name for name in over_grpc.signatures if not name.startswith("__")}
     assert {"serving_default", "labels"} <= real
     assert (over_grpc.name, over_grpc.version) == (over_rest.name, over_rest.version)
     for name in real:
         assert over_grpc.signatures[name] == over_rest.signatures[name]
-    assert dialect_grpc.status(spec).answer(grpc["status"].body) == dialect_rest.status(spec).answer(
-        rest["status"].body
-    )
+    assert grpc_codec.status(spec).answer(grpc["status"].body) == rest_codec.status(spec).answer(rest["status"].body)
     raw = get_model_status_pb2.GetModelStatusResponse.FromString(grpc["status"].body)
-    assert len(raw.model_version_status) == len(dialect_grpc.status(spec).answer(grpc["status"].body))
+    assert len(raw.model_version_status) == len(grpc_codec.status(spec).answer(grpc["status"].body))
 
 
 def read_rest(name: str, **outputs: str) -> dict[str, np.ndarray]:
     """The outputs of a recorded REST answer, whose dtypes (and names) only the signature tells."""
     signature = Signature({}, {output: TensorSpec("", dtype, (None,)) for output, dtype in outputs.items()})
-    exchange = dialect_rest.predict(ModelSpec("types"), {"x": np.zeros(1)}, signature)
+    exchange = rest_codec.predict(ModelSpec("types"), {"x": np.zeros(1)}, signature)
     return exchange.answer(named(REST)[name].body).outputs
 
 

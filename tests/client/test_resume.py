@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from doubles import FIRST_PIXEL, Model, Signature, model_server
-from hangtag import Classification, InvalidInput, resuming, rows
+from hangtag import Classification, InvalidInput
+from hangtag.cli import output, resume
 from hangtag.fashion_mnist import CLASS_NAMES
 from support import free_port, run
 
@@ -45,7 +46,7 @@ def written(path, kind, count, top=2):
     """The file of a run over the first images."""
     result = Classification(np.eye(10, dtype="f4")[:count], tuple(CLASS_NAMES), model_version=3)
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        rows.make(kind, file, top, width=0, header=True).write(NAMES[:count], result)
+        output.make(kind, file, top, width=0, header=True).write(NAMES[:count], result)
     return path.read_bytes()
 
 
@@ -57,7 +58,7 @@ def test_a_file_cut_off_anywhere_keeps_its_whole_rows(tmp_path, kind):
     whole = path.read_bytes()
     for cut in range(len(whole) + 1):
         path.write_bytes(whole[:cut])
-        found = resuming.read(path, kind, 2, NAMES.__getitem__, len(NAMES))
+        found = resume.read(path, kind, 2, NAMES.__getitem__, len(NAMES))
         images = max((count for count, end in enumerate(ends) if end <= cut), default=0)
         assert (found.images, found.size) == (images, ends[images] if cut >= ends[0] else 0), whole[:cut]
         assert path.read_bytes() == whole[:cut]
@@ -137,7 +138,7 @@ def test_more_classes_than_the_model_has_can_be_asked_for_again(tmp_path, kind):
     """Every row of CSV has the header's cells, and such a file is gone on with."""
     path, result = tmp_path / "rows", Classification(np.eye(10, dtype="f4")[:2], tuple(CLASS_NAMES))
     written(path, kind, 2, top=20)
-    found = resuming.read(path, kind, 20, NAMES.__getitem__, len(NAMES))
+    found = resume.read(path, kind, 20, NAMES.__getitem__, len(NAMES))
     assert (found.images, len(found.labels)) == (2, 10)
     found.check(result, 20)
     with pytest.raises(InvalidInput, match="the best 10 classes"):

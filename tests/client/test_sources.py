@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from doubles import FIRST_PIXEL, Model, model_server
-from hangtag.sources import Array, find
+from hangtag.cli.inputs import Array, find
 from support import HANGTAG, free_port
 
 ODD = [b"latin\xff.png", "\u2028.png".encode(), b"two\nlines.png", b"plain.png"]  # names, sorted by no rule

@@ -14,10 +14,10 @@ from tensorflow.core.protobuf import error_codes_pb2 as code_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
-from hangtag import dialect_grpc, dtypes, tensors, wire
 from hangtag.codes import CODES
-from hangtag.dtypes import BFLOAT16, STRING
 from hangtag.model import ModelSpec, Signature, TensorSpec, VersionStatus
+from hangtag.protocol import dtypes, grpc_codec, protobuf, tensors
+from hangtag.protocol.dtypes import BFLOAT16, STRING
 
 ROWS = sorted(dtypes.BY_NUMBER.values())
 SHAPES = npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
@@ -98,8 +98,8 @@ def test_requests_are_byte_for_byte_protobufs(inputs, name, choice, signature):
     )
     theirs = request.SerializeToString()
     # A map has no order: protobuf's is taken, which is none of the usual ones when a name begins with another.
-    order = [wire.map_entry(value)[0] for number, _, value in wire.fields(memoryview(theirs)) if number == 2]
-    assert dialect_grpc.predict_request(spec, {key: inputs[key] for key in order}) == theirs
+    order = [protobuf.map_entry(value)[0] for number, _, value in protobuf.fields(memoryview(theirs)) if number == 2]
+    assert grpc_codec.predict_request(spec, {key: inputs[key] for key in order}) == theirs
 
 
 @given(arrays())
@@ -148,16 +148,16 @@ def unpacked(proto: tensor_pb2.TensorProto, field: str) -> bytes:
     for value in getattr(proto, field):
         single = tensor_pb2.TensorProto()
         getattr(single, field).append(value)
-        ((number, kind, content),) = wire.fields(memoryview(single.SerializeToString()))
+        ((number, kind, content),) = protobuf.fields(memoryview(single.SerializeToString()))
         if field in ("float_val", "scomplex_val"):
-            parts.append(wire.varint(number << 3 | wire.FIXED32) + bytes(content))
+            parts.append(protobuf.varint(number << 3 | protobuf.FIXED32) + bytes(content))
         elif field in ("double_val", "dcomplex_val"):
-            parts.append(wire.varint(number << 3 | wire.FIXED64) + bytes(content))
+            parts.append(protobuf.varint(number << 3 | protobuf.FIXED64) + bytes(content))
         elif field == "string_val":
             parts.append(single.SerializeToString())
         else:
-            assert kind == wire.LENGTH
-            parts.append(wire.varint(number << 3 | wire.VARINT) + bytes(content))
+            assert kind == protobuf.LENGTH
+            parts.append(protobuf.varint(number << 3 | protobuf.VARINT) + bytes(content))
     return b"".join(parts)
 
 
@@ -179,7 +179,7 @@ def test_a_predict_answer_is_read_whole(outputs, version):
     answer.model_spec.version.value = version
     for name, array in outputs.items():
         answer.outputs[name].CopyFrom(as_proto(array))
-    reply = dialect_grpc.read_predict_response(answer.SerializeToString())
+    reply = grpc_codec.read_predict_response(answer.SerializeToString())
     assert reply.version == version
     assert reply.outputs.keys() == outputs.keys()
     for name in outputs:
@@ -201,7 +201,7 @@ def test_status_is_read(version, state, code, message):
     answer = get_model_status_pb2.GetModelStatusResponse()
     entry = answer.model_version_status.add(version=version, state=state)
     entry.status.error_code, entry.status.error_message = code, message
-    exchange = dialect_grpc.status(ModelSpec("m"))
+    exchange = grpc_codec.status(ModelSpec("m"))
     name = get_model_status_pb2.ModelVersionStatus.State.Name(state)
     (read,) = exchange.answer(answer.SerializeToString())
     assert read == VersionStatus(version, name, CODES[code], message)
@@ -228,7 +228,7 @@ def test_metadata_is_read(shape, expected):
     packed = any_pb2.Any()
     packed.Pack(signatures)
     answer.metadata["signature_def"].CopyFrom(packed)
-    exchange = dialect_grpc.metadata(ModelSpec("fashion", 7))
+    exchange = grpc_codec.metadata(ModelSpec("fashion", 7))
     model = exchange.answer(answer.SerializeToString())
     assert (model.name, model.version) == ("fashion", 7)
     assert model.signatures["serving_default"] == Signature(

@@ -9,7 +9,7 @@ import pytest
 
 from edges import DIALECTS, OTHER, SPEC, TOKEN, Certificates
 from hangtag import Client
-from hangtag.exchange import Exchange
+from hangtag.core.steps import Exchange
 from hangtag.model import Signature
 
 

@@ -12,7 +12,8 @@ import grpc
 import pytest
 
 from edges import OTHER, SPEC, TOKEN, both, edge, new_token, nginx_process, pipelined
-from hangtag import ServerBusy, ServerUnavailable, dialect_grpc, dialect_rest
+from hangtag import ServerBusy, ServerUnavailable
+from hangtag.protocol import grpc_codec, rest_codec
 from programs import program
 from support import eventually, free_port
 
@@ -93,9 +94,9 @@ def test_a_client_has_64_requests_at_a_time(listening):
     eventually(lambda: len(listening.seen) == 64, "64 requests under way")
     with listening.edge.caller(TOKEN) as alice:
         with pytest.raises(ServerBusy, match="slow down"):
-            alice.ask(dialect_rest.status(SPEC))
+            alice.ask(rest_codec.status(SPEC))
         with pytest.raises(ServerBusy, match="slow down"):
-            alice.ask(dialect_grpc.status(SPEC))
+            alice.ask(grpc_codec.status(SPEC))
     listening.go.set()
     with listening.edge.caller(OTHER) as bob:
         assert bob.http("GET", "/v1/models/fashion").status_code == 200

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hangtag.cli import main
+from hangtag.cli.main import main
 from hangtag_export import data
 from hangtag_export.data import CHECKSUMS, load_fashion_mnist
 from hangtag_export.errors import DataError

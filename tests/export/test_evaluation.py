@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hangtag.extras import require
+from hangtag.optional import require
 from hangtag_export.evaluation import compare, evaluate
 from hangtag_export.training import as_floats
 

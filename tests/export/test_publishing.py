@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from hangtag.cli import main
+from hangtag.cli.main import main
 from hangtag_export import publishing
 from hangtag_export.errors import ExportError
 from hangtag_export.publishing import folders, newest, publish, staging, versions, withdraw

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from hangtag.errors import HangtagError
-from hangtag.extras import require
+from hangtag.optional import require
 from hangtag_export import gates, savedmodel, warmup
 from hangtag_export.errors import ExportError, GateNotMet
 from hangtag_export.evaluation import compare

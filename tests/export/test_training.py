@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hangtag.cli import main
+from hangtag.cli.main import main
 from hangtag.errors import InvalidInput
 from hangtag_export import architectures, training
 from hangtag_export.architectures import RECIPES

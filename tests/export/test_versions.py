@@ -12,7 +12,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from config_server import running
 from hangtag import Client
-from hangtag.cli import main
+from hangtag.cli.main import main
 from support import eventually
 
 

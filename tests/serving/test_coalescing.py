@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import requests
 
-from hangtag.dialect_grpc import predict_request, read_predict_response
-from hangtag.extras import require
 from hangtag.model import ModelSpec
+from hangtag.optional import require
+from hangtag.protocol.grpc_codec import predict_request, read_predict_response
 from hangtag_serving.metrics import Metrics
 from hangtag_serving.quick_predict import Reader
 from hangtag_serving.recorder import Recorder

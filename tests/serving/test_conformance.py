@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 from tensorflow_serving.apis import predict_pb2
 
-from hangtag.extras import require
+from hangtag.optional import require
 
 CONFORMANCE = Path(__file__).parent / "conformance"
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from doubles import FIRST_PIXEL, Model, Refused, model_server
-from hangtag.cli import main
+from hangtag.cli.main import main
 from hangtag_serving.doctor.base_path import examine_base_path
 from hangtag_serving.doctor.config_file import examine_config
 from hangtag_serving.doctor.deployment import examine_deployment

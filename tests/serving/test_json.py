@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hangtag import dtypes
+from hangtag.protocol import dtypes
 from hangtag_serving import json_inputs, rapid_json
 from hangtag_serving.errors import ServingError
 from hangtag_serving.excerpts import excerpt

@@ -13,8 +13,8 @@ from google.protobuf import text_format
 from tensorflow_serving.apis import model_management_pb2, prediction_log_pb2
 
 from hangtag import InvalidInput
-from hangtag.cli import main
-from hangtag.extras import require
+from hangtag.cli.main import main
+from hangtag.optional import require
 from hangtag_serving.batching import read_batching
 from hangtag_serving.flags import WITHOUT_EFFECT
 from support import ROOT, Server, eventually, run, serving

@@ -6,9 +6,9 @@ import grpc
 import pytest
 import requests
 
-from hangtag import wire
-from hangtag.dialect_grpc import predict_request
 from hangtag.model import ModelSpec
+from hangtag.protocol import protobuf
+from hangtag.protocol.grpc_codec import predict_request
 
 
 def predict(server, request: bytes) -> bytes:
@@ -34,9 +34,11 @@ def test_a_signature_that_names_what_cannot_be_fetched_is_refused(recorded):
 @pytest.mark.parametrize("shape", [[1] * 65, [1] * 254, [2**62, 2**62, 0]], ids=["65", "254", "wide"])
 def test_a_shape_that_no_array_has_is_refused_over_grpc(recorded, shape):
     """TensorFlow has up to 254 dimensions, numpy 64, and numpy multiplies what stands beside a 0."""
-    dims = b"".join(wire.block(2, wire.number(1, size) if size else b"") for size in shape)
-    tensor = wire.number(1, 4) + wire.block(2, dims)  # uint8; without values it is zeros
-    request = wire.block(1, wire.block(1, b"fashion")) + wire.block(2, wire.block(1, b"images") + wire.block(2, tensor))
+    dims = b"".join(protobuf.block(2, protobuf.number(1, size) if size else b"") for size in shape)
+    tensor = protobuf.number(1, 4) + protobuf.block(2, dims)  # uint8; without values it is zeros
+    request = protobuf.block(1, protobuf.block(1, b"fashion")) + protobuf.block(
+        2, protobuf.block(1, b"images") + protobuf.block(2, tensor)
+    )
     assert refused(recorded, request) == (grpc.StatusCode.INVALID_ARGUMENT, "tensor parsing error: images")
 
 

@@ -12,8 +12,8 @@ import requests
 from tensorflow_serving.apis import inference_pb2, prediction_log_pb2
 
 from hangtag import Client
-from hangtag.extras import require
 from hangtag.fashion_mnist import CLASS_NAMES, CLASS_NAMES_ZH
+from hangtag.optional import require
 from hangtag_serving.errors import ServingError
 from hangtag_serving.freezing import Parts
 from hangtag_serving.servable import Servable

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import requests
 
-from hangtag import dtypes
+from hangtag.protocol import dtypes
 from hangtag_serving.json_fast import Reader
 from hangtag_serving.json_helpers import helper_count
 from hangtag_serving.json_numbers import MANY_BYTES, read_numbers

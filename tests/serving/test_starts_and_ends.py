@@ -14,7 +14,7 @@ import pytest
 
 from hangtag import Client
 from hangtag.errors import HangtagError, ServerUnavailable
-from hangtag.extras import require
+from hangtag.optional import require
 from hangtag_serving.flags import add_flags
 from hangtag_serving.loading import Loader
 from hangtag_serving.metrics import Metrics

@@ -18,7 +18,7 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hangtag import wire
+from hangtag.protocol import protobuf
 from support import Server
 
 MODELS = Path(__file__).parent / "conformance" / "models"
@@ -85,14 +85,14 @@ def channel(recorded) -> Iterator[grpc.Channel]:
         yield opened
 
 
-head = wire.block(1, wire.text(1, "types") + wire.text(3, "float32"))
+head = protobuf.block(1, protobuf.text(1, "types") + protobuf.text(3, "float32"))
 
 
 @FEW
 @given(
     method=st.sampled_from(["Predict", "Classify", "Regress", "MultiInference", "GetModelMetadata"]),
     body=st.binary(max_size=80) | st.binary(max_size=80).map(lambda b: head + b) | st.binary(max_size=60).map(
-        lambda b: head + wire.block(2, wire.block(1, b"x") + wire.block(2, b))
+        lambda b: head + protobuf.block(2, protobuf.block(1, b"x") + protobuf.block(2, b))
     ),
 )  # fmt: skip
 def test_whatever_bytes_are_sent_the_call_ends_in_words(channel, method, body):
@@ -221,7 +221,7 @@ def test_health_answers_when_it_was_asked_for(recorded, careful):
     with grpc.insecure_channel(recorded.grpc) as channel:
         assert channel.unary_unary(check)(b"", timeout=30) == b"\x08\x01"
         with pytest.raises(grpc.RpcError) as caught:
-            channel.unary_unary(check)(wire.text(1, "nobody"), timeout=30)
+            channel.unary_unary(check)(protobuf.text(1, "nobody"), timeout=30)
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
         watched = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=30)
         assert next(watched) == b"\x08\x01"
@@ -232,7 +232,7 @@ def test_health_answers_when_it_was_asked_for(recorded, careful):
 
 
 def test_a_unix_socket_answers_beside_the_port(careful):
-    request = wire.block(1, wire.text(1, "fashion"))
+    request = protobuf.block(1, protobuf.text(1, "fashion"))
     for target in (f"unix:{careful.log.parent / 'careful.sock'}", careful.grpc):
         with grpc.insecure_channel(target) as channel:
             answer = channel.unary_unary("/tensorflow.serving.ModelService/GetModelStatus")(request, timeout=30)

@@ -18,7 +18,7 @@ from support import eventually, free_port, run, serving
 
 def test_all_answers_are_keras_own(client, images, exported):
     """Ten thousand images come back in order, with the labels that Keras itself predicts."""
-    from hangtag.extras import require
+    from hangtag.optional import require
 
     keras = require("keras", extra="export", what="the test")
     expected = keras.models.load_model(exported.parent / "model.keras").predict(images / 255.0, verbose=0)

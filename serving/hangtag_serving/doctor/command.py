@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hangtag.errors import InvalidInput
-from hangtag.extras import require
+from hangtag.optional import require
 
 from ..flags import path_map
 from .findings import FAIL, Finding

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hangtag.extras import require
+from hangtag.optional import require
 
 from ..flags import add_flags
 from .findings import FAIL, OK, WARN, Finding

@@ -1,0 +1,111 @@
+"""The flags of every command that talks to a server: where it is, how it is trusted, and what it is shown."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidInput
+
+if TYPE_CHECKING:
+    from ..client import Client
+
+DEFAULT_TARGET = "localhost:8500"
+
+
+def add_server(
+    parser: argparse.ArgumentParser, timeout: float = 10.0, timeout_help: str = "for all of it (default %(default)g)"
+) -> None:
+    """Target, model, version, language, timeout, and what `add_trust` adds."""
+    parser.add_argument(
+        "--target",
+        default=DEFAULT_TARGET,
+        help=f"host:port for gRPC, http://host:port for REST (default {DEFAULT_TARGET})",
+    )
+    parser.add_argument("--model", default="fashion", help="the model's name on the server (default fashion)")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--version", type=int, metavar="N", help="this version, not the newest")
+    which.add_argument("--label", metavar="LABEL", help="the version with this label, for instance stable")
+    parser.add_argument(
+        "--language", choices=("en", "zh"), default="en", help="of the Fashion-MNIST names (default en)"
+    )
+    parser.add_argument("--timeout", type=float, default=timeout, metavar="SECONDS", help=timeout_help)
+    add_trust(parser)
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """TLS and headers."""
+    parser.add_argument("--tls", action="store_true", help="encrypt host:port, as grpcs://host:port does")
+    parser.add_argument("--ca", metavar="FILE", help="PEM file of the authority that signed the server's certificate")
+    parser.add_argument("--cert", metavar="FILE", help="PEM certificate to show to the server (mutual TLS)")
+    parser.add_argument("--key", metavar="FILE", help="PEM key of that certificate")
+    parser.add_argument(
+        "--header",
+        metavar="'NAME: VALUE'",
+        action="append",
+        default=[],
+        help="send this header, or gRPC metadata, with every request; @FILE has one a line, and keeps a secret out of "
+        "the list of processes; may be repeated",
+    )
+
+
+def client(arguments: argparse.Namespace, **options: Any) -> Client:
+    """A client of the server that the flags of `add_server` name."""
+    from ..client import Client
+
+    return Client(
+        arguments.target,
+        model=arguments.model,
+        version=arguments.version,
+        version_label=arguments.label,
+        language=arguments.language,
+        timeout=arguments.timeout,
+        **trust(arguments),
+        **options,
+    )
+
+
+def trust(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What `add_trust`'s flags mean to a client; raises InvalidInput."""
+    if not arguments.debug:
+        # gRPC's C core writes failed handshakes to standard error, line by line, beside the error that says it all.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    tls = None
+    if arguments.tls or arguments.ca or arguments.cert or arguments.key:
+        from ..tls import TLS
+
+        tls = TLS(arguments.ca, arguments.cert, arguments.key)
+    return {"tls": tls, "headers": _headers(arguments.header)}
+
+
+def _headers(given: Iterable[str]) -> dict[str, str]:
+    """Values are never repeated in an error: they may be secrets."""
+    headers: dict[str, str] = {}
+    for text in given:
+        if text.startswith("@"):
+            lines = [(f"line {number} of {text[1:]}", line) for number, line in enumerate(_lines(text[1:]), 1)]
+        else:
+            lines = [("--header", text)]
+        for where, line in lines:
+            if not line.strip():
+                continue
+            name, colon, value = line.partition(":")
+            name = name.strip()
+            if not colon or not name:
+                raise InvalidInput(f"{where} is not 'NAME: VALUE', nor @FILE with such lines")
+            if name.lower() in map(str.lower, headers):
+                raise InvalidInput(f"{where} gives {name} a second time")
+            headers[name] = value.strip()
+    return headers
+
+
+def _lines(file: str) -> list[str]:
+    try:
+        return Path(file).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InvalidInput(f"cannot read the headers in {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{file} is no text, so there are no headers in it") from error

@@ -1,0 +1,186 @@
+"""What the command line is given to classify: files, folders, globs, arrays and standard input, in one order."""
+
+from __future__ import annotations
+
+import glob
+import io
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.image_input import MAGIC
+from ..errors import InvalidInput
+
+_ENDINGS = (".png", ".jpg", ".jpeg")
+_BATCH = 1000  # images read from an array at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """PNG or JPEG files, each an item of its own."""
+
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def name(self, index: int) -> str:
+        """What the output calls image `index`."""
+        return self.names[index]
+
+    def items(self, start: int) -> Iterator[Any]:
+        """The images from `start` on, for a stream."""
+        yield from self.names[start:]
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """An array of images [N, …], perhaps mapped from a file; read a batch at a time."""
+
+    label: str
+    array: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def name(self, index: int) -> str:
+        """As indexing is written: ``test.npy[17]``."""
+        return f"{self.label}[{index}]"
+
+    def items(self, start: int) -> Iterator[Any]:
+        """The images from `start` on, a batch an item."""
+        for at in range(start, len(self.array), _BATCH):
+            yield np.asarray(self.array[at : at + _BATCH])
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """One PNG or JPEG file that came through standard input."""
+
+    content: bytes
+
+    def __len__(self) -> int:
+        return 1
+
+    def name(self, index: int) -> str:
+        """The name that stands for standard input."""
+        return "-"
+
+    def items(self, start: int) -> Iterator[Any]:
+        """The file, if it is not to be skipped."""
+        yield from [self.content][start:]
+
+
+Source = Files | Array | Bytes
+
+
+def items(found: Sequence[Source], start: int) -> Iterator[Any]:
+    """The images from `start` on, through all sources, for a stream."""
+    for source in found:
+        yield from source.items(min(start, len(source)))
+        start = max(0, start - len(source))
+
+
+def name(found: Sequence[Source], index: int) -> str:
+    """What the output calls image `index` of all."""
+    for source in found:
+        if index < len(source):
+            return source.name(index)
+        index -= len(source)
+    raise IndexError(index)
+
+
+def find(arguments: Sequence[str]) -> list[Source]:
+    """What `arguments` name; raises InvalidInput for one that names nothing."""
+    every = (source for argument in arguments for source in _find(argument))
+    found: list[Source] = []
+    for together, group in groupby(every, lambda source: isinstance(source, Files)):
+        if together:  # many names are one source, in which the name of an image is found at once
+            found.append(Files([name for source in group for name in source.names]))  # type: ignore[union-attr]
+        else:
+            found += group
+    return found
+
+
+def _find(argument: str) -> list[Source]:
+    if argument == "-":
+        return _standard_input()
+    path = Path(argument)
+    try:
+        if path.is_dir():
+            found = sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in _ENDINGS and file.is_file())
+            if not found:
+                raise InvalidInput(f"no PNG or JPEG file in folder {argument}")
+            return [Files(found)]
+        exists = path.exists()
+    except OSError as error:  # no right to look there, or a name too long for any file
+        raise InvalidInput(f"cannot read {argument}: {error.strerror}") from error
+    if exists:
+        return [_arrays(argument, argument)] if path.suffix.lower() in (".npy", ".npz") else [Files([argument])]
+    if any(mark in argument for mark in "*?["):
+        found = sorted(set(_matches(argument)))
+        if not found:
+            raise InvalidInput(f"no file matches {argument}")
+        return [source for name in found for source in _find(name)]
+    raise InvalidInput(f"cannot read {argument}: no such file or folder")
+
+
+def _matches(pattern: str) -> Iterator[str]:
+    """As glob.glob, but `**` enters no folder through a link: that may lead back to where it lies."""
+    deep = re.search(r"(?:^|/)\*\*/", pattern)
+    if deep is None:
+        yield from glob.glob(pattern)  # noqa: PTH207 - Path.glob takes no absolute pattern
+        return
+    start, rest = pattern[: deep.end() - len("**/")], pattern[deep.end() :]
+    for top in glob.glob(start) if start else ["."]:  # noqa: PTH207
+        for folder, below, _ in os.walk(top):
+            below[:] = [name for name in below if not name.startswith(".")]
+            yield from _matches(str(Path(glob.escape(folder), rest)))
+
+
+def _standard_input() -> list[Source]:
+    """One image, one array, or the names of files, one a line: told apart by the first bytes."""
+    if sys.stdin is None:
+        raise InvalidInput("standard input is closed")
+    content = sys.stdin.buffer.read()
+    if content.startswith(MAGIC):
+        return [Bytes(content)]
+    if content.startswith((b"\x93NUMPY", b"PK\x03\x04")):
+        return [_arrays("-", io.BytesIO(content))]
+    if b"\0" in content:
+        raise InvalidInput("standard input is neither PNG, JPEG, .npy or .npz, nor the names of files")
+    names = [os.fsdecode(line.removesuffix(b"\r")) for line in content.split(b"\n") if line.strip()]
+    if not names:
+        raise InvalidInput("standard input is empty")
+    return [source for name in names for source in _find(name)]
+
+
+def _arrays(label: str, file: Any) -> Array:
+    try:
+        loaded = np.load(file, mmap_mode="r" if isinstance(file, str) and file.lower().endswith(".npy") else None)
+        if not isinstance(loaded, np.ndarray):
+            loaded = _chosen(label, loaded)
+    except InvalidInput:
+        raise
+    except Exception as error:  # numpy has no common class for what a broken file may raise
+        raise InvalidInput(f"cannot read {label} as an array: {error}") from error
+    if loaded.ndim < 2 or loaded.dtype.kind not in "buif":
+        raise InvalidInput(f"{label} holds {loaded.dtype} {list(loaded.shape)}: give images [N, height, width]")
+    return Array(label, loaded[np.newaxis] if loaded.ndim == 2 else loaded)
+
+
+def _chosen(label: str, archive: Any) -> np.ndarray:
+    """The array `images` of an archive, or its only one."""
+    with archive:
+        names = archive.files
+        if len(names) != 1 and "images" not in names:
+            raise InvalidInput(f"{label} holds {', '.join(names) or 'nothing'}: name the one to classify `images`")
+        array: np.ndarray = archive["images" if "images" in names else names[0]]
+        return array

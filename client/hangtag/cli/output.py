@@ -1,0 +1,99 @@
+"""The output of `hangtag classify`: a table, JSON lines or CSV, a row an image."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, TextIO
+
+from ..results import Classification
+
+JSON_KEYS = ("image", "label", "score", "top", "model_version")
+
+_ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
+
+
+def one_line(text: str) -> str:
+    r"""`text` with the characters that would end a row, or command a terminal, as Python writes them.
+
+    >>> print(one_line("a\nb"))
+    a\nb
+    """
+    return text.translate(_ESCAPES)
+
+
+class Writer(Protocol):
+    """Writes the rows of one result."""
+
+    def write(self, names: Sequence[str], result: Classification) -> None:
+        """One row for each image."""
+
+
+class Table:
+    """For people; `width` is that of the longest name."""
+
+    def __init__(self, file: TextIO, top: int, width: int) -> None:
+        self._file, self._top, self._width = file, top, width
+
+    def write(self, names: Sequence[str], result: Classification) -> None:
+        """Name, then the best classes with their probabilities."""
+        for name, row in zip(names, result, strict=True):
+            best = "   ".join(f"{label} {score:.1%}" for label, score in row.top(self._top))
+            self._file.write(one_line(f"{name:{self._width}}  {best}") + "\n")
+
+
+class JsonLines:
+    """One object an image, in ASCII: so a name that is no UTF-8 is JSON too, and whoever reads it gets it back."""
+
+    def __init__(self, file: TextIO, top: int) -> None:
+        self._file, self._top = file, top
+
+    def write(self, names: Sequence[str], result: Classification) -> None:
+        """The values of JSON_KEYS."""
+        for name, row in zip(names, result, strict=True):
+            top = [{"label": label, "score": score} for label, score in row.top(self._top)]
+            values = (name, row.label, row.score, top, result.model_version)
+            self._file.write(json.dumps(dict(zip(JSON_KEYS, values, strict=True))) + "\n")
+
+
+class Csv:
+    """One line an image, the best classes side by side."""
+
+    def __init__(self, file: TextIO, top: int, *, header: bool) -> None:
+        self._file, self._top = file, top
+        if header:
+            file.write(csv_line(csv_header(top)))
+
+    def write(self, names: Sequence[str], result: Classification) -> None:
+        """The columns that the header names; those of classes that the model does not have are empty."""
+        version = "" if result.model_version is None else result.model_version
+        missing = [""] * (2 * max(0, self._top - len(result.class_names)))
+        for name, row in zip(names, result, strict=True):
+            best: list[Any] = [cell for label, score in row.top(self._top) for cell in (label, f"{score:.6g}")]
+            self._file.write(csv_line([name, version, *best, *missing]))
+
+
+def csv_header(top: int) -> list[str]:
+    """The names of the columns."""
+    more = [f"{word}_{rank}" for rank in range(2, top + 1) for word in ("label", "score")]
+    return ["image", "model_version", "label", "score", *more]
+
+
+def csv_line(cells: Iterable[object]) -> str:
+    r"""One row, ended by a newline alone.
+
+    >>> csv_line(["a,b", 1])
+    '"a,b",1\n'
+    """
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\r\n").writerow(cells)  # by this ending it knows that "\r" too must be quoted
+    return line.getvalue().removesuffix("\r\n") + "\n"
+
+
+def make(kind: str, file: TextIO, top: int, *, width: int, header: bool) -> Writer:
+    """The writer of a format."""
+    if kind == "json":
+        return JsonLines(file, top)
+    return Csv(file, top, header=header) if kind == "csv" else Table(file, top, width)

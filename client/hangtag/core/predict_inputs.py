@@ -1,0 +1,90 @@
+"""The inputs of `predict`, made to fit a signature where nothing is lost by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import InvalidInput
+from ..model import Signature, TensorSpec
+from ..protocol import dtypes
+from ..protocol.dtypes import BFLOAT16, STRING, DataType
+from .image_input import plain
+
+
+def fit_inputs(inputs: Mapping[str, Any], signature: Signature, name: str) -> dict[str, np.ndarray]:
+    """Arrays of the dtypes and shapes that the signature takes; raises InvalidInput."""
+    if not isinstance(inputs, Mapping):
+        raise InvalidInput(f"inputs are of type {type(inputs).__name__}: give a dict of arrays by input name")
+    arrays = {}
+    for key, value in inputs.items():
+        spec = signature.inputs.get(key)
+        if spec is None:
+            raise InvalidInput(f"signature {name!r} has no input {key!r}; it takes {', '.join(signature.inputs)}")
+        arrays[key] = _fit(key, value, spec)
+    missing = ", ".join(signature.inputs.keys() - arrays.keys())
+    if missing:
+        raise InvalidInput(f"signature {name!r} also needs {missing}")
+    return arrays
+
+
+def _fit(key: str, value: Any, spec: TensorSpec) -> np.ndarray:
+    wanted = dtypes.BY_NAME.get(spec.dtype)
+    if wanted is None:
+        raise InvalidInput(f"input {key!r} is {spec.dtype}, which no request can carry")
+    try:
+        # numpy's own choice for a list of strings would mix up text and bytes and drop zero bytes at the end
+        array = (
+            plain(value) if isinstance(value, np.ndarray) else np.asarray(value, object if wanted is STRING else None)
+        )
+    except ValueError as error:
+        raise InvalidInput(f"input {key!r} is no array: {error}") from error
+    if wanted is STRING:
+        _check_text(key, array)
+    cast = _cast(array, wanted, literal=not isinstance(value, np.ndarray))
+    if cast is None:
+        raise InvalidInput(f"input {key!r} takes {spec} and was given {array.dtype}")
+    if not _fits(cast.shape, spec.shape):
+        raise InvalidInput(f"input {key!r} takes {spec} and was given shape {list(array.shape)}")
+    return cast
+
+
+def _check_text(key: str, array: np.ndarray) -> None:
+    for item in array.ravel().tolist():
+        if isinstance(item, str):
+            try:
+                item.encode()
+            except UnicodeEncodeError as error:
+                raise InvalidInput(f"input {key!r} has a string that cannot be sent: {error}") from error
+
+
+def _cast(array: np.ndarray, wanted: DataType, *, literal: bool) -> np.ndarray | None:
+    """`array` in the wanted dtype, or None if that could lose something.
+
+    numpy guesses a dtype for a literal (a list, a number), so those are judged by their values, not by their dtype.
+    """
+    if wanted is STRING:
+        if array.dtype.kind == "O" and not all(isinstance(item, str | bytes) for item in array.ravel().tolist()):
+            return None
+        return array if array.dtype.kind in "OSU" else None
+    if wanted is BFLOAT16:
+        if array.dtype.name == "bfloat16":  # ml_dtypes'
+            return array.view(BFLOAT16.numpy)
+        return dtypes.to_bfloat16(array) if array.dtype.kind == "f" or (literal and array.dtype.kind in "iu") else None
+    if array.dtype.kind not in "buifc":
+        return None
+    if not array.size or np.can_cast(array.dtype, wanted.numpy):
+        return array.astype(wanted.numpy, copy=False)
+    if not literal or array.dtype.kind not in "iuf" or wanted.numpy.kind not in "iuf":
+        return None
+    with np.errstate(all="ignore"):
+        cast = array.astype(wanted.numpy)
+    return cast if wanted.numpy.kind == "f" or (cast == array).all() else None
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...] | None) -> bool:
+    if wanted is None:
+        return True
+    return len(wanted) == len(shape) and all(w in (None, s) for s, w in zip(shape, wanted, strict=True))

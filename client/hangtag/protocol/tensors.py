@@ -1,0 +1,196 @@
+"""TensorProto to numpy and back, without protobuf.
+
+Source: tensorflow/core/framework/tensor.proto and tensor_shape.proto. Numbers are written as `tensor_content` (one
+copy of the array's memory, little endian), strings as `string_val`; every form that a server may choose is read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from . import dtypes, protobuf
+from .dtypes import BFLOAT16, STRING, DataType
+from .protobuf import WireError
+
+MAX_RANK = 254
+"""TensorFlow's own limit on the number of dimensions."""
+
+MAX_FILLED_BYTES = 1 << 26
+"""A list of values shorter than its shape repeats its last value; this bounds what a few bytes can make us allocate."""
+
+_VALUE_FIELDS = frozenset(row.field for row in dtypes.BY_NUMBER.values())
+
+
+class Stack:
+    """Arrays of one dtype and row shape, one after another: as one array, but not copied together yet."""
+
+    def __init__(self, parts: Sequence[np.ndarray]) -> None:
+        self.parts = parts
+        self.dtype: np.dtype = parts[0].dtype
+        self._rows = sum(len(part) for part in parts)
+        self.shape: tuple[int, ...] = (self._rows, *parts[0].shape[1:])
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def joined(self) -> np.ndarray:
+        """The one array."""
+        return np.concatenate(self.parts)
+
+
+Inputs = Mapping[str, np.ndarray | Stack]
+"""What a request holds, by input name."""
+
+
+def place_in(body: bytes, array: np.ndarray) -> int:
+    """Where the memory of `array` begins, counted from that of `body`; outside of it unless it is a view of it."""
+    return _address(array) - _address(np.frombuffer(body, np.uint8))
+
+
+def _address(array: np.ndarray) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+def contiguous(array: np.ndarray) -> np.ndarray:
+    """`array` as `tensor_content` has it: C order, little endian; no copy where it already is."""
+    if array.itemsize == 1 and array.flags.c_contiguous:
+        return array
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
+
+
+def head(dtype: DataType, shape: tuple[int, ...]) -> bytes:
+    """The first two fields of a TensorProto: dtype and shape."""
+    dims = b"".join(protobuf.block(2, protobuf.number(1, size) if size else b"") for size in shape)
+    return protobuf.number(1, dtype.number) + protobuf.block(2, dims)
+
+
+def encode(array: np.ndarray) -> bytes:
+    """A whole TensorProto. `dialect_grpc` joins the hot path, one big numeric input, without this copy."""
+    dtype = dtypes.of_array(array)
+    start = head(dtype, array.shape)
+    if dtype is STRING:
+        return start + b"".join(protobuf.block(8, string) for string in as_bytes(array))
+    if not array.size:
+        return start
+    return b"".join((start, protobuf.prefix(4, array.nbytes), contiguous(array).data))
+
+
+def as_bytes(array: np.ndarray) -> list[bytes]:
+    """The elements of a string array, flat, text as UTF-8."""
+    return [item.encode() if isinstance(item, str) else bytes(item) for item in array.ravel().tolist()]
+
+
+def decode(buffer: memoryview) -> np.ndarray:
+    """The array that a TensorProto holds. Strings come as an object array of bytes, bfloat16 as float32.
+
+    Numeric arrays from `tensor_content` are read-only views of `buffer`.
+    """
+    dtype: DataType | None = None
+    shape: tuple[int, ...] = ()
+    content = memoryview(b"")
+    values: dict[int, list[protobuf.Value]] = {}
+    for field, _, value in protobuf.fields(buffer):
+        if field == 1:
+            dtype = dtypes.BY_NUMBER.get(protobuf.as_int(value))
+        elif field == 2:
+            shape = _shape(protobuf.as_block(value))
+        elif field == 4:
+            content = protobuf.as_block(value)
+        elif field in _VALUE_FIELDS:
+            values.setdefault(field, []).append(value)
+    if dtype is None:
+        raise WireError("a tensor of no known dtype")
+    size = math.prod(shape)
+    if dtype is STRING:
+        flat = _strings(values.get(8, []), size)
+    elif len(content):
+        if len(content) != size * dtype.numpy.itemsize:
+            raise WireError(f"a tensor of shape {list(shape)} with {len(content)} bytes of content")
+        flat = np.frombuffer(content, dtype.numpy)
+    else:
+        flat = _fill(_typed(dtype, values.get(dtype.field, [])), size)
+    if dtype is BFLOAT16:
+        flat = dtypes.from_bfloat16(flat)
+    try:
+        return flat.reshape(shape)
+    except ValueError as error:  # numpy takes 64 dimensions, and none of 2**62 even beside one of 0
+        raise WireError(f"a tensor of {len(shape)} dimensions, {list(shape[:8])} first: {error}") from error
+
+
+def _shape(buffer: memoryview) -> tuple[int, ...]:
+    # A server sends the same few shapes over and over; a long message is no shape of theirs, and not worth keeping.
+    return _known_shape(bytes(buffer)) if len(buffer) <= 64 else _read_shape(buffer)
+
+
+@lru_cache(maxsize=256)
+def _known_shape(content: bytes) -> tuple[int, ...]:
+    return _read_shape(memoryview(content))
+
+
+def _read_shape(buffer: memoryview) -> tuple[int, ...]:
+    """The dimensions; `unknown_rank` beside them means nothing to a tensor with values, as TensorFlow has it."""
+    dims = []
+    for field, _, value in protobuf.fields(buffer):
+        if field == 2:
+            size = 0
+            for inner, _, dim in protobuf.fields(protobuf.as_block(value)):
+                if inner == 1:
+                    size = protobuf.as_int(dim)
+            dims.append(size)
+            if size < 0 or len(dims) > MAX_RANK:
+                raise WireError(f"a tensor of shape {dims[:8]}")
+    return tuple(dims)
+
+
+def _typed(dtype: DataType, parts: list[protobuf.Value]) -> np.ndarray:
+    """The values of float_val, int_val and their like; a sender may pack them or not."""
+    if dtype.field in (5, 6, 9, 12):  # fixed-width: the packed block is the array's memory
+        real = np.dtype("<f4" if dtype.field in (5, 9) else "<f8")
+        blocks = [protobuf.as_block(value) for value in parts]
+        raw = blocks[0] if len(blocks) == 1 else b"".join(blocks)
+        if len(raw) % dtype.numpy.itemsize:
+            raise WireError("a list of numbers is cut off")
+        return np.frombuffer(raw, real).view(dtype.numpy)
+    bits = _varints(parts)
+    if dtype.name in ("DT_HALF", "DT_BFLOAT16"):
+        return bits.astype("<u2").view(dtype.numpy)
+    return bits != 0 if dtype.name == "DT_BOOL" else bits.astype(dtype.numpy)
+
+
+def _varints(parts: list[protobuf.Value]) -> np.ndarray:
+    """All numbers of a varint field as uint64."""
+    if all(isinstance(value, int) for value in parts):
+        return np.array(parts, np.uint64)
+    pieces = [
+        np.array([value], np.uint64) if isinstance(value, int) else protobuf.packed_varints(value) for value in parts
+    ]
+    return np.concatenate(pieces)
+
+
+def _fill(flat: np.ndarray, size: int) -> np.ndarray:
+    """A list shorter than its shape repeats its last value (none: zeros), a longer one is cut."""
+    if flat.size >= size:
+        return flat[:size]
+    if size * flat.itemsize > MAX_FILLED_BYTES:
+        raise WireError(f"a tensor of {size} values, of which {flat.size} were sent")
+    filler = np.zeros(size - flat.size, flat.dtype)
+    if flat.size:
+        filler[:] = flat[-1]
+    return np.concatenate((flat, filler))
+
+
+def _strings(parts: list[protobuf.Value], size: int) -> np.ndarray:
+    flat = np.empty(len(parts), object)
+    flat[:] = [bytes(protobuf.as_block(value)) for value in parts]
+    if flat.size >= size:
+        return flat[:size]
+    if size * flat.itemsize > MAX_FILLED_BYTES:
+        raise WireError(f"a tensor of {size} strings, of which {flat.size} were sent")
+    filler = np.empty(size - flat.size, object)
+    filler[:] = flat[-1] if flat.size else b""
+    return np.concatenate((flat, filler))
