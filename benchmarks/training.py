@@ -17,9 +17,9 @@ from typing import Any
 from unittest import mock
 
 from hangtag.optional import require
-from hangtag_export import architectures, training
-from hangtag_export.data import Dataset, load_fashion_mnist
-from hangtag_export.evaluation import evaluate
+from hangtag_export.data.fashion_mnist import Dataset, load_fashion_mnist
+from hangtag_export.training import architectures, fit
+from hangtag_export.training.evaluation import evaluate
 
 SEEDS = (42, 1, 2)
 
@@ -65,10 +65,10 @@ def tutorial(dataset: Dataset, seed: int, epochs: int) -> tuple[list[float], flo
 def ours(dataset: Dataset, name: str, seed: int, epochs: int) -> tuple[list[float], float]:
     """The same by `hangtag export`'s training."""
     clock = Clock()
-    training.set_seed(seed)
+    fit.set_seed(seed)
     model = architectures.build(name, (28, 28), 10)
-    options = training.TrainingOptions(epochs=epochs, seed=seed)
-    training.fit(model, dataset.train_images, dataset.train_labels, options, architectures.RECIPES[name], clock)
+    options = fit.TrainingOptions(epochs=epochs, seed=seed)
+    fit.fit(model, dataset.train_images, dataset.train_labels, options, architectures.RECIPES[name], clock)
     found = evaluate(
         architectures.with_probabilities(model), dataset.test_images, dataset.test_labels, dataset.class_names
     )
@@ -92,7 +92,7 @@ def determinism(dataset: Dataset, epochs: int = 4) -> None:
     ratios = []
     for seed in SEEDS:
         with_it = statistics.median(ours(dataset, "dense", seed, epochs)[0][1:])
-        with mock.patch.object(training, "_deterministic", nullcontext):
+        with mock.patch.object(fit, "_deterministic", nullcontext):
             without = statistics.median(ours(dataset, "dense", seed, epochs)[0][1:])
         ratios.append(with_it / without)
         print(f"dense, seed {seed}: {with_it:.2f} s an epoch with deterministic ops, {without:.2f} without")

@@ -17,16 +17,18 @@ from hangtag.errors import InvalidInput
 from hangtag.fashion_mnist import translate
 from hangtag.optional import require
 
-from . import DATASET, architectures, gates, plots, savedmodel, training, warmup
-from .data import Dataset, load_fashion_mnist
+from . import DATASET, plots
+from .data.fashion_mnist import Dataset, load_fashion_mnist
+from .data.folder import load_folder
 from .errors import ExportError, GateNotMet
-from .evaluation import Evaluation, evaluate
-from .folder_data import load_folder
-from .inventory import CARD, prune
-from .model_config import ModelConfig
-from .publishing import publish, staging
-from .training import Say, TrainingOptions
-from .verification import TOLERANCE, verify
+from .publishing import gates, savedmodel, warmup
+from .publishing.atomic import publish, staging
+from .publishing.model_config import ModelConfig
+from .publishing.verification import TOLERANCE, verify
+from .publishing.versions import CARD, prune
+from .training import architectures, fit
+from .training.evaluation import Evaluation, evaluate
+from .training.fit import Say, TrainingOptions
 
 _CHECKED_IMAGES = 32  # held against Keras before publishing, through every signature
 
@@ -66,7 +68,7 @@ def export(options: ExportOptions, say: Say) -> Exported:
     """Train, evaluate, write, verify and publish one version."""
     config = None if options.config is None else ModelConfig(options.config, options.model_name)
     with staging(options.base_path) as folder:
-        training.set_seed(options.training.seed)
+        fit.set_seed(options.training.seed)
         dataset = _load(options, say)
         names = translate(dataset.class_names, options.language)
         if options.plots is not None:
@@ -124,18 +126,18 @@ def _train(options: ExportOptions, dataset: Dataset, say: Say) -> tuple[Any, dic
     if options.resume is None:
         model = architectures.build(options.architecture, shape, classes, options.hidden)
     else:
-        model = training.resume(options.resume, options.architecture, shape, classes)
+        model = fit.resume(options.resume, options.architecture, shape, classes)
         say(f"resuming {options.resume} after {int(model.optimizer.iterations):,} steps")
     recipe = architectures.RECIPES[options.architecture]
     start = time.perf_counter()
-    history = training.fit(model, dataset.train_images, dataset.train_labels, options.training, recipe, say)
+    history = fit.fit(model, dataset.train_images, dataset.train_labels, options.training, recipe, say)
     return model, history, time.perf_counter() - start
 
 
 def _save_keras(model: Any, images: np.ndarray, path: Path) -> None:
     """Save the model by itself, and see that what was saved predicts the same."""
     keras = require("keras", extra="export", what="exporting")
-    floats = training.as_floats(images)
+    floats = fit.as_floats(images)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         model.save(path)

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from hangtag.errors import InvalidInput
 
-from .batching import BatchingOptions, read_batching
-from .config import ModelConfig, read_config
-from .grpc_front import Tls
-from .manager import ManagerOptions
-from .rest_service import RestOptions
-from .servable import LoadOptions
-from .text_config import parse_file
+from .api.rest_resources import RestOptions
+from .batching.parameters import BatchingOptions, read_batching
+from .config_files import ModelConfig, read_config
+from .grpc.grpcio_server import Tls
+from .models.lifecycle import ManagerOptions
+from .models.servable import LoadOptions
+from .text_format import parse_file
 
 _METRICS_PATH = "/monitoring/prometheus/metrics"
 

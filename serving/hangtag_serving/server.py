@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING
 from hangtag.errors import HangtagError, InvalidInput
 from hangtag.optional import require
 
-from .config import ModelConfig, read_config
+from .config_files import ModelConfig, read_config
 from .errors import ServingError
-from .kernels import for_small_models
-from .loading import Loader
-from .manager import ModelManager
+from .fast.tensorflow_tuning import for_small_models
 from .metrics import Metrics
-from .models import Models
+from .models.lifecycle import ModelManager
+from .models.loading import Loader
+from .models.registry import Models
 from .options import ServerOptions
-from .recorder import Recorder
+from .request_log import Recorder
 
 if TYPE_CHECKING:
-    from .grpc_front import GrpcFront
-    from .rest_front import RestFront
+    from .grpc.grpcio_server import GrpcFront
+    from .http.server import RestFront
 
 log = logging.getLogger("hangtag.serving")
 
@@ -123,7 +123,7 @@ def _watch_config(options: ServerOptions, models: Models, stop: threading.Event)
 def _open_doors(
     options: ServerOptions, models: Models, recorder: Recorder, listener: socket.socket | None, stop: threading.Event
 ) -> None:
-    from .doors import grpc_door, rest_door
+    from .listeners import grpc_door, rest_door
 
     doors: list[GrpcFront | RestFront] = []  # those that have started: only they can be stopped
     addresses = []

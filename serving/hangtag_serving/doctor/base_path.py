@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import ServingError
-from ..servable import Servable
-from ..source import scan
-from ..warmup import FILE as WARMUP_FILE
-from ..warmup import warm_up
+from ..models.servable import Servable
+from ..models.version_policy import scan
+from ..models.warmup import FILE as WARMUP_FILE
+from ..models.warmup import warm_up
 from .findings import FAIL, OK, WARN, Finding
 
 IMAGE_TENSORFLOW = (2, 20)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from hangtag.errors import InvalidInput
 
-from ..config import ModelConfig, read_config
+from ..config_files import ModelConfig, read_config
 from ..errors import ServingError
-from ..source import Specific, scan
+from ..models.version_policy import Specific, scan
 from .base_path import examine_base_path
 from .findings import FAIL, OK, WARN, Finding
 

@@ -1,0 +1,1 @@
+"""The commands `hangtag export` and `hangtag versions`."""

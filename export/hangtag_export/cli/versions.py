@@ -1,0 +1,213 @@
+"""The command `hangtag versions`: list, prune, promote, rollback."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import argument_types
+
+if TYPE_CHECKING:
+    from ..publishing.labels import Nobody, Place, Watch
+    from ..publishing.model_config import ModelConfig
+
+
+def register(commands: Any) -> None:
+    """Add the command to the command line."""
+    versions = commands.add_parser("versions", help="list, prune, promote and roll back published versions")
+    actions = versions.add_subparsers(metavar="ACTION", required=True)
+
+    listing = actions.add_parser("list", help="number, date, accuracy, size and labels of every version")
+    _add_place(listing, config_required=False)
+    listing.add_argument("--json", action="store_true", help="one JSON object a line")
+    listing.set_defaults(run=_list)
+
+    prune = actions.add_parser("prune", help="remove old versions, never one that the config needs")
+    _add_place(
+        prune, config_required=False, config_help=f"the model config whose versions stay, or `{argument_types.NONE}`"
+    )
+    prune.add_argument(
+        "--keep", type=argument_types.positive, required=True, metavar="N", help="how many of the newest stay"
+    )
+    prune.set_defaults(run=_prune)
+
+    promote = actions.add_parser("promote", help="let a label mean a version, in the order TensorFlow Serving needs")
+    promote.add_argument("number", type=argument_types.positive, metavar="N", help="the version")
+    _add_place(promote, config_required=True)
+    _add_watch(promote)
+    promote.set_defaults(run=_promote)
+
+    rollback = actions.add_parser("rollback", help="let a label mean again what it meant before the last promotion")
+    _add_place(rollback, config_required=True)
+    _add_watch(rollback)
+    rollback.set_defaults(run=_rollback)
+
+
+def _add_place(
+    parser: argparse.ArgumentParser,
+    *,
+    config_required: bool,
+    config_help: str = "TensorFlow Serving's model config file",
+) -> None:
+    parser.add_argument(
+        "--model-name", type=argument_types.model_name, default="fashion", metavar="NAME", help="default %(default)s"
+    )
+    parser.add_argument(
+        "--base-path", type=Path, metavar="DIR", help="where the versions are (default: the config's, or models/NAME)"
+    )
+    parser.add_argument("--config", type=Path, required=config_required, metavar="FILE", help=config_help)
+
+
+def _add_watch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--label", default="stable", metavar="LABEL", help="default %(default)s")
+    parser.add_argument(
+        "--target",
+        metavar="TARGET",
+        help="the running server that reads the config: the label moves once it has the version AVAILABLE, and this "
+        f"returns once it answers to the label; `{argument_types.NONE}` when no server reads it now",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=argument_types.above_zero,
+        default=300.0,
+        metavar="SECONDS",
+        help="to wait for each (default %(default)g)",
+    )
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from ..publishing.versions import list_versions
+
+    config = _config(arguments)
+    listed = list_versions(_base_path(arguments, config), {} if config is None else config.labels)
+    if arguments.json:
+        for version in listed:
+            print(json.dumps(asdict(version), ensure_ascii=False))
+        return 0
+    print(f"{'version':>7}  {'created':25}  {'accuracy':>8}  {'size':>9}  labels")
+    for version in listed:
+        accuracy = "-" if version.test_accuracy is None else f"{version.test_accuracy:.4f}"
+        size = f"{version.size / 1e6:.2f} MB"
+        labels = ", ".join(version.labels) or "-"
+        print(f"{version.version:>7}  {version.created or '-':25}  {accuracy:>8}  {size:>9}  {labels}")
+    return 0
+
+
+def _prune(arguments: argparse.Namespace) -> int:
+    from ..publishing.versions import prune
+
+    arguments.config = argument_types.config_that_keeps(arguments.config)
+    config = _config(arguments)
+    gone = prune(_base_path(arguments, config), arguments.keep, config)
+    print(f"removed {', '.join(map(str, gone)) or 'nothing'}")
+    return 0
+
+
+def _promote(arguments: argparse.Namespace) -> int:
+    from ..publishing.labels import promote
+
+    with _Server(arguments) as watch:
+        done = promote(arguments.number, _place(arguments), watch, _say)
+    if not done:
+        _say(f"step 2 of 2: once version {arguments.number} is AVAILABLE, run this again (or give --target)")
+    return 0
+
+
+def _rollback(arguments: argparse.Namespace) -> int:
+    from ..publishing.labels import rollback
+
+    with _Server(arguments) as watch:
+        done = rollback(_place(arguments), watch, _say)
+    if not done:
+        _say("step 2 of 2: once that version is AVAILABLE, run this again (or give --target)")
+    return 0
+
+
+def _say(words: str) -> None:
+    print(words, flush=True)
+
+
+def _config(arguments: argparse.Namespace) -> ModelConfig | None:
+    from ..publishing.model_config import ModelConfig
+
+    return None if arguments.config is None else ModelConfig(arguments.config, arguments.model_name)
+
+
+def _base_path(arguments: argparse.Namespace, config: ModelConfig | None) -> Path:
+    """Where the versions lie on this machine: as said, else where the config says if that is here, else models/NAME."""
+    from ..errors import DataError
+    from ..publishing.atomic import check_base_path, versions
+
+    base_path: Path = arguments.base_path or Path("models", arguments.model_name)
+    if arguments.base_path is None and config is not None and config.base_path.is_dir():
+        base_path = config.base_path
+    if not base_path.is_dir():
+        raise DataError(f"there is no folder {base_path}: say with --base-path where the versions are")
+    check_base_path(base_path)
+    if not versions(base_path):
+        raise DataError(f"{base_path} has no folder whose name is a number, so no version: say with --base-path where")
+    return base_path
+
+
+def _place(arguments: argparse.Namespace) -> Place:
+    from ..publishing.labels import Place
+
+    config = _config(arguments) if arguments.config.exists() else None
+    return Place(arguments.config, arguments.model_name, arguments.label, _base_path(arguments, config))
+
+
+class _Server:
+    """A watch on the server at `--target`, closed with the block; None when no target is given."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._arguments = arguments
+        self._clients = ExitStack()
+
+    def __enter__(self) -> Watch | Nobody | None:
+        from hangtag import Client
+
+        from ..publishing.labels import NOBODY, Watch
+
+        arguments = self._arguments
+        if arguments.target is None:
+            return None
+        if arguments.target == argument_types.NONE:
+            return NOBODY
+
+        def client(**options: Any) -> Client:
+            return self._clients.enter_context(Client(arguments.target, model=arguments.model_name, **options))
+
+        self._client, self._by_label = client(), client(version_label=arguments.label, retries=0)
+        return Watch(self._is_available, self._labelled, arguments.timeout)
+
+    def __exit__(self, *_: object) -> None:
+        self._clients.close()
+
+    def _is_available(self, version: int) -> bool:
+        from hangtag.errors import ModelNotFound
+
+        from ..errors import PromotionError
+
+        try:
+            statuses = {status.version: status for status in self._client.status()}
+        except ModelNotFound:  # a server that starts
+            return False
+        status = statuses.get(version)
+        if status is not None and status.error_code != "OK":
+            raise PromotionError(
+                f"the server cannot load version {version} ({status.error_code}: {status.error_message}), "
+                f"so {self._arguments.label} was not moved"
+            )
+        return status is not None and status.state == "AVAILABLE"
+
+    def _labelled(self) -> int | None:
+        from hangtag.errors import ModelNotFound, ServerUnavailable
+
+        try:
+            return self._by_label.metadata().version
+        except (ModelNotFound, ServerUnavailable):  # UNAVAILABLE: "Model labels does not init yet", before the first
+            return None

@@ -1,0 +1,1 @@
+"""Labelled images: Fashion-MNIST, or a folder of photos."""

@@ -1,0 +1,203 @@
+"""Fashion-MNIST from the first place that has it, each file held against its SHA-256.
+
+``python -m hangtag_export.data.fashion_mnist`` fetches it and says where it is.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hangtag.fashion_mnist import CLASS_NAMES
+
+from .. import DATASET
+from ..errors import DataError
+
+CHECKSUMS = {
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+"""SHA-256 of each file's content, decompressed."""
+
+URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
+"""Where Keras fetches it from."""
+
+PACKAGE = "dataset-fashion-mnist"
+PACKAGE_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+
+_FETCH_TIMEOUT = (5, 60)  # seconds to connect, and between two pieces
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled images: uint8 [N, H, W] or [N, H, W, 3], labels int64 [N] that index `class_names`."""
+
+    name: str
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    class_names: tuple[str, ...]
+    checksum: str
+    origin: str
+
+
+def load_fashion_mnist(data_dir: str | None = None, say: Callable[[str], None] = lambda words: None) -> Dataset:
+    """The 60,000 training and 10,000 test images, uint8 [N, 28, 28].
+
+    Looked for in `data_dir` or ``HANGTAG_DATA`` alone if given; else in Debian's package, Hangtag's cache and Keras's
+    cache; else fetched into Hangtag's cache. Raises DataError.
+    """
+    folder = _find(data_dir, say)
+    content = {name: _read(folder, name) for name in CHECKSUMS}
+    return Dataset(
+        name=DATASET,
+        train_images=np.frombuffer(content["train-images-idx3-ubyte"], np.uint8, offset=16).reshape(-1, 28, 28),
+        train_labels=np.frombuffer(content["train-labels-idx1-ubyte"], np.uint8, offset=8).astype(np.int64),
+        test_images=np.frombuffer(content["t10k-images-idx3-ubyte"], np.uint8, offset=16).reshape(-1, 28, 28),
+        test_labels=np.frombuffer(content["t10k-labels-idx1-ubyte"], np.uint8, offset=8).astype(np.int64),
+        class_names=CLASS_NAMES,
+        checksum=hashlib.sha256("".join(CHECKSUMS.values()).encode()).hexdigest(),
+        origin=str(folder),
+    )
+
+
+def cache_folder() -> Path:
+    """Where fetched files are kept."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "hangtag"
+
+
+def _find(data_dir: str | None, say: Callable[[str], None]) -> Path:
+    given = data_dir or os.environ.get("HANGTAG_DATA")
+    if given:
+        missing = [name for name in CHECKSUMS if _file(Path(given), name) is None]
+        if missing:
+            raise DataError(f"{given} has no {missing[0]} (nor {missing[0]}.gz): it must hold {', '.join(CHECKSUMS)}")
+        return Path(given)
+    keras = Path("~/.keras/datasets").expanduser()
+    for folder in (PACKAGE_FOLDER, cache_folder(), keras / "fashion-mnist", keras):
+        if all(_file(folder, name) for name in CHECKSUMS):
+            return folder
+    return _fetch(say)
+
+
+def _file(folder: Path, name: str) -> Path | None:
+    return next((path for path in (folder / f"{name}.gz", folder / name) if path.is_file()), None)
+
+
+def _read(folder: Path, name: str) -> bytes:
+    path = _file(folder, name)
+    if path is None:
+        raise DataError(f"{folder} has lost its {name}")
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read ({error}): delete it and try again") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != CHECKSUMS[name]:
+        raise DataError(
+            f"{path} is not Fashion-MNIST's {name}: SHA-256 {found[:12]}…, expected {CHECKSUMS[name][:12]}…; "
+            "delete it and try again"
+        )
+    return content
+
+
+# ---- fetching
+
+
+def _fetch(say: Callable[[str], None]) -> Path:
+    """Fill the cache from Keras's address, or from Debian's package."""
+    target = cache_folder()
+    failures = []
+    for words, fetch in ((URL, _fetch_files), (f"Debian's package {PACKAGE}", _fetch_package)):
+        say(f"fetching Fashion-MNIST from {words}")
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target) as scratch:
+                folder = fetch(Path(scratch))
+                for name in CHECKSUMS:
+                    _read(folder, name)
+                for name in CHECKSUMS:
+                    (folder / f"{name}.gz").replace(target / f"{name}.gz")
+            return target
+        except (OSError, DataError, subprocess.SubprocessError) as error:
+            failures.append(f"{words}: {_first_line(error)}")
+    raise DataError(
+        f"Fashion-MNIST is not on this machine and could not be fetched ({'; '.join(failures)}). Put its four files "
+        f"into a folder and give it as --data-dir or HANGTAG_DATA, or install the package {PACKAGE}"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    words = (getattr(error, "stderr", None) or str(error)).strip()
+    return words.splitlines()[-1][:200] if words else type(error).__name__
+
+
+def _fetch_files(scratch: Path) -> Path:
+    import requests
+
+    for name in CHECKSUMS:
+        try:
+            with requests.get(f"{URL}{name}.gz", stream=True, timeout=_FETCH_TIMEOUT) as answer:
+                answer.raise_for_status()
+                with (scratch / f"{name}.gz").open("wb") as file:
+                    for piece in answer.iter_content(1 << 16):
+                        file.write(piece)
+        except requests.exceptions.ConnectionError as error:
+            raise DataError("no connection") from error
+        except requests.RequestException as error:
+            raise DataError(str(error)) from error
+    return scratch
+
+
+def _fetch_package(scratch: Path) -> Path:
+    """Unpack Debian's package without installing it, so without root."""
+    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+        raise DataError("no apt-get here")
+    try:
+        _run(["apt-get", "download", PACKAGE], scratch)
+    except subprocess.SubprocessError:
+        # The machine's package lists are empty (a fresh container) or too old: fetch lists of our own.
+        for folder in ("lists/partial", "archives/partial"):
+            (scratch / folder).mkdir(parents=True)
+        own = ["-o", f"Dir::State={scratch}", "-o", f"Dir::State::lists={scratch}/lists", "-o", f"Dir::Cache={scratch}"]
+        _run(["apt-get", "update", *own], scratch)
+        _run(["apt-get", "download", *own, PACKAGE], scratch)
+    package = next(scratch.glob(f"{PACKAGE}_*.deb"))
+    _run(["dpkg-deb", "-x", str(package), "unpacked"], scratch)
+    return scratch / "unpacked" / PACKAGE_FOLDER.relative_to("/")
+
+
+def _run(command: list[str], folder: Path) -> None:
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=300)  # noqa: S603 - fixed words
+
+
+def main() -> int:
+    """Say where the data is, fetching it if need be."""
+    import sys
+
+    try:
+        dataset = load_fashion_mnist(say=lambda words: print(words, flush=True))
+    except DataError as error:
+        print(f"hangtag: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"Fashion-MNIST: {len(dataset.train_images):,} training and {len(dataset.test_images):,} test images")
+    print(dataset.origin)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,159 @@
+"""TensorFlow Serving's model config file: read, changed and written so that the server always accepts it.
+
+The file is a ModelServerConfig in protobuf's text format (tensorflow_serving/config/model_server_config.proto). The
+server refuses a whole config for one wrong model: a base path that is not absolute, a missing `model_platform`, a
+model listed twice.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hangtag.optional import require
+
+from ..errors import ConfigError
+
+_WHAT = "reading or changing a model config file"
+
+
+class ModelConfig:
+    """One model's entry in a config file. Change it with the methods, then `write` the file.
+
+    `labels` is version label to number; `policy` is "latest", "all" or "specific".
+    """
+
+    def __init__(self, path: Path, model: str, *, create_for: Path | None = None) -> None:
+        """Read `path`; raises ConfigError. A file that is not there is begun, for the base path `create_for`."""
+        self.path, self.model = path, model
+        self.document, self.text = _parse(path, missing_ok=create_for is not None)
+        self._head = _comments_at_the_head(self.text or "")
+        entries = {entry.name: entry for entry in self.document.model_config_list.config}
+        if len(entries) < len(self.document.model_config_list.config):
+            raise ConfigError(f"{path} lists a model twice: TensorFlow Serving refuses it")
+        if not entries and create_for is not None:
+            entry = self.document.model_config_list.config.add(name=model, base_path=str(create_for.resolve()))
+            entries = {model: entry}
+        if model not in entries:
+            raise ConfigError(f"{path} has no model {model!r} (it has {', '.join(sorted(entries)) or 'none'})")
+        for name, entry in entries.items():
+            if not entry.base_path.startswith("/") and "://" not in entry.base_path:
+                raise ConfigError(f"{path}: base_path {entry.base_path!r} of model {name!r} is not absolute")
+            if not entry.model_platform and not entry.model_type:
+                entry.model_platform = "tensorflow"
+        self._entry = entries[model]
+
+    @property
+    def base_path(self) -> Path:
+        """As the server sees it, which in a container is not where it is on the host."""
+        return Path(self._entry.base_path)
+
+    @property
+    def labels(self) -> dict[str, int]:
+        return dict(self._entry.version_labels)
+
+    @property
+    def policy(self) -> str:
+        return self._entry.model_version_policy.WhichOneof("policy_choice") or "latest"
+
+    @property
+    def specific(self) -> set[int]:
+        """The versions that a specific policy names."""
+        return set(self._entry.model_version_policy.specific.versions) if self.policy == "specific" else set()
+
+    def named(self) -> set[int]:
+        """Every version that a label or a specific policy needs."""
+        return self.specific | set(self.labels.values())
+
+    def wanted(self, on_disk: Set[int]) -> set[int]:
+        """The versions of `on_disk` that a server with this config loads."""
+        if self.policy == "specific":
+            return self.specific & on_disk
+        if self.policy == "all":
+            return set(on_disk)
+        count = max(self._entry.model_version_policy.latest.num_versions, 1)
+        return set(sorted(on_disk)[-count:])
+
+    def serve(self, versions: Set[int]) -> None:
+        """Load exactly `versions`, by a specific policy; one of "all" stays as it is, since it loads them anyway."""
+        if self.policy != "all":
+            policy = self._entry.model_version_policy
+            policy.specific.ClearField("versions")
+            policy.specific.versions.extend(sorted(versions))
+
+    def move(self, label: str, version: int) -> None:
+        """Let `label` mean `version`."""
+        self._entry.version_labels[label] = version
+
+    def write(self) -> None:
+        """Replace the file at once; whoever reads it sees the old or the new text, never a part."""
+        text_format = require("google.protobuf.text_format", extra="export", what=_WHAT)
+        self.text = self._head + text_format.MessageToString(self.document)
+        replace(self.path, self.text)
+
+
+def replace(path: Path, text: str) -> None:
+    """Put `text` in the place of a file at once, with its mode; a link stays a link. Raises ConfigError."""
+    path = path.resolve()
+    try:
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fchmod(file.fileno(), mode)
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}; it is as it was") from error
+
+
+@contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """Keep other commands from changing the config files in this folder while the block runs."""
+    try:
+        handle = os.open(path.resolve().parent, os.O_RDONLY)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _parse(path: Path, *, missing_ok: bool) -> tuple[Any, str | None]:
+    """The message and the text it was read from; an empty message and None for a file that is not there."""
+    messages = require("tensorflow_serving.config.model_server_config_pb2", extra="export", what=_WHAT)
+    text_format = require("google.protobuf.text_format", extra="export", what=_WHAT)
+    document = messages.ModelServerConfig()
+    try:
+        text = path.read_text(encoding="utf-8")
+        text_format.Parse(text, document)
+    except FileNotFoundError as error:
+        if missing_ok:
+            return document, None
+        raise ConfigError(f"there is no {path}") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not a model config: {error}") from error
+    if document.WhichOneof("config") == "custom_model_config":
+        raise ConfigError(f"{path} has a custom_model_config: only a model_config_list can be changed")
+    return document, text
+
+
+def _comments_at_the_head(text: str) -> str:
+    """Who may change the file, and how, is said there; protobuf loses every comment."""
+    lines = text.splitlines(keepends=True)
+    end = next((number for number, line in enumerate(lines) if line.strip() and not line.startswith("#")), len(lines))
+    return "".join(lines[:end])

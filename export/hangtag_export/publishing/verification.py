@@ -1,0 +1,104 @@
+"""Load a written version the way TensorFlow Serving does, run every signature, and compare with Keras.
+
+TensorFlow Serving loads through a Session and the MetaGraph's restore op. `tf.saved_model.load` has been seen to accept
+what the C++ server then cannot serve, so it would prove nothing; and only a fresh process shows that the files alone
+are enough. ``python -m hangtag_export.publishing.verification FOLDER IMAGES.npy CLASSES ANSWERS.npz`` is that process.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hangtag.optional import require
+
+from ..errors import ExportError
+from . import warmup
+from .savedmodel import inputs_of_all_signatures
+
+TOLERANCE = 1e-5
+"""Largest difference of a probability; float32 sums in another order differ by some 1e-7."""
+
+
+def verify(folder: Path, images: np.ndarray, expected: np.ndarray, class_names: Sequence[str]) -> None:
+    """Raise ExportError unless all signatures answer uint8 `images` with `expected` (float32 [N, C]) and the names."""
+    with tempfile.TemporaryDirectory(prefix="hangtag-verify-") as scratch:
+        images_file, answers_file = Path(scratch, "images.npy"), Path(scratch, "answers.npz")
+        np.save(images_file, images)
+        child = subprocess.run(  # noqa: S603 - this very interpreter
+            [sys.executable, "-m", __name__, str(folder), str(images_file), str(len(class_names)), str(answers_file)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if child.returncode:
+            reason = (child.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise ExportError(f"the written version does not load and run as TensorFlow Serving would: {reason}")
+        with np.load(answers_file) as answers:
+            _compare(dict(answers), expected, np.array(class_names))
+
+
+def _compare(answers: dict[str, np.ndarray], expected: np.ndarray, names: np.ndarray) -> None:
+    for signature in ("serving_default", "normalized_images", "encoded_images"):
+        _require_close(signature, answers[f"{signature}.probabilities"], expected)
+    if answers["labels.class_name"].tolist() != names.tolist():
+        raise ExportError("signature 'labels' of the written version does not give the class names")
+    index_of = {name: index for index, name in enumerate(names.tolist())}
+    for signature in ("top_classes", "classify"):
+        classes, scores = answers[f"{signature}.classes"], answers[f"{signature}.scores"]
+        chosen = np.array([[index_of[name] for name in row] for row in classes.tolist()])
+        _require_close(signature, scores, np.take_along_axis(expected, chosen, axis=1))
+        _require_close(signature, scores, -np.sort(-expected, axis=1)[:, : scores.shape[1]])
+
+
+def _require_close(signature: str, found: np.ndarray, expected: np.ndarray) -> None:
+    if found.shape != expected.shape or not np.allclose(found, expected, rtol=0, atol=TOLERANCE):
+        worst = np.abs(found - expected).max() if found.shape == expected.shape else float("nan")
+        raise ExportError(
+            f"signature {signature!r} of the written version does not answer as Keras does: "
+            f"shape {found.shape}, largest difference {worst:.3g}"
+        )
+
+
+# ---- in the fresh process
+
+
+def _answers(folder: str, images: np.ndarray, classes: int) -> dict[str, np.ndarray]:
+    """Every signature's outputs for `images`, through a Session; the warmup records must run as well."""
+    tf = require("tensorflow", extra="export", what="exporting")
+    answers: dict[str, np.ndarray] = {}
+    inputs, records = inputs_of_all_signatures(images, classes), warmup.read(Path(folder))
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        meta_graph = tf.compat.v1.saved_model.loader.load(session, [tf.saved_model.SERVING], folder)
+        signatures = meta_graph.signature_def
+
+        def run(name: str, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
+            fetches = {alias: info.name for alias, info in signatures[name].outputs.items()}
+            feeds = {signatures[name].inputs[alias].name: array for alias, array in arrays.items()}
+            outputs: dict[str, np.ndarray] = session.run(fetches, feeds)
+            return outputs
+
+        for name, arrays in inputs.items():
+            for output, array in run(name, arrays).items():
+                answers[f"{name}.{output}"] = (
+                    np.array([text.decode() for text in array.ravel()]).reshape(array.shape)
+                    if array.dtype == object
+                    else array
+                )
+        for name, arrays in records:
+            run(name, arrays)
+    return answers
+
+
+def _main(folder: str, images_file: str, classes: str, answers_file: str) -> None:
+    np.savez(answers_file, **_answers(folder, np.load(images_file), int(classes)))  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

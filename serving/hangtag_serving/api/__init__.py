@@ -1,0 +1,1 @@
+"""What each request means: TensorFlow Serving's gRPC methods and REST resources."""

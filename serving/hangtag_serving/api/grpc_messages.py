@@ -1,0 +1,58 @@
+"""tensorflow-serving-api's messages, read and written the same way by every method that uses them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hangtag.model import ModelSpec
+from hangtag.optional import require
+
+from ..errors import ServingError, invalid
+from ..models.servable import Servable
+
+
+def api(name: str) -> Any:
+    """A module of tensorflow-serving-api."""
+    return require(f"tensorflow_serving.apis.{name}", extra="serving", what="hangtag serve")
+
+
+def checked_spec(spec: ModelSpec | None) -> ModelSpec:
+    """The spec, which must be there and name a model."""
+    if spec is None:
+        raise invalid("Missing ModelSpec")
+    if not spec.name:
+        raise invalid("ModelSpec has no name specified.")
+    return spec
+
+
+def fill_spec(message: Any, servable: Servable, signature_name: str) -> None:
+    """Write which version and signature answered."""
+    message.name = servable.name
+    message.version.value = servable.version
+    message.signature_name = signature_name or "serving_default"
+
+
+def parse(message: Any, body: bytes) -> Any:
+    """A request message; ServingError if the bytes are none."""
+    try:
+        return message.FromString(body)
+    except Exception as error:  # protobuf's DecodeError, whose home differs between its implementations
+        raise unreadable(error) from error
+
+
+def unreadable(error: Exception) -> ServingError:
+    """What bytes get that are no message."""
+    return ServingError("INTERNAL", f"Failed parsing request: {error}")
+
+
+def to_bytes(message: Any) -> bytes:
+    """A message, serialized."""
+    serialized: bytes = message.SerializeToString()
+    return serialized
+
+
+def spec_of(message: Any) -> ModelSpec:
+    """A ModelSpec message as the plain tuple."""
+    version = message.version.value if message.HasField("version") else None
+    label = message.version_label if message.WhichOneof("version_choice") == "version_label" else None
+    return ModelSpec(message.name, version, label, message.signature_name)

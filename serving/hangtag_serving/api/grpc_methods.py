@@ -1,0 +1,222 @@
+"""TensorFlow Serving's gRPC methods as functions from request bytes to answer bytes.
+
+Predict is read and written by the client's wire codec; the rarer methods use tensorflow-serving-api's messages.
+Error texts: tensorflow_serving/servables/tensorflow/predict_util.cc and model_servers/*_impl.cc.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+
+from hangtag.model import ModelSpec
+from hangtag.protocol import protobuf
+from hangtag.protocol.grpc_codec import model_spec, read_model_spec
+from hangtag.protocol.protobuf import WireError
+
+from ..errors import ServingError
+from ..models.registry import Models
+from ..models.servable import Servable
+from ..request_log import Recorder
+from . import classify, grpc_model_service
+from .grpc_messages import api, checked_spec, fill_spec, parse, spec_of, to_bytes, unreadable
+from .predict import check_inputs, check_method, chosen_outputs, read_tensors
+from .tensor_protos import Encode
+
+Method = Callable[[bytes], bytes]
+
+_PREDICTION = "/tensorflow.serving.PredictionService/"
+_MODEL = "/tensorflow.serving.ModelService/"
+PREDICT = _PREDICTION + "Predict"
+
+
+def methods(models: Models, encode: Encode, recorder: Recorder) -> dict[str, Method]:
+    """Full method name to function; each raises ServingError. `encode` writes the tensors of answers."""
+    return {
+        PREDICT: partial(_recorded, recorder, models, "Predict", read_predict, partial(predict, encode)),
+        _PREDICTION + "Classify": partial(_recorded, recorder, models, "Classify", _read_examples, _classify),
+        _PREDICTION + "Regress": partial(_recorded, recorder, models, "Regress", _read_examples, _regress),
+        _PREDICTION + "MultiInference": partial(_multi_inference, models),
+        _PREDICTION + "GetModelMetadata": partial(grpc_model_service.metadata, models),
+        _MODEL + "GetModelStatus": partial(grpc_model_service.status, models),
+        _MODEL + "HandleReloadConfigRequest": partial(grpc_model_service.reload, models),
+    }
+
+
+class _Asked(Protocol):
+    """What every read request says first."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Which model, version and signature."""
+
+
+R = TypeVar("R", bound=_Asked)
+
+
+def _recorded(
+    recorder: Recorder,
+    models: Models,
+    api: str,
+    read: Callable[[bytes], R],
+    answer: Callable[[Servable, R], bytes],
+    body: bytes,
+) -> bytes:
+    """Read a request, answer it by the version it means, and note how it went."""
+    with recorder.note(api, "GRPC", len(body)) as note:
+        request = read(body)
+        note.model, note.signature = request.spec.name, request.spec.signature
+        with models.use(request.spec) as note.servable:
+            return answer(note.servable, request)
+
+
+# ---- Predict
+
+
+class PredictRequest(NamedTuple):
+    """A PredictRequest whose tensors are not decoded yet."""
+
+    spec: ModelSpec
+    inputs: dict[str, memoryview]
+    output_filter: list[str]
+
+
+class Checked(NamedTuple):
+    """A Predict that has passed all checks but those of TensorFlow."""
+
+    signature: str
+    inputs: dict[str, np.ndarray]
+    outputs: list[str]
+
+
+def predict(encode: Encode, servable: Servable, request: PredictRequest) -> bytes:
+    """PredictRequest to PredictResponse."""
+    call = checked(servable, request)
+    return response(servable, call, servable.run(*call), encode)
+
+
+def checked(servable: Servable, request: PredictRequest) -> Checked:
+    """What to run for a request."""
+    name = request.spec.signature
+    signature = servable.signature(name)
+    if signature is None:
+        raise ServingError("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
+    check_method(servable, signature)
+    check_inputs(signature, request.inputs.keys())
+    return Checked(name, read_tensors(signature, request.inputs), chosen_outputs(signature, request.output_filter))
+
+
+def read_predict(body: bytes) -> PredictRequest:
+    """The spec, the TensorProtos by input, and the output filter of a PredictRequest."""
+    spec: ModelSpec | None = None
+    inputs: dict[str, memoryview] = {}
+    output_filter = []
+    try:
+        for field, _, value in protobuf.fields(memoryview(body)):
+            if field == 1:
+                spec = read_model_spec(protobuf.as_block(value))
+            elif field == 2:
+                alias, content = protobuf.map_entry(value)
+                inputs[alias] = content
+            elif field == 3:
+                output_filter.append(protobuf.as_text(value))
+    except WireError as error:
+        raise unreadable(error) from error
+    return PredictRequest(checked_spec(spec), inputs, output_filter)
+
+
+def response(servable: Servable, call: Checked, arrays: list[np.ndarray], encode: Encode) -> bytes:
+    """A PredictResponse."""
+    parts = []
+    for alias, array in zip(call.outputs, arrays, strict=True):
+        key, tensor = _key(alias), encode(array)
+        parts += [protobuf.prefix(1, len(key) + len(tensor) + _prefix_size(len(tensor))), key]
+        parts += [protobuf.prefix(2, len(tensor)), tensor]
+    parts.append(_spec_field(servable.name, servable.version, call.signature or "serving_default"))
+    return b"".join(parts)
+
+
+def _prefix_size(size: int) -> int:
+    return len(protobuf.prefix(2, size))
+
+
+@lru_cache(maxsize=256)
+def _key(alias: str) -> bytes:
+    return protobuf.block(1, alias.encode())
+
+
+@lru_cache(maxsize=256)
+def _spec_field(name: str, version: int, signature_name: str) -> bytes:
+    return protobuf.block(2, model_spec(ModelSpec(name, version, None, signature_name)))
+
+
+# ---- Classify, Regress, MultiInference
+
+
+class _Examples(NamedTuple):
+    """A ClassificationRequest or RegressionRequest."""
+
+    spec: ModelSpec
+    input: memoryview
+
+
+def _classify(servable: Servable, request: _Examples) -> bytes:
+    answer = api("classification_pb2").ClassificationResponse()
+    fill_classification(answer.result, classify.classify(servable, request.spec.signature, request.input))
+    fill_spec(answer.model_spec, servable, request.spec.signature)
+    return to_bytes(answer)
+
+
+def _regress(servable: Servable, request: _Examples) -> bytes:
+    answer = api("regression_pb2").RegressionResponse()
+    fill_regression(answer.result, classify.regress(servable, request.spec.signature, request.input))
+    fill_spec(answer.model_spec, servable, request.spec.signature)
+    return to_bytes(answer)
+
+
+def _multi_inference(models: Models, body: bytes) -> bytes:
+    pb = api("inference_pb2")
+    request = parse(pb.MultiInferenceRequest, body)
+    spec = checked_spec(spec_of(request.tasks[0].model_spec) if request.tasks else ModelSpec(""))
+    answer = pb.MultiInferenceResponse()
+    content = memoryview(request.input.SerializeToString())
+    with models.use(spec) as servable:
+        for task, result in classify.multi_inference(servable, request.tasks, content):
+            entry = answer.results.add()
+            fill_spec(entry.model_spec, servable, task.model_spec.signature_name)
+            if task.method_name == classify.CLASSIFY:
+                fill_classification(entry.classification_result, result)
+            else:
+                fill_regression(entry.regression_result, result)
+    return to_bytes(answer)
+
+
+def _read_examples(body: bytes) -> _Examples:
+    spec: ModelSpec | None = None
+    content = memoryview(b"")
+    try:
+        for field, _, value in protobuf.fields(memoryview(body)):
+            if field == 1:
+                spec = read_model_spec(protobuf.as_block(value))
+            elif field == 2:
+                content = protobuf.as_block(value)
+    except WireError as error:
+        raise unreadable(error) from error
+    return _Examples(checked_spec(spec), content)
+
+
+def fill_classification(result: Any, rows: list[classify.Scored]) -> None:
+    """Write rows of classes into a ClassificationResult."""
+    for row in rows:
+        entry = result.classifications.add()
+        for label, score in row:
+            entry.classes.add(label=label.decode("utf-8", "replace"), score=score)
+
+
+def fill_regression(result: Any, values: list[float]) -> None:
+    """Write numbers into a RegressionResult."""
+    for value in values:
+        result.regressions.add(value=value)

@@ -1,0 +1,68 @@
+"""What gRPC clients ask about models, and tell the server about them: metadata, status, a new config.
+
+Error texts: tensorflow_serving/model_servers/{get_model_status_impl,model_service_impl}.cc, recorded on 2.20.0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hangtag.codes import CODES
+
+from ..errors import invalid
+from ..models.registry import Models
+from ..models.servable import Servable
+from .grpc_messages import api, checked_spec, parse, spec_of, to_bytes
+
+
+def metadata(models: Models, body: bytes) -> bytes:
+    pb = api("get_model_metadata_pb2")
+    request = parse(pb.GetModelMetadataRequest, body)
+    if not request.HasField("model_spec"):
+        raise invalid("Missing ModelSpec")
+    if not request.metadata_field:
+        raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+    for field in request.metadata_field:
+        if field != "signature_def":
+            raise invalid(f"Metadata field {field} is not supported")
+    with models.use(checked_spec(spec_of(request.model_spec))) as servable:
+        answer = pb.GetModelMetadataResponse()
+        answer.model_spec.name = servable.name
+        answer.model_spec.version.value = servable.version
+        answer.metadata["signature_def"].Pack(signature_map(servable))
+        return to_bytes(answer)
+
+
+def signature_map(servable: Servable) -> Any:
+    """The SignatureDefMap message of a servable."""
+    found = api("get_model_metadata_pb2").SignatureDefMap()
+    for name, signature in servable.signatures.items():
+        found.signature_def[name].CopyFrom(signature)
+    return found
+
+
+def status(models: Models, body: bytes) -> bytes:
+    pb = api("get_model_status_pb2")
+    request = parse(pb.GetModelStatusRequest, body)
+    if not request.HasField("model_spec"):
+        raise invalid("Missing ModelSpec")
+    answer = pb.GetModelStatusResponse()
+    for version in models.status(spec_of(request.model_spec)):
+        entry = answer.model_version_status.add()
+        entry.version = version.number
+        entry.state = pb.ModelVersionStatus.State.Value(version.state)
+        entry.status.error_code = CODES.index(version.error_code)
+        entry.status.error_message = version.error_message
+    return to_bytes(answer)
+
+
+def reload(models: Models, body: bytes) -> bytes:
+    pb = api("model_management_pb2")
+    request = parse(pb.ReloadConfigRequest, body)
+    if not request.config.HasField("model_config_list"):
+        raise invalid(
+            "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
+            "supported"
+        )
+    models.reload(request.config)
+    return to_bytes(pb.ReloadConfigResponse(status={"error_code": 0}))

@@ -1,0 +1,80 @@
+"""What Predict checks before and after a run, for both doors.
+
+Semantics and texts: tensorflow_serving/servables/tensorflow/predict_util.cc and tensorflow/cc/saved_model/util.cc,
+recorded on 2.20.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hangtag.protocol.protobuf import WireError
+
+from ..errors import ServingError, invalid
+from ..models.servable import Servable
+from .classify import CLASSIFY, PREDICT, REGRESS
+from .tensor_protos import decode
+
+
+def check_method(servable: Servable, signature: Any) -> None:
+    """With --enable_signature_method_name_check, the signature's method must be a known one."""
+    known = (PREDICT, CLASSIFY, REGRESS)
+    if servable.checks_methods and signature.method_name not in known:
+        raise ServingError(
+            "INTERNAL",
+            f"Expected prediction signature method_name to be one of {{{', '.join(known)}}}. Was: "
+            f"{signature.method_name}",
+        )
+
+
+def check_inputs(signature: Any, sent: Collection[str]) -> None:
+    """The inputs' names must be the signature's; those with a default may be left out."""
+    expected = signature.inputs
+    if len(sent) > len(expected) or (len(sent) < len(expected) and not signature.defaults):
+        names, wanted = set(sent), set(expected)
+        raise invalid(
+            f"input size does not match signature: {len(sent)}!={len(expected)} len({{{_list(names)}}}) != "
+            f"len({{{_list(wanted)}}}). Sent extra: {{{_list(names - wanted)}}}. "
+            f"Missing but required: {{{_list(wanted - names)}}}."
+        )
+    for alias in expected:
+        if alias not in sent and alias not in signature.defaults:
+            raise invalid(
+                f"Signature input alias: {alias}(feed name: {expected[alias].name}) not found in request and "
+                f"no default value provided. Inputs expected to be in the request {{{_list(sent)}}}, or default input "
+                f"alias set: {_list(signature.defaults)}"
+            )
+
+
+def read_tensors(signature: Any, raw: Mapping[str, memoryview]) -> dict[str, np.ndarray]:
+    """The signature's inputs as arrays; `raw` holds TensorProtos, and defaults fill what is not there."""
+    arrays = {}
+    for alias in signature.inputs:
+        content = raw.get(alias)
+        if content is None:
+            content = memoryview(signature.defaults[alias].SerializeToString())
+        try:
+            arrays[alias] = decode(content)
+        except WireError as error:
+            raise invalid(f"tensor parsing error: {alias}") from error
+    return arrays
+
+
+def chosen_outputs(signature: Any, output_filter: Sequence[str]) -> list[str]:
+    """The outputs asked for; an empty filter means all."""
+    for position, alias in enumerate(output_filter):
+        if alias not in signature.outputs:
+            known = _list(signature.outputs)
+            raise invalid(
+                f"output tensor alias not found in signature: {alias} Outputs expected to be in the set {{{known}}}."
+            )
+        if alias in output_filter[:position]:
+            raise invalid(f"duplicate output tensor alias: {alias}")
+    return list(output_filter) or sorted(signature.outputs)
+
+
+def _list(names: Iterable[str]) -> str:
+    return ",".join(sorted(names))

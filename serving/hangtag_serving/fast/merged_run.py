@@ -1,0 +1,165 @@
+"""Several calls as one run: their rows stacked, and the outputs cut apart again.
+
+That gives each call what it would have got alone only if the signature treats every row by itself. Of a signature that
+keeps no state and says how large a row of each output is, that is found out by running it, once and aside, on rows of
+random numbers together and one by one; no other is merged. And it is quicker only for some sizes: a matrix product with
+one row is another kernel than one with a few. What runs took is noted, and decides.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hangtag.protocol.dtypes import BY_NUMBER
+
+from ..errors import ServingError
+from ..models.servable import Servable
+
+log = logging.getLogger("hangtag.serving")
+
+_TRIAL_ROWS = 4
+_SIZES = 64  # powers of two
+
+
+class Lane:
+    """Calls of one version that may share a run: one input of `dtype` and rows of `row_shape`, the same outputs.
+
+    May be used by several threads, which at worst lose a note of how long a run took.
+    """
+
+    def __init__(
+        self,
+        servable: Servable,
+        signature: str,
+        alias: str,
+        outputs: Sequence[str],
+        dtype: np.dtype,
+        row_shape: tuple[int, ...],
+    ) -> None:
+        self.servable, self.signature, self.outputs = servable, signature, list(outputs)
+        self._alias, self._dtype, self._row_shape = alias, dtype, row_shape
+        self._seconds = [0.0] * _SIZES  # by the bit length of the number of rows
+        self._is_row_wise: bool | None = None
+        self._trial = threading.Lock()  # taken once, by who begins it
+
+    def run(self, array: np.ndarray) -> list[np.ndarray]:
+        """The outputs for one array; raises ServingError."""
+        begun = time.perf_counter()
+        results = self.servable.run(self.signature, {self._alias: array}, self.outputs)
+        self._note(len(array).bit_length(), time.perf_counter() - begun)
+        return results
+
+    def run_together(self, arrays: Sequence[np.ndarray]) -> list[list[np.ndarray]] | None:
+        """The outputs of each array, from one run; None if that is not possible, not known yet, or does not pay.
+
+        The caller holds the version.
+        """
+        if self._is_row_wise is None and self._trial.acquire(blocking=False):
+            self.servable.share()
+            threading.Thread(target=self._try_aside, name="row-wise", daemon=True).start()
+        sizes = [len(array) for array in arrays]
+        if not self._is_row_wise or not self._pays(sizes):
+            return None
+        try:
+            return self._stacked(arrays, sizes)
+        except ServingError:
+            return None
+
+    def expected(self, rows: int) -> float:
+        """Seconds that a run of so many rows is expected to take; 0 if that was never seen."""
+        return self._seconds[rows.bit_length()]
+
+    def is_row_wise(self) -> bool:
+        """Whether rows of this signature do not touch each other; tried once, then remembered."""
+        if self._is_row_wise is None:
+            self._is_row_wise = self._says_its_rows() and self._try()
+        return self._is_row_wise
+
+    def _try_aside(self) -> None:
+        try:
+            self.is_row_wise()
+        except Exception:
+            log.exception("whether rows can be merged could not be found out")
+            self._is_row_wise = False
+        finally:
+            self.servable.release()
+
+    def _says_its_rows(self) -> bool:
+        """Whether the trial can be trusted: no state, rows of known sizes, and a float, which hides no difference.
+
+        Padding to the longest row of a run, or an argmax, may agree on random numbers and differ on others.
+        """
+        outputs = self.servable.signature(self.signature).outputs
+        infos = [outputs[name] for name in self.outputs]
+        return (
+            self.servable.keeps_no_state(self.signature)
+            and all(_is_fixed(info.tensor_shape) for info in infos)
+            and any(info.dtype in BY_NUMBER and BY_NUMBER[info.dtype].numpy.kind == "f" for info in infos)
+        )
+
+    def _note(self, place: int, seconds: float) -> None:
+        known = self._seconds[place]
+        weight = 1 / 2 if seconds < known else 1 / 16  # a first run, or a disturbed one, says little
+        self._seconds[place] = known + (seconds - known) * weight if known else seconds
+
+    def _pays(self, sizes: Sequence[int]) -> bool:
+        """Whether one run is expected to be quicker than one for each size; what was never seen is worth a try."""
+        place = sum(sizes).bit_length()
+        together = self._seconds[place]
+        if not together or together < sum(self.expected(size) or together for size in sizes):
+            return True
+        self._seconds[place] = together * 0.99  # so that it is tried again some time
+        return False
+
+    def _stacked(self, arrays: Sequence[np.ndarray], sizes: Sequence[int]) -> list[list[np.ndarray]] | None:
+        results = self.run(np.concatenate(arrays))
+        total = sum(sizes)
+        if any(array.ndim == 0 or len(array) != total for array in results):
+            return None
+        parts, begin = [], 0
+        for size in sizes:
+            parts.append([array[begin : begin + size] for array in results])
+            begin += size
+        return parts
+
+    def _try(self) -> bool:
+        random = np.random.default_rng(0)
+        shape = (_TRIAL_ROWS, *self._row_shape)
+        if self._dtype.kind in "iu":
+            array = random.integers(0, min(np.iinfo(self._dtype).max, 255), shape, endpoint=True).astype(self._dtype)
+        elif self._dtype.kind == "f":
+            array = random.random(shape).astype(self._dtype)
+        elif self._dtype.kind == "b":
+            array = random.random(shape) < 0.5
+        else:
+            return False
+        rows = [array[row : row + 1] for row in range(_TRIAL_ROWS)]
+        try:
+            together = self._stacked(rows, [1] * _TRIAL_ROWS)
+            alone = [self.run(row) for row in rows]
+        except ServingError:
+            return False
+        if together is None:
+            return False
+        return all(
+            _equal(a, b) for joint, own in zip(together, alone, strict=True) for a, b in zip(joint, own, strict=True)
+        )
+
+
+def _is_fixed(shape: Any) -> bool:
+    """Whether all dimensions but the first are known."""
+    return not shape.unknown_rank and len(shape.dim) > 0 and all(dim.size >= 0 for dim in shape.dim[1:])
+
+
+def _equal(a: np.ndarray, b: np.ndarray) -> bool:
+    if a.shape != b.shape:
+        return False
+    if a.dtype.kind == "f":
+        return bool(np.allclose(a, b, rtol=1e-4, atol=1e-6, equal_nan=True))
+    return bool((a == b).all())

@@ -1,0 +1,1 @@
+"""How gRPC requests come in and go out: two servers behind one interface."""

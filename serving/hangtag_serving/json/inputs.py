@@ -1,0 +1,275 @@
+"""A parsed JSON document to input arrays, one value at a time, with TensorFlow Serving's rules and texts.
+
+Semantics and texts: tensorflow_serving/util/json_tensor.cc, recorded on 2.20.0. This is the way of small, unusual and
+wrong requests; `json_fast` takes the usual ones and leaves to this whatever it does not like.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from hangtag.protocol import dtypes
+from hangtag.protocol.dtypes import DataType
+
+from ..api.tensor_protos import short_name
+from ..errors import ServingError, invalid
+from ..fast.json_numbers import FLOATS, RANGES
+from .excerpts import excerpt
+from .parser import MISSING, Object
+
+Spec = Any
+"""A TensorInfo message."""
+
+
+def read_inputs(document: Object, specs: Mapping[str, Spec]) -> tuple[dict[str, np.ndarray], bool]:
+    """The input arrays by name, and whether they came in row form (``instances``)."""
+    rows, columns = document.find(b"instances"), document.find(b"inputs")
+    if rows is not MISSING and columns is not MISSING:
+        raise invalid(
+            f"JSON Value: {excerpt(document)} Not formatted correctly expecting only one of 'inputs' or 'instances' "
+            "keys to exist "
+        )
+    if rows is MISSING and columns is MISSING:
+        raise invalid("Missing 'inputs' or 'instances' key")
+    if rows is MISSING:
+        return _columns(columns, specs), False
+    if not isinstance(rows, list) or isinstance(rows, Object):
+        raise invalid(f"JSON Value: {excerpt(document)} Expecting 'instances' to be an list/array")
+    if not rows:
+        raise invalid(f"JSON Value: {excerpt(document)} No values in 'instances' array")
+    return _rows(rows, specs), True
+
+
+# ---- row form
+
+
+def _rows(rows: list[Any], specs: Mapping[str, Spec]) -> dict[str, np.ndarray]:
+    if not isinstance(rows[0], Object) and len(specs) > 1:
+        raise invalid(
+            "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
+            "tensorinfo_map"
+        )
+    as_objects = _is_named(rows[0])
+    name = min(specs)
+    stacks: dict[str, _Stack] = {}
+    for position, row in enumerate(rows):
+        if as_objects:
+            if not _is_named(row):
+                raise invalid(f"Expecting object but got list at item {position} of input list")
+            _add_object(position, row, specs, stacks)
+        else:
+            if _is_named(row):
+                raise invalid(f"Expecting value/list but got object at item {position} of input list")
+            _add(position, "", name, row, specs, stacks)
+    return {name: stack.array() for name, stack in stacks.items()}
+
+
+def _is_named(row: Any) -> bool:
+    return isinstance(row, Object) and not is_base64(row)
+
+
+def _add_object(position: int, row: Object, specs: Mapping[str, Spec], stacks: dict[str, _Stack]) -> None:
+    for key, value in row:
+        name = key.decode("utf-8", "replace")
+        _add(position, f" key: {name}", name, value, specs, stacks)
+    if {key for key, _ in row} != {name.encode() for name in specs}:
+        raise invalid(
+            f"Failed to process element: {position} of 'instances' list. JSON object: {excerpt(row)} keys must be "
+            f"equal to: {','.join(sorted(specs))}"
+        )
+
+
+def _add(position: int, key: str, name: str, value: Any, specs: Mapping[str, Spec], stacks: dict[str, _Stack]) -> None:
+    try:
+        if name not in specs:
+            raise invalid(f"JSON object: does not have named input: {name}")
+        if name not in stacks:
+            stacks[name] = _Stack(value, _dtype(specs[name]))
+        stacks[name].add(value)
+    except ServingError as error:
+        raise invalid(
+            f"Failed to process element: {position}{key} of 'instances' list. Error: {error.code}: {error.message}"
+        ) from error
+
+
+class _Stack:
+    """The values of one input, row after row; the first row says which shape all must have."""
+
+    def __init__(self, first: Any, dtype: DataType) -> None:
+        self._dtype, self._shape = dtype, dense_shape(first)
+        self._flat: list[Any] = []
+        self._rows = 0
+
+    def add(self, value: Any) -> None:
+        shape = dense_shape(value)
+        before = len(self._flat)
+        _fill(self._flat, value, 0, shape, self._dtype)
+        size = len(self._flat) - before
+        if self._rows and size != before // self._rows:
+            raise invalid(f"Expecting tensor size: {before // self._rows} but got: {size}")
+        if shape != self._shape:
+            raise invalid(f"Expecting shape {_shape_text(self._shape)} but got: {_shape_text(shape)}")
+        self._rows += 1
+
+    def array(self) -> np.ndarray:
+        return _array(self._flat, (self._rows, *self._shape), self._dtype)
+
+
+# ---- columnar form
+
+
+def _columns(inputs: Any, specs: Mapping[str, Spec]) -> dict[str, np.ndarray]:
+    if not _is_named(inputs):
+        if len(specs) > 1:
+            raise invalid(
+                "inputs is a plain value/list, but expecting an object as multiple input tensors required as per "
+                "tensorinfo_map"
+            )
+        name = min(specs)
+        return {name: read_tensor(inputs, _dtype(specs[name]))}
+    arrays = {}
+    for name in sorted(specs):
+        value = inputs.find(name.encode())
+        if value is MISSING:
+            raise invalid(f"Missing named input: {name} in 'inputs' object.")
+        arrays[name] = read_tensor(value, _dtype(specs[name]))
+    return arrays
+
+
+def read_tensor(value: Any, dtype: DataType) -> np.ndarray:
+    """One nested list or scalar as an array."""
+    shape = dense_shape(value)
+    flat: list[Any] = []
+    _fill(flat, value, 0, shape, dtype)
+    return _array(flat, shape, dtype)
+
+
+# ---- values
+
+
+def dense_shape(value: Any) -> tuple[int, ...]:
+    """The shape that the first element of each list promises."""
+    shape = []
+    while isinstance(value, list) and not isinstance(value, Object):
+        shape.append(len(value))
+        if not value:
+            break
+        value = value[0]
+    return tuple(shape)
+
+
+def _fill(flat: list[Any], value: Any, level: int, shape: tuple[int, ...], dtype: DataType) -> None:
+    rank = len(shape)
+    if not isinstance(value, list) or isinstance(value, Object):
+        if level != rank:
+            raise invalid(
+                f"JSON Value: {excerpt(value)} found at incorrect level: {level + 1} in the JSON DOM. "
+                f"Expected at level: {rank}"
+            )
+        flat.append(_scalar(value, dtype))
+        return
+    if level >= rank:
+        raise invalid(f"Encountered list at unexpected level: {level} expected < {rank}")
+    if len(value) != shape[level]:
+        raise invalid(
+            f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
+        )
+    for item in value:
+        _fill(flat, item, level + 1, shape, dtype)
+
+
+def _scalar(value: Any, dtype: DataType) -> Any:
+    if isinstance(value, Object):
+        if dtype is dtypes.STRING:
+            return from_base64(value)
+        raise _type_error(value, dtype)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if dtype.name in FLOATS:
+        fits = number
+    elif dtype.name in RANGES:
+        low, high = RANGES[dtype.name]
+        fits = number and isinstance(value, int) and low <= value <= high
+    elif dtype is dtypes.STRING:
+        fits = isinstance(value, bytes)
+    elif dtype.name == "DT_BOOL":
+        fits = isinstance(value, bool)
+    else:
+        raise ServingError(
+            "UNIMPLEMENTED", f"Conversion of JSON Value: {excerpt(value)} to type: {short_name(dtype.number)}"
+        )
+    if not fits:
+        raise _type_error(value, dtype)
+    return value
+
+
+def _type_error(value: Any, dtype: DataType) -> ServingError:
+    kind = json_type(value)
+    return invalid(f"JSON Value: {excerpt(value)} Type: {kind} is not of expected type: {short_name(dtype.number)}")
+
+
+def json_type(value: Any) -> str:
+    """RapidJSON's name for the kind of a value."""
+    if value is None or isinstance(value, bool):
+        return {None: "Null", True: "True", False: "False"}[value]
+    if isinstance(value, Object):
+        return "Object"
+    return next((name for kind, name in ((bytes, "String"), (list, "Array")) if isinstance(value, kind)), "Number")
+
+
+def is_base64(value: Any) -> bool:
+    """Whether `value` is ``{"b64": "..."}`` and nothing else."""
+    return isinstance(value, Object) and len(value) == 1 and value[0][0] == b"b64" and isinstance(value[0][1], bytes)
+
+
+def from_base64(value: Object) -> bytes:
+    """What ``{"b64": "..."}`` holds; padding may be left out, and blanks are skipped, as absl's decoder does."""
+    if not is_base64(value):
+        raise invalid(f"JSON Value: {excerpt(value)} not formatted correctly for base64 data")
+    return decode_base64(value[0][1])
+
+
+def decode_base64(text: bytes) -> bytes:
+    """Standard base64; padding may be left out and blanks are skipped, as absl's decoder has it."""
+    compact = b"".join(text.split())
+    bare = compact.rstrip(b"=.")
+    padding = len(compact) - len(bare)
+    try:
+        if padding and (len(bare) + padding) % 4:
+            raise binascii.Error("padding")
+        return base64.b64decode(bare + b"=" * (-len(bare) % 4), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise invalid("Unable to base64 decode") from error
+
+
+def _array(flat: list[Any], shape: tuple[int, ...], dtype: DataType) -> np.ndarray:
+    try:
+        return _flat_array(flat, dtype).reshape(shape)
+    except ValueError as error:  # numpy takes 64 dimensions, TensorFlow 254
+        raise invalid(f"Cannot make a tensor of {len(shape)} dimensions: {error}") from error
+
+
+def _flat_array(flat: list[Any], dtype: DataType) -> np.ndarray:
+    if dtype is dtypes.STRING:
+        strings = np.empty(len(flat), object)
+        strings[:] = flat
+        return strings
+    if dtype.name in RANGES and dtype.numpy.itemsize < 4:
+        return np.array(flat, np.int32).astype(dtype.numpy)
+    if not flat:
+        return np.empty(0, dtype.numpy)
+    with np.errstate(over="ignore"):  # 1e39 is infinity as a float32, as it is in C++
+        return np.array(flat, np.float64 if dtype.name in FLOATS else dtype.numpy).astype(dtype.numpy)
+
+
+def _shape_text(shape: tuple[int, ...]) -> str:
+    return f"[{','.join(map(str, shape))}]"
+
+
+def _dtype(spec: Spec) -> DataType:
+    found = dtypes.BY_NUMBER.get(spec.dtype)
+    return found if found is not None else DataType(spec.dtype, f"DT_{spec.dtype}", np.dtype("V"), 0)

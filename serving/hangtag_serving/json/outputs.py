@@ -1,0 +1,98 @@
+"""Output arrays to the JSON that TensorFlow Serving answers with.
+
+Semantics and texts: tensorflow_serving/util/json_tensor.cc. White space and digits differ from the C++ server's, the
+parsed values do not; NaN and Infinity are written bare, as there.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+
+from hangtag.protocol import dtypes
+
+from ..api.tensor_protos import number_of, short_name
+from ..errors import invalid
+
+_CARRIED = frozenset((1, 2, 3, 4, 5, 6, 9, 10, 22, 23))  # DataType numbers: float, double, integers but uint16, bool
+
+
+def predictions(outputs: Mapping[str, np.ndarray], as_rows: bool) -> bytes:
+    """``predictions`` for row form, ``outputs`` for columnar form."""
+    if not outputs:
+        raise invalid("Cannot convert empty tensor map to JSON")
+    if as_rows:
+        _check_rows(outputs)
+    for name, array in outputs.items():
+        _check_type(name, array)
+    key = "predictions" if as_rows else "outputs"
+    if len(outputs) == 1:
+        ((name, array),) = outputs.items()
+        if array.dtype.kind != "O" and array.ndim and (array.dtype.kind != "f" or np.isfinite(array).all()):
+            return orjson.dumps({key: np.ascontiguousarray(array)}, option=orjson.OPT_SERIALIZE_NUMPY)
+        return dump({key: _values(name, array)})
+    values = {name: _values(name, array) for name, array in outputs.items()}
+    if as_rows:
+        rows = zip(*values.values(), strict=True)
+        return dump({key: [dict(zip(values, row, strict=True)) for row in rows]})
+    return dump({key: values})
+
+
+def classifications(results: Sequence[Sequence[tuple[bytes, float]]]) -> bytes:
+    """The answer to :classify: a list of [label, score] for each example."""
+    return dump({"results": [[[_text(label), _float32(score)] for label, score in row] for row in results]})
+
+
+def regressions(values: Sequence[float]) -> bytes:
+    """The answer to :regress: one number for each example."""
+    return dump({"results": [_float32(value) for value in values]})
+
+
+def dump(document: Any) -> bytes:
+    """As the C++ server: NaN and Infinity bare, bytes that are no UTF-8 as they are."""
+    return json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogateescape")
+
+
+def _check_rows(outputs: Mapping[str, np.ndarray]) -> None:
+    rows = -1
+    for name, array in outputs.items():
+        if not array.ndim:
+            raise invalid(f"Tensor name: {name} has no shape information ")
+        if rows not in (-1, len(array)):
+            raise invalid(f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {rows}")
+        rows = len(array)
+
+
+def _check_type(name: str, array: np.ndarray) -> None:
+    number = number_of(array)
+    if array.size and number != dtypes.STRING.number and number not in _CARRIED:
+        raise invalid(f"Failed to write JSON value for tensor type: {short_name(number)}")
+
+
+def _values(name: str, array: np.ndarray) -> Any:
+    if array.dtype.kind in "OSU":
+        write = _base64 if name.endswith("_bytes") else _text
+        flat = np.empty(array.size, object)
+        flat[:] = [write(item) for item in array.ravel().tolist()]
+        return flat.reshape(array.shape).tolist()
+    if array.dtype == np.float32:
+        # Through its own shortest text: 0.1 and not 0.10000000149011612.
+        return np.array(array.astype("U"), np.float64).tolist()
+    return array.tolist()
+
+
+def _text(item: bytes) -> str:
+    return item.decode("utf-8", "surrogateescape")
+
+
+def _base64(item: bytes) -> dict[str, str]:
+    return {"b64": base64.b64encode(item).decode()}
+
+
+def _float32(value: float) -> float:
+    return float(str(np.float32(value)))

@@ -1,0 +1,261 @@
+"""The life of a model's versions: seen on disk, loaded, warmed up, available, drained, unloaded.
+
+Semantics: tensorflow_serving/core/aspired_versions_manager.cc with the availability-preserving policy, the only one
+the C++ server uses: a new version is loaded before an old one is unloaded, and if it does not load the old one stays.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..config_files import ModelConfig
+from ..errors import INTERNAL, ServingError
+from .servable import Servable
+from .version_policy import Found, scan
+
+log = logging.getLogger("hangtag.serving")
+
+Load = Callable[[str, int, Path], Servable]
+
+
+@dataclass(frozen=True)
+class ManagerOptions:
+    """`poll_seconds`: 0 looks for versions once, less than 0 never again after the start. Times are in seconds."""
+
+    poll_seconds: float = 1.0
+    max_retries: int = 5
+    retry_seconds: float = 60.0
+
+
+@dataclass
+class Version:
+    """One version that was ever seen; it stays listed as END for the life of the process."""
+
+    number: int
+    folder: Path
+    state: str = "START"  # LOADING, AVAILABLE, UNLOADING, END
+    error_code: str = "OK"
+    error_message: str = ""
+    servable: Servable | None = None
+    failures: int = 0
+    retry_at: float = 0.0
+    aspired: bool = True
+
+
+class ModelManager:
+    """Keeps the versions of one model served that its config asks for."""
+
+    def __init__(self, config: ModelConfig, options: ManagerOptions, load: Load = Servable) -> None:
+        self.name = config.name
+        self._config, self._options, self._load = config, options, load
+        self._versions: dict[int, Version] = {}
+        self._serving: dict[int, Servable] = {}  # replaced, never changed: readers take no lock
+        self._newest: Servable | None = None
+        self._changed = threading.Condition()
+        self._wake, self._stopped, self._dropped = threading.Event(), threading.Event(), False
+        self._thread = threading.Thread(target=self._watch, name=f"manager-{self.name}", daemon=True)
+        self._unloading: list[threading.Thread] = []
+        self._last_warning = ""
+
+    # ---- for requests
+
+    @contextmanager
+    def use(self, version: int | None = None) -> Iterator[Servable]:
+        """The version asked for, or the highest available; it is not unloaded while in use."""
+        servable = self.acquire(version)
+        try:
+            yield servable
+        finally:
+            servable.release()
+
+    def acquire(self, version: int | None = None) -> Servable:
+        """As `use`, for callers that release it themselves."""
+        servable = self._find(version)
+        while not servable.acquire():  # retired between the look-up and now: its successor is there already
+            servable = self._find(version)
+        return servable
+
+    def _find(self, version: int | None) -> Servable:
+        if version is None:
+            if self._newest is not None:
+                return self._newest
+            raise ServingError("NOT_FOUND", f"Servable not found for request: Latest({self.name})")
+        servable = self._serving.get(version)
+        if servable is None:
+            raise ServingError("NOT_FOUND", f"Servable not found for request: Specific({self.name}, {version})")
+        return servable
+
+    def versions(self) -> list[Version]:
+        """All versions ever seen, highest first."""
+        return sorted(self._versions.copy().values(), key=lambda version: -version.number)
+
+    def is_available(self, version: int) -> bool:
+        """Whether requests for this version are answered."""
+        return version in self._serving
+
+    # ---- lifecycle
+
+    def start(self) -> None:
+        """Begin to watch the base path, in a thread of its own."""
+        self._thread.start()
+
+    def change(self, config: ModelConfig) -> None:
+        """Serve what `config` asks for from now on."""
+        self._config = config
+        self._wake.set()
+
+    def drop(self) -> None:
+        """Unload every version: the model is no longer configured. What it was stays in the status."""
+        self._dropped = True
+        self._wake.set()
+
+    def revive(self, config: ModelConfig) -> None:
+        """The opposite of `drop`."""
+        self._config, self._dropped = config, False
+        self._wake.set()
+
+    def wait_settled(self, stop: threading.Event) -> None:
+        """Return when a version is available, all have failed for good, or `stop` is set."""
+        with self._changed:
+            while not stop.is_set() and not self._settled():
+                self._changed.wait(0.1)
+
+    def failures(self) -> list[Version]:
+        """Versions that did not load, if none is being served."""
+        return [] if self._serving else [version for version in self.versions() if version.error_code != "OK"]
+
+    def stop(self) -> None:
+        """Stop watching, wait for running requests, and free every version."""
+        self._stopped.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        for thread in self._unloading:
+            thread.join()
+        serving = self._serving
+        self._publish({})
+        for servable in serving.values():
+            servable.close()
+
+    def _settled(self) -> bool:
+        aspired = [version for version in self._versions.copy().values() if version.aspired]
+        return bool(self._serving) or bool(aspired and all(version.state == "END" for version in aspired))
+
+    def _watch(self) -> None:
+        poll = self._options.poll_seconds
+        while not self._stopped.is_set():
+            try:
+                self._reconcile()
+            except Exception:
+                log.exception("looking after %s failed; trying again", self.name)
+            waiting = any(v.state == "LOADING" for v in self._versions.values())  # a retry is due some time
+            pause = poll if poll > 0 else (min(self._options.retry_seconds, 1.0) if waiting else None)
+            self._wake.wait(pause)
+            self._wake.clear()
+
+    def _reconcile(self) -> None:
+        """One look at the disk, and whatever follows from it."""
+        config = self._config
+        try:
+            aspired = {} if self._dropped else self._aspired(config)
+        except OSError as error:
+            # As the C++ server: nothing is unloaded because a mount is away for a moment.
+            self._warn(f"Could not find base path {config.base_path} for servable {self.name} ({error.strerror})")
+            return
+        for number, version in self._versions.items():
+            version.aspired = version.aspired and number in aspired
+            if not version.aspired and version.state in ("START", "LOADING"):
+                version.state = "END"  # gone before it was loaded
+        for number in sorted(aspired, reverse=True):
+            if not self._stopped.is_set():
+                self._bring_up(number, aspired[number])
+        if not aspired or any(number in self._serving for number in aspired):
+            for number in [n for n in self._serving if n not in aspired]:
+                self._retire(number)
+        with self._changed:
+            self._changed.notify_all()
+
+    def _aspired(self, config: ModelConfig) -> Found:
+        found = scan(config.base_path)
+        aspired = config.policy(found)
+        if not found and (config.base_path / "saved_model.pb").exists():
+            self._warn(
+                f"{config.base_path} is a version (it holds saved_model.pb), not a base path: give its parent folder; "
+                "nothing is served, and on starting no port is open, until then"
+            )
+        elif not found:
+            self._warn(
+                f"No versions of servable {self.name} found under base path {config.base_path}. Did you forget to "
+                f"name your leaf directory as a number (eg. '/1/')? `hangtag export --base-path {config.base_path}` "
+                "makes one; on starting no port is open until then"
+            )
+        elif not aspired:
+            self._warn(f"None of the versions that the config of {self.name} names is under {config.base_path}")
+        else:
+            self._last_warning = ""
+        return aspired
+
+    def _warn(self, words: str) -> None:
+        """Say it once, not every second."""
+        if words != self._last_warning:
+            log.warning("%s", words)
+            self._last_warning = words
+
+    def _bring_up(self, number: int, folder: Path) -> None:
+        version = self._versions.get(number)
+        if version is None or (version.state == "END" and not version.aspired):  # new, or back again
+            version = self._versions[number] = Version(number, folder)
+        if version.state not in ("START", "LOADING") or time.monotonic() < version.retry_at:
+            return
+        version.state = "LOADING"
+        begun = time.monotonic()
+        try:
+            servable = self._load(self.name, number, folder)
+        except ServingError as error:
+            self._failed(version, error)
+            return
+        except Exception:  # whatever it was, it counts as a try
+            log.exception("%s version %d cannot be loaded", self.name, number)
+            self._failed(version, ServingError("INTERNAL", INTERNAL))
+            return
+        version.servable, version.state = servable, "AVAILABLE"
+        self._publish({**self._serving, number: servable})
+        log.info("%s version %d is available, loaded in %.2f s", self.name, number, time.monotonic() - begun)
+
+    def _failed(self, version: Version, error: ServingError) -> None:
+        version.failures += 1
+        left = self._options.max_retries - version.failures + 1
+        again = f"; trying again in {self._options.retry_seconds:g} s, {left} times more" if left > 0 else ""
+        log.error("%s version %d does not load: %s%s", self.name, version.number, error.message, again)
+        if left > 0:
+            version.retry_at = time.monotonic() + self._options.retry_seconds
+        else:
+            version.state, version.error_code, version.error_message = "END", error.code, error.message
+
+    def _retire(self, number: int) -> None:
+        version = self._versions[number]
+        version.state = "UNLOADING"
+        self._publish({n: servable for n, servable in self._serving.items() if n != number})
+
+        def unload() -> None:
+            if version.servable is not None:
+                version.servable.close()
+            version.servable, version.state = None, "END"
+            gc.collect()  # TensorFlow's graphs refer to themselves: otherwise many versions would wait for it
+            log.info("%s version %d is unloaded", self.name, number)
+
+        # Not in this thread: a slow request on the old version must not hold up the next one.
+        thread = threading.Thread(target=unload, name=f"unload-{self.name}-{number}", daemon=True)
+        self._unloading = [thread, *(t for t in self._unloading if t.is_alive())]
+        thread.start()
+
+    def _publish(self, serving: dict[int, Servable]) -> None:
+        self._newest = serving[max(serving)] if serving else None
+        self._serving = serving

@@ -1,0 +1,80 @@
+"""One try to load a version: read it, warm it up, note how that went."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from hangtag.errors import InvalidInput
+
+from ..batching.parameters import BatchingOptions, read_batching
+from ..batching.scheduler import BatchScheduler
+from ..errors import ServingError, invalid
+from ..metrics import Metrics
+from ..options import ServerOptions
+from .servable import Batched, Run, Servable
+from .warmup import warm_up
+
+
+class Loader:
+    """Loads versions as the flags say."""
+
+    def __init__(self, options: ServerOptions, metrics: Metrics) -> None:
+        self._options, self._metrics = options, metrics
+        self._scheduler: BatchScheduler | None = None
+        if options.batching is not None:
+            self._scheduler = BatchScheduler(options.batching.num_batch_threads, metrics)
+
+    def __call__(self, name: str, version: int, folder: Path) -> Servable:
+        """The version, ready to answer; raises ServingError."""
+        begun = time.perf_counter()
+        code = "fail"
+        try:
+            servable = Servable(name, version, folder, self._options.load, self._metrics.runtime_latency)
+            code = "success"
+        finally:
+            self._metrics.load_attempts.add(str(folder), code)
+            self._metrics.load_latency.add(str(folder), by=(time.perf_counter() - begun) * 1e6)
+        try:
+            if self._options.warmup:
+                self._warm_up(servable, folder)
+            if self._scheduler is not None:
+                servable.batched = self._batched(servable, folder, self._scheduler)
+        except Exception:
+            servable.close()
+            raise
+        return servable
+
+    def _batched(self, servable: Servable, folder: Path, scheduler: BatchScheduler) -> Batched | None:
+        options = self._options.batching or BatchingOptions()
+        if self._options.per_model_batching:
+            own = folder / "batching_params.pbtxt"
+            if not own.is_file():
+                return None  # as the C++ server: then the file of the flag counts for the threads alone
+            try:
+                options = read_batching(own)
+            except InvalidInput as error:
+                raise invalid(str(error)) from error
+
+        def batched(key: tuple[str, ...], run: Run, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+            return scheduler.run(servable.name, (servable.version, key), options, run, inputs)
+
+        return batched
+
+    def _warm_up(self, servable: Servable, folder: Path) -> None:
+        begun = time.perf_counter()
+        code, count = "INTERNAL", 0
+        try:
+            count = warm_up(servable, folder, self._options.warmup_iterations)
+            code = "OK"
+        except ServingError as error:
+            code = error.code
+            raise
+        finally:
+            if count or code != "OK":
+                self._metrics.warmup_latency.observe((time.perf_counter() - begun) * 1e6, str(folder), code)
+        if count:
+            self._metrics.warmup_records.add(str(folder), by=count)

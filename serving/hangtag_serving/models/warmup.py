@@ -1,0 +1,83 @@
+"""Requests that a version brings along, run before it becomes available.
+
+Semantics and texts: tensorflow_serving/servables/tensorflow/saved_model_warmup_util.cc. The file is a TFRecord of
+PredictionLog messages; a request that fails keeps the version from loading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hangtag.optional import require
+
+from ..api import classify
+from ..api.predict import check_inputs, chosen_outputs, read_tensors
+from ..errors import ServingError, invalid
+from .servable import Servable
+
+FILE = Path("assets.extra") / "tf_serving_warmup_requests"
+MAX_RECORDS = 1000
+
+
+def warm_up(servable: Servable, folder: Path, iterations: int = 1) -> int:
+    """Run the version's warmup requests `iterations` times each; returns how many there were."""
+    path = folder / FILE
+    if not path.is_file():
+        return 0
+    count = 0
+    for record in _records(path):
+        count += 1
+        if count > MAX_RECORDS:
+            raise invalid(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}")
+        for _ in range(max(iterations, 1)):
+            _run(servable, record)
+    return count
+
+
+def _records(path: Path) -> Iterator[bytes]:
+    tf = require("tensorflow", extra="serving", what="hangtag serve")
+    try:
+        yield from tf.compat.v1.io.tf_record_iterator(str(path))
+    except tf.errors.DataLossError as error:
+        raise ServingError(
+            "DATA_LOSS", f"{error.message}. Please verify your warmup data is in TFRecord format."
+        ) from error
+
+
+def _run(servable: Servable, record: bytes) -> None:
+    pb = require("tensorflow_serving.apis.prediction_log_pb2", extra="serving", what="hangtag serve")
+    try:
+        log = pb.PredictionLog.FromString(record)
+    except Exception as error:  # protobuf's DecodeError, whose home differs between its implementations
+        raise invalid(f"Failed to parse warmup record: {error}") from error
+    kind = log.WhichOneof("log_type")
+    if kind is None:  # an empty log is skipped
+        return
+    run = {"predict_log": _predict, "classify_log": _classify, "regress_log": _regress, "multi_inference_log": _multi}
+    if kind not in run:
+        raise ServingError("UNIMPLEMENTED", f"Unsupported log_type for warmup: {kind}")
+    run[kind](servable, getattr(log, kind).request)
+
+
+def _predict(servable: Servable, request: Any) -> None:
+    name = request.model_spec.signature_name
+    signature = servable.signature(name)
+    if signature is None:
+        raise ServingError("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
+    check_inputs(signature, request.inputs.keys())
+    raw = {alias: memoryview(tensor.SerializeToString()) for alias, tensor in request.inputs.items()}
+    servable.run(name, read_tensors(signature, raw), chosen_outputs(signature, list(request.output_filter)))
+
+
+def _classify(servable: Servable, request: Any) -> None:
+    classify.classify(servable, request.model_spec.signature_name, memoryview(request.input.SerializeToString()))
+
+
+def _regress(servable: Servable, request: Any) -> None:
+    classify.regress(servable, request.model_spec.signature_name, memoryview(request.input.SerializeToString()))
+
+
+def _multi(servable: Servable, request: Any) -> None:
+    classify.multi_inference(servable, request.tasks, memoryview(request.input.SerializeToString()))

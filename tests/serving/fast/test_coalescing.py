@@ -1,0 +1,153 @@
+"""Calls that arrive together: none may notice the others, whatever the model is, and none may stop them."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+import requests
+
+from hangtag.model import ModelSpec
+from hangtag.optional import require
+from hangtag.protocol.grpc_codec import predict_request, read_predict_response
+from hangtag_serving.fast.request_templates import Reader
+from hangtag_serving.metrics import Metrics
+from hangtag_serving.request_log import Recorder
+from support import Server, serving
+
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+MODELS = Path(__file__).parents[1] / "conformance" / "models"
+
+
+def save_awkward(folder: Path) -> None:
+    """Signatures that must not be run for several calls at once, and one of two inputs, one of which has a default."""
+    tf = require("tensorflow", extra="serving", what="the test")
+    rows = tf.TensorSpec([None, 8], tf.float32, name="x")
+
+    class Awkward(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.count = tf.Variable(0, dtype=tf.int64)
+
+        @tf.function(input_signature=[rows, tf.TensorSpec([], tf.float32, name="scale")])
+        def scaled(self, x, scale):
+            return {"y": x * scale}
+
+        @tf.function(input_signature=[rows])
+        def padded(self, x):
+            return {"y": tf.ragged.boolean_mask(x, x > 1.5).to_tensor()}  # as wide as its longest row
+
+        @tf.function(input_signature=[rows])
+        def counted(self, x):
+            return {"n": tf.cast(tf.fill([tf.shape(x)[0]], self.count.assign_add(1)), tf.float32)}
+
+    module = Awkward()
+    signatures = {"serving_default": module.scaled, "padded": module.padded, "counted": module.counted}
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+    pb = require("tensorflow.core.protobuf.saved_model_pb2", extra="serving", what="the test")
+    saved = pb.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    defaults = saved.meta_graphs[0].signature_def["serving_default"].defaults
+    defaults["scale"].CopyFrom(tf.make_tensor_proto(2.0, tf.float32))
+    (folder / "saved_model.pb").write_bytes(saved.SerializeToString())
+
+
+@pytest.fixture(scope="module")
+def awkward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("awkward")
+    save_awkward(folder / "1")
+    with serving(folder, folder / "log", "--model_name=awkward", model="awkward") as server:
+        yield server
+
+
+def at_once(server: Server, signature: str, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """The only output for each array, all sent before the first answer is looked at."""
+    with grpc.insecure_channel(server.grpc, [("grpc.enable_http_proxy", 0)]) as channel:
+        call = channel.unary_unary(PREDICT)
+        spec = ModelSpec("awkward", None, None, signature)
+        futures = [call.future(predict_request(spec, {"x": array}), timeout=30) for array in arrays]
+        replies = [read_predict_response(future.result()) for future in futures]
+    return [next(iter(reply.outputs.values())) for reply in replies]
+
+
+def row(high: int) -> np.ndarray:
+    """One row whose first `high` numbers are 2, the others 0."""
+    return np.where(np.arange(8) < high, 2, 0).astype(np.float32)[np.newaxis]
+
+
+def test_an_input_left_to_its_default_is_filled_in_for_each_of_many_calls(awkward):
+    for _ in range(3):
+        for array in at_once(awkward, "serving_default", [row(3)] * 40):
+            np.testing.assert_array_equal(array, 2 * row(3))
+
+
+def test_what_a_run_pads_or_counts_is_not_shared(awkward):
+    for _ in range(4):
+        found = at_once(awkward, "padded", [row(1), row(3)] * 16)
+        assert [array.tolist() for array in found] == [[[2.0]], [[2.0, 2.0, 2.0]]] * 16
+    for _ in range(4):
+        at_once(awkward, "counted", [row(1)] * 32)
+    assert at_once(awkward, "counted", [row(1)])[0].tolist() == [129.0], "a run for each call, and none besides"
+
+
+def test_a_call_that_waits_for_a_batch_does_not_stop_others(tmp_path):
+    parameters = tmp_path / "batching.config"
+    parameters.write_text("max_batch_size { value: 64 } batch_timeout_micros { value: 3000000 }")
+    flags = ["--enable_batching", f"--batching_parameters_file={parameters}"]
+    with (
+        serving(MODELS / "fashion", tmp_path / "log", *flags) as server,
+        ThreadPoolExecutor(1) as pool,
+        requests.Session() as session,
+    ):
+        url = f"{server.rest}/v1/models/fashion"
+        session.get(url, timeout=30).raise_for_status()
+        waiting = pool.submit(
+            requests.post, f"{url}:predict", json={"instances": np.zeros((1, 28, 28), int).tolist()}, timeout=30
+        )
+        while not waiting.running():
+            pass
+        for _ in range(20):
+            session.get(url, timeout=30).raise_for_status()
+        assert not waiting.done()
+        assert waiting.result().status_code == 200
+
+
+def test_names_that_strangers_make_up_are_counted_as_one(recorded):
+    with grpc.insecure_channel(recorded.grpc, [("grpc.enable_http_proxy", 0)]) as channel:
+        for number in range(3):
+            request = predict_request(ModelSpec("fashion", None, None, f"made-up-{number}"), {})
+            with pytest.raises(grpc.RpcError):
+                channel.unary_unary(PREDICT)(request, timeout=30)
+    metrics = requests.get(f"{recorded.rest}/monitoring/prometheus/metrics", timeout=30).text
+    assert "made-up" not in metrics
+    assert 'signature="(unknown)"' in metrics
+
+
+def test_an_access_log_that_nobody_reads_any_more_ends_alone(caplog):
+    class Gone:
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+        def flush(self) -> None: ...
+
+    recorder = Recorder(Metrics(), access_log=True, stream=Gone())
+    for _ in range(2):
+        recorder.answered(model="fashion", api="Predict", door="GRPC", code="OK", begun=0.0)
+    assert [record.message for record in caplog.records] == [
+        "the access log cannot be written and ends here: [Errno 32] Broken pipe"
+    ]
+    assert b'{model_name="fashion",status="OK"} 2' in recorder.metrics.text()
+
+
+def test_requests_of_ever_new_sizes_do_not_use_up_the_memory_for_patterns():
+    """The oldest goes when a new one comes."""
+    reader, spec = Reader(), ModelSpec("fashion")
+    bodies = [predict_request(spec, {"images": np.zeros((n, 28, 28), np.uint8)}) for n in range(1, 400)]
+    for body in bodies:
+        reader.learn(body)
+    assert reader.find(bodies[-1]) is not None
+    assert reader.find(bodies[0]) is None

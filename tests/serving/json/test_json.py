@@ -1,0 +1,125 @@
+"""The JSON dialect: what the C++ server's parser takes, refuses and repeats, and that the quick way agrees with it."""
+
+from __future__ import annotations
+
+import json
+import math
+from contextlib import suppress
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hangtag.protocol import dtypes
+from hangtag_serving.errors import ServingError
+from hangtag_serving.fast.json_templates import Reader
+from hangtag_serving.json import inputs, parser
+from hangtag_serving.json.excerpts import excerpt
+from hangtag_serving.json.request import Request
+
+REFUSED = [
+    (b'{"a" 1}', "Missing a colon after a name of object member. at offset: 5"),
+    (b'{"a":1,}', "Missing a name for object member. at offset: 7"),
+    (b"[1,]", "Invalid value. at offset: 3"),
+    (b"[1 2]", "Missing a comma or ']' after an array element. at offset: 3"),
+    (b"[01]", "Missing a comma or ']' after an array element. at offset: 2"),
+    (b"[1e]", "Miss exponent in number. at offset: 3"),
+    (b"[-]", "Invalid value. at offset: 2"),
+    (b"[tru]", "Invalid value. at offset: 4"),
+    (b"nope", "Invalid value. at offset: 1"),
+    (b'["a', "Missing a closing quotation mark in string. at offset: 3"),
+    (b'["\\x"]', "Invalid escape character in string. at offset: 2"),
+    (b'["\\u12g4"]', "Incorrect hex digit after \\u escape in string. at offset: 2"),
+    (b'["\\ud800"]', "The surrogate pair in string is invalid. at offset: 2"),
+    (b"[" * 300, "The document is nested too deeply. at offset: 254"),
+    (b"[" * 100_000, "The document is nested too deeply. at offset: 254"),
+]
+
+
+@pytest.mark.parametrize(("body", "words"), REFUSED, ids=[words[:30] for _, words in REFUSED])
+def test_refusals_have_rapidjsons_words_and_offsets(body, words):
+    with pytest.raises(ServingError) as caught:
+        parser.parse(body)
+    assert (caught.value.code, caught.value.message) == ("INVALID_ARGUMENT", f"JSON Parse error: {words}")
+
+
+def test_the_dialect_is_wider_than_json():
+    assert parser.parse(b"[1] and more") == [1]
+    assert parser.parse(b"\xef\xbb\xbf[1]") == [1]
+    assert parser.parse(b"[Inf, -Infinity]") == [math.inf, -math.inf]
+    assert math.isnan(parser.parse(b"NaN"))
+    assert parser.parse(b'{"a": 1, "a": 2}').find(b"a") == 1
+    assert parser.parse(b'["\xff"]') == [b"\xff"]
+    assert parser.parse(b'["\\ud83d\\ude00"]') == ["\U0001f600".encode()]
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(), inner, max_size=5),
+    max_leaves=30,
+)
+
+
+@given(json_values)
+def test_whatever_is_json_is_read_as_python_reads_it(value):
+    def plain(item):
+        if isinstance(item, parser.Object):
+            return {name.decode("utf-8", "surrogatepass"): plain(inner) for name, inner in item}
+        if isinstance(item, list):
+            return [plain(inner) for inner in item]
+        return item.decode("utf-8", "surrogatepass") if isinstance(item, bytes) else item
+
+    text = json.dumps(value)
+    assert plain(parser.parse(text.encode())) == json.loads(text)
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_bring_the_parser_down(body):
+    with suppress(ServingError):
+        parser.parse(body)
+
+
+def test_excerpts_are_printed_as_rapidjson_prints():
+    document = parser.parse(b'{"a":[1,2.5,{"b":null}],"c":"\\u0001\\"","d":{},"e":[true,1e30,3e-7,1e17]}')
+    assert excerpt(document) == (
+        '{\n    "a": [1, 2.5, {\n            "b": null\n        }],\n    "c": "\\u0001\\"",\n    "d": {},\n'
+        '    "e": [true, 1e30, 3e-7, 100000000000000000.0]\n}'
+    )
+    assert excerpt(parser.parse(b"[1, NaN, 2]")) == "[1, "
+    assert len(excerpt(list(range(1000)))) < 270
+
+
+NUMBERS = {"DT_FLOAT": st.floats(width=32), "DT_UINT8": st.integers(-(2**31), 2**31 - 1), "DT_INT64": st.integers()}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@given(data=st.data())
+def test_the_quick_way_agrees_with_the_careful_one(name, data):
+    """Any nesting, ragged or not: the same array, or the same refusal."""
+    leaf = NUMBERS[name]
+    nested = st.recursive(leaf, lambda inner: st.lists(inner, min_size=1, max_size=3), max_leaves=12)
+    value = data.draw(nested | st.lists(st.lists(leaf, min_size=2, max_size=2), min_size=1, max_size=4))
+    key = data.draw(st.sampled_from(["instances", "inputs"]))
+    body = json.dumps({key: value}).encode()
+    specs = {"x": SimpleNamespace(dtype=dtypes.BY_NAME[name].number)}
+    readers = [
+        lambda: Request(body, Reader(), 254).inputs(specs),
+        lambda: inputs.read_inputs(parser.parse(body), specs),
+    ]
+    outcomes = []
+    for read in readers:
+        try:
+            arrays, as_rows = read()
+            outcomes.append((arrays["x"].dtype, arrays["x"].shape, arrays["x"].tobytes(), as_rows))
+        except ServingError as error:
+            outcomes.append(error.message)
+    assert outcomes[0] == outcomes[1]
+
+
+def test_integers_wrap_as_in_cpp():
+    specs = {"x": SimpleNamespace(dtype=dtypes.BY_NAME["DT_UINT8"].number)}
+    arrays, _ = Request(b'{"instances": [256, -1, 300]}', Reader(), 254).inputs(specs)
+    assert arrays["x"].tolist() == [0, 255, 44]
+    assert arrays["x"].dtype == np.uint8
