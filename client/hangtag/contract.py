@@ -1,0 +1,46 @@
+"""Facts that the client, the export and the server share, each stated once.
+
+The signature contract: `hangtag_export` writes it into every version, the client reads it through the model's metadata.
+
+    signature          inputs                                         outputs
+    serving_default    images uint8 [N, H, W] or [N, H, W, 3], 0..255 probabilities float32 [N, C]
+    normalized_images  images float32, the same shape, 0..1           probabilities
+    encoded_images     images string [N], bytes of image files        probabilities
+    top_classes        images uint8                                   classes string [N, k], scores float32 [N, k]
+    labels             index int64 [K]                                class_name string [K]
+    classify           inputs string [N], tf.Example                  classes, scores
+
+A multi-label model, whose classes do not exclude each other, names its output `independent_probabilities` instead of
+`probabilities`: that is how a client learns that the rows need not sum to 1.
+"""
+
+from __future__ import annotations
+
+SERVING_DEFAULT = "serving_default"
+NORMALIZED_IMAGES = "normalized_images"
+ENCODED_IMAGES = "encoded_images"
+TOP_CLASSES = "top_classes"
+LABELS = "labels"
+CLASSIFY = "classify"
+
+SIGNATURES = (SERVING_DEFAULT, NORMALIZED_IMAGES, ENCODED_IMAGES, TOP_CLASSES, LABELS, CLASSIFY)
+"""The six signatures of a version that Hangtag wrote."""
+
+ORIGINAL = "original"
+"""The own signature of a model that was published, beside the six."""
+
+IMAGES = "images"
+"""The input of the four signatures that take images."""
+
+PROBABILITIES = "probabilities"
+INDEPENDENT_PROBABILITIES = "independent_probabilities"
+LOGITS = "logits"
+
+CARD = "assets.extra/hangtag.json"
+"""The model card, relative to a version's folder; a path with `/` on every system."""
+
+WARMUP = "assets.extra/tf_serving_warmup_requests"
+"""The warmup records, relative to a version's folder: a TFRecord file of PredictionLog messages."""
+
+GRAPH_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+"""Endings of the files that `encoded_images` decodes in the graph."""
