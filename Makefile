@@ -1,12 +1,18 @@
-# Every target but help, clean and those of Docker makes .venv first, if it is not there or no longer what pyproject.toml asks for.
+# Every target but help, clean and those of Docker first makes .venv, or brings it up to date with pyproject.toml. It has
+# two stages: what the demo needs (INSTALLED), and on top of it what tests, benchmarks and docs need (DEVELOPMENT).
 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+DEVELOPMENT := $(VENV)/.development
+DEMO_EXTRAS := export,serving
+DEVELOPMENT_EXTRAS := all,dev
 MODEL := fashion
 IMAGE := docs/images/ankle-boot.png
+PACKAGE :=
 
 .DEFAULT_GOAL := help
+SHELL := /bin/bash
 COMPOSE := docker compose -f serving/docker/compose.yaml
 
 .PHONY: help setup demo data train serve classify serve-docker stop-docker secrets doctor test lint soak bench clean
@@ -14,7 +20,7 @@ COMPOSE := docker compose -f serving/docker/compose.yaml
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(INSTALLED) ## install everything into .venv
+setup: $(DEVELOPMENT) ## install everything into .venv, development tools too
 
 demo: $(INSTALLED) ## train, export, serve and classify 10,000 images over gRPC and REST
 	@$(BIN)/python examples/demo.py
@@ -44,24 +50,31 @@ doctor: $(INSTALLED) ## say what would go wrong with models/fashion and the depl
 	@$(BIN)/hangtag doctor models/$(MODEL)
 	@$(BIN)/hangtag doctor serving/docker/compose.yaml
 
-test: $(INSTALLED) ## run all tests
-	@$(BIN)/python -m pytest
+test: $(DEVELOPMENT) ## run all tests, or those of one package: make test PACKAGE=client
+	@$(BIN)/python -m pytest $(if $(PACKAGE),$(wildcard tests/$(PACKAGE) tests/adversarial/$(PACKAGE) $(PACKAGE)))
 
-lint: $(INSTALLED) ## ruff and mypy
+lint: $(DEVELOPMENT) ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-bench: $(INSTALLED) ## measure client, server and training, each beside its peers (half an hour)
+bench: $(DEVELOPMENT) ## measure client, server and training, each beside its peers (half an hour)
 	@test -d models/$(MODEL) || $(BIN)/hangtag export --base-path models/$(MODEL) --epochs 1
 	@$(BIN)/python benchmarks/client.py --base-path models/$(MODEL)
 	@$(BIN)/python benchmarks/serving.py
 	@$(BIN)/python benchmarks/training.py speed
 
-soak: $(INSTALLED) ## five minutes of full load while versions come and go
+soak: $(DEVELOPMENT) ## five minutes of full load while versions come and go
 	@test -d models/$(MODEL)/1 || $(BIN)/hangtag export --base-path models/$(MODEL) --epochs 1
 	@$(BIN)/python benchmarks/soak.py --version-folder models/$(MODEL)/1
 
 clean: ## remove .venv and everything that was built (models stay)
 	rm -rf $(VENV) build dist client/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+# pip names hundreds of packages; on a terminal one line shows the package that it is at.
+define pip_install
+set -o pipefail; $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt -e '.[$(1)]' \
+  | if [ -t 1 ]; then awk '/^(Collecting|Installing)/ {printf "\r\033[K  %s %.60s", $$1, $$2; fflush()} END {printf "\r\033[K"}'; \
+    else cat >/dev/null; fi
+endef
 
 # TensorFlow has wheels for these versions of Python. A python that is found may yet lack venv (Debian packages it
 # apart) or be a shim that runs nothing, so each candidate is tried.
@@ -75,7 +88,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  echo "hangtag needs Python 3.11, 3.12 or 3.13 with venv: on Debian or Ubuntu, apt install python3 python3-venv" >&2; \
 	  exit 2; \
 	fi; \
-	echo "installing into $(VENV) (about a minute)"; \
-	$$python -m venv --clear $(VENV) && \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]' && \
+	echo "installing TensorFlow and the rest of the demo into $(VENV) (one to three minutes)"; \
+	$$python -m venv --clear $(VENV) && ($(call pip_install,$(DEMO_EXTRAS))) && \
 	mkdir -p build && echo $$(( $$(date +%s) - start )) > build/setup-seconds && touch $@
+
+$(DEVELOPMENT): $(INSTALLED)
+	@echo "installing what tests, benchmarks and docs need into $(VENV) (about a minute)"
+	@($(call pip_install,$(DEVELOPMENT_EXTRAS))) && touch $@
