@@ -1,4 +1,4 @@
-"""The blocks of docs/client.md run, each by itself, as a reader copies them."""
+"""The blocks of docs/reference/client.md run, each by itself, as a reader copies them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from PIL import Image
 
 from support import ROOT
 
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "docs" / "client.md").read_text(), re.MULTILINE | re.DOTALL)
+GUIDE = ROOT / "docs" / "reference" / "client.md"
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")

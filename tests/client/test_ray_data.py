@@ -145,10 +145,11 @@ def test_a_dataset_stays_one(ray, images, server):
 
 
 def test_the_guides_code_runs(ray, server, tmp_path, monkeypatch, capsys):
-    """docs/batch.md, block by block, where the reader would stand: beside docs/."""
+    """docs/how-to/batch.md, block by block, where the reader would stand: beside docs/."""
     shutil.copytree(ROOT / "docs" / "images", tmp_path / "docs" / "images")
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "batch.md").read_text(), re.MULTILINE | re.DOTALL)
+    guide = (ROOT / "docs" / "how-to" / "batch.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 2
     for block in blocks:
         exec(block.replace("localhost:8500", server.grpc), {})  # noqa: S102 - our own text

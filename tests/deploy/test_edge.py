@@ -131,10 +131,10 @@ def test_it_starts_with_what_make_secrets_made(made, server, tmp_path):
 
 @pytest.mark.parametrize("tls", ["server", "mutual"])
 def test_the_calls_in_the_guide_run(made, server, tmp_path, tls):
-    """All of docs/edge.md that needs no Docker; what stands under Mutual TLS before an edge that asks for it."""
+    """All of docs/how-to/edge.md that needs no Docker; what stands under Mutual TLS before an edge that asks for it."""
     if not shutil.which("curl"):
         pytest.skip("needs curl")
-    text = (ROOT / "docs" / "edge.md").read_text()
+    text = (ROOT / "docs" / "how-to" / "edge.md").read_text()
     parts = {part.split("\n")[0]: part for part in text.split("\n## ")}
     chosen = [parts["Mutual TLS"]] if tls == "mutual" else [parts["Call it"], parts["Tokens"]]
     rest = server.rest.removeprefix("http://")

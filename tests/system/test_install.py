@@ -123,7 +123,7 @@ def test_the_client_loads_numpy_and_no_transport(base_install):
 
 def test_help_loads_nothing_heavy():
     code = f"""import sys
-from hangtag.cli import main
+from hangtag.cli.main import main
 try:
     main(['--help'])
 except SystemExit:

@@ -45,7 +45,7 @@ def _deterministic() -> Iterator[None]:
     """Let TensorFlow use deterministic ops only.
 
     Not before the model is compiled: Keras would then do without XLA, at nearly twice the time, though XLA's own code
-    for these layers is deterministic (docs/export.md has the figures, and a test holds the weights to it bit by bit).
+    for these layers is deterministic (figures: docs/reference/export.md; a test compares the weights bit by bit).
     """
     tf = require("tensorflow", extra="export", what="training")
     config = require("tensorflow.python.framework.config", extra="export", what="training")

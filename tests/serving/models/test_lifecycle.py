@@ -221,7 +221,7 @@ def test_usage_errors_are_one_sentence(tmp_path):
 
 
 def test_flags_without_effect_say_so_and_are_in_the_table_of_differences():
-    differences = (ROOT / "docs" / "serving.md").read_text()
+    differences = (ROOT / "docs" / "reference" / "serving.md").read_text()
     for name in WITHOUT_EFFECT:
         assert f"`--{name}`" in differences, name
     done = run("serve", "--num_load_threads=4", "--model_config_file=/nowhere/models.config")
