@@ -15,7 +15,7 @@ PACKAGE :=
 SHELL := /bin/bash
 COMPOSE := docker compose -f serving/docker/compose.yaml
 
-.PHONY: help setup demo data train serve classify serve-docker stop-docker secrets doctor test lint soak bench clean
+.PHONY: help setup demo data train serve classify serve-docker stop-docker secrets doctor test lint docs soak bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,10 @@ bench: $(DEVELOPMENT) ## measure client, server and training, each beside its pe
 	@$(BIN)/python benchmarks/client.py --base-path models/$(MODEL)
 	@$(BIN)/python benchmarks/serving.py
 	@$(BIN)/python benchmarks/training.py speed
+
+docs: $(DEVELOPMENT) ## build the documentation site into build/site, as CI checks it
+	@$(BIN)/python docs/generate_commands.py --check
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet && echo "built: open build/site/index.html"
 
 soak: $(DEVELOPMENT) ## five minutes of full load while versions come and go
 	@test -d models/$(MODEL)/1 || $(BIN)/hangtag export --base-path models/$(MODEL) --epochs 1
