@@ -1,9 +1,44 @@
-"""From labelled images to a SavedModel version that TensorFlow Serving serves.
+"""From labelled images, or from a trained model, to a SavedModel version that TensorFlow Serving serves.
 
-    data -> architectures -> training -> evaluation -> savedmodel -> verification -> publishing
+    load_fashion_mnist, load_images     data
+    train, evaluate                     training and measuring
+    publish                             a trained model becomes a version with Hangtag's signatures
 
-Each step is a module; `pipeline` is their order, `commands` the command line.
+The names are imported when they are first used, so that `import hangtag_export` takes no time.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .data.fashion_mnist import Dataset as Dataset
+    from .data.fashion_mnist import load_fashion_mnist as load_fashion_mnist
+    from .existing_model.pipeline import Published as Published
+    from .existing_model.pipeline import publish as publish
+    from .training.evaluation import Evaluation as Evaluation
 
 DATASET = "fashion-mnist"
 """The name of the data set that Hangtag ships with."""
+
+_MODULES = {
+    "Dataset": "data.fashion_mnist",
+    "Evaluation": "training.evaluation",
+    "Published": "existing_model.pipeline",
+    "load_fashion_mnist": "data.fashion_mnist",
+    "publish": "existing_model.pipeline",
+}
+"""Public name to the module that defines it."""
+
+__all__ = ["DATASET", *sorted(_MODULES)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
