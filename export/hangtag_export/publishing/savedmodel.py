@@ -120,13 +120,20 @@ def inputs_of_all_signatures(images: np.ndarray, classes: int) -> dict[str, dict
 
 
 def decode(file: Any, shape: Sequence[int]) -> Any:
-    """One PNG or JPEG file as uint8 pixels of `shape`, in the graph; folder training uses this very function.
+    """One PNG or JPEG file as uint8 pixels of `shape`, in the graph; training on a folder uses the same code.
 
-    Greyed or made RGB by the decoder, which drops alpha; stretched to the size without regard to aspect, bilinear with
-    antialiasing, and rounded to whole pixels. An image that has the size already keeps its pixels exactly.
+    The decoder greys the image or makes it RGB, and drops alpha.
     """
     tf = require("tensorflow", extra="export", what="exporting")
     channels = shape[2] if len(shape) == 3 else 1
-    image = tf.io.decode_image(file, channels=channels, expand_animations=False)
+    return resize(tf.io.decode_image(file, channels=channels, expand_animations=False), shape)
+
+
+def resize(image: Any, shape: Sequence[int]) -> Any:
+    """uint8 [H, W, C] as uint8 of `shape`, in the graph: stretched without regard to aspect, bilinear, antialiased.
+
+    An image that already has the size keeps its pixels exactly.
+    """
+    tf = require("tensorflow", extra="export", what="exporting")
     image = tf.image.resize(image, shape[:2], method="bilinear", antialias=True)
     return tf.cast(tf.round(tf.reshape(image, shape)), tf.uint8)
