@@ -50,6 +50,19 @@ def test_the_server_is_started_without_the_images_script(compose):
     assert server["user"] == "65534:65534"
 
 
+def test_answers_are_not_serialized_as_tensor_content():
+    """With that flag the C++ server's REST answers hold process memory, and a string output ends it."""
+    for folder in ("docker", "kubernetes"):
+        for file in (ROOT / "serving" / folder).rglob("*.yaml"):
+            assert "enable_serialization_as_tensor_content" not in file.read_text(), file
+
+
+def test_tensorflow_chooses_its_threads(compose):
+    """One thread an operation suits small dense models only: convolutions run at half the speed."""
+    for service in compose["services"].values():
+        assert not [flag for flag in service.get("command", []) if "op_parallelism" in str(flag)]
+
+
 def test_what_is_mounted_is_in_the_repository(compose):
     for name, service in compose["services"].items():
         for volume in service.get("volumes", []):
