@@ -1,4 +1,4 @@
-"""Which of the images of `hangtag classify` an error is about, by the names that its rows would have."""
+"""Which of the images of `hangtag classify` an error is about, by the names that their rows would have."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from . import inputs
 from .inputs import Source
 
 
-class Handed:
-    """The images from `start` up to `stop`, for a stream, and which of them it was handed last."""
+class Taken:
+    """The images from `start` up to `stop`, for a stream; `last` are the positions of those that it took last."""
 
-    def __init__(self, found: Sequence[Source], start: int, stop: int) -> None:
-        self.found, self.start, self.stop, self.last = found, start, stop, range(start, start)
+    def __init__(self, sources: Sequence[Source], start: int, stop: int) -> None:
+        self.sources, self.start, self.stop, self.last = sources, start, stop, range(start, start)
 
     def __iter__(self) -> Iterator[Any]:
-        for item in inputs.items(self.found, self.start):
+        for item in inputs.items(self.sources, self.start):
             if self.last.stop >= self.stop:
                 return
             count = len(item) if isinstance(item, np.ndarray) else 1
@@ -29,36 +29,36 @@ class Handed:
             yield item
 
 
-def blame(error: HangtagError, handed: Handed, client: Client, prepare: str | None) -> int | None:
-    """Have an error of the stream say which images it is about, and return the first of them.
+def name_images(error: HangtagError, taken: Taken, client: Client, prepare: str | None) -> int | None:
+    """Add the names of its images to the message of a stream's error, and return the position of the first.
 
-    The file that spoilt a request is searched for. None is for an error that is about no image.
+    In a refused request the one bad file is searched for. None is for an error that is about no image.
     """
     if error.images is not None:
-        images = range(handed.start + error.images.start, handed.start + error.images.stop)
-        error.images = None  # counted from the first image that was asked for, which says little
-        words = str(error)
+        images = range(taken.start + error.images.start, taken.start + error.images.stop)
+        error.images = None  # the names below say more than these positions
+        message = str(error)
         if isinstance(error, InvalidInput):
-            images, words = _refused_alone(handed.found, images, client, prepare) or (images, words)
-    elif isinstance(error.__cause__, InvalidInput):  # of the item that the stream had just taken
-        images, words = handed.last, str(error.__cause__)
+            images, message = _find_bad_file(taken.sources, images, client, prepare) or (images, message)
+    elif isinstance(error.__cause__, InvalidInput):  # about the item that the stream took last
+        images, message = taken.last, str(error.__cause__)
     else:
-        images, words = range(0), ""
+        images, message = range(0), ""
     if not images:
         return None
-    first, last = (inputs.name(handed.found, index) for index in (images[0], images[-1]))
+    first, last = (inputs.name(taken.sources, index) for index in (images[0], images[-1]))
     if first == last:
-        error.args = (words if first in words else f"{first}: {words}",)
+        error.args = (message if first in message else f"{first}: {message}",)
     else:
-        error.args = (f"{words} ({first} to {last})",)
+        error.args = (f"{message} ({first} to {last})",)
     return images[0]
 
 
-def _refused_alone(
-    found: Sequence[Source], images: range, client: Client, prepare: str | None
+def _find_bad_file(
+    sources: Sequence[Source], images: range, client: Client, prepare: str | None
 ) -> tuple[range, str] | None:
-    """The first image that is refused by itself too, and the words; None if there is none, or these are no files."""
-    names = {index: inputs.name(found, index) for index in images}
+    """The first image that is refused by itself too, and why; None if there is none, or these are not files."""
+    names = {index: inputs.name(sources, index) for index in images}
     if not all(Path(name).is_file() for name in names.values()):
         return None
     while images:

@@ -1,103 +1,142 @@
-"""`hangtag classify`: images of any number from many places, as a stream, with rows as they come."""
+"""`hangtag classify`: any number of images from many places, as a stream; rows are written as results arrive."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
-from ..client import Client
 from ..errors import HangtagError, InvalidInput
 from ..results import Classification
-from . import inputs, output, resume
-from .bad_images import Handed, blame
+from . import connection, inputs, output, resume
+from .bad_images import Taken, name_images
 from .inputs import Array, Source
 from .resume import Earlier
+from .terminal import Progress, done
 
 _MOST_DRAWN = 60
 
 
-def classify(arguments: argparse.Namespace, client: Client) -> int:
-    """Run the command; returns the exit code."""
+def register(commands: Any) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "classify",
+        description="Name the class of images by a running server: a row for each, as a table, JSON lines or CSV.",
+        examples=[
+            "hangtag classify shoe.png --top 3",
+            "hangtag classify photos/ 'more/*.jpg' test.npy --output rows.csv",
+        ],
+    )
+    parser.add_argument(
+        "images",
+        metavar="IMAGE",
+        nargs="+",
+        help="PNG or JPEG file, folder of them, glob, .npy or .npz of [N, height, width]; - is standard input: one of "
+        "these, or names of files, one a line",
+    )
+    connection.add_server(parser, timeout_help="for each request (default %(default)g)")
+    parser.add_argument("--top", metavar="K", type=int, default=1, help="show the K best classes (default 1)")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object a line")
+    form.add_argument("--csv", action="store_true", help="print comma-separated values, with a header")
+    parser.add_argument("--output", metavar="FILE", help="write there; .jsonl and .csv choose their format")
+    parser.add_argument("--resume", action="store_true", help="continue after the rows that --output has already")
+    parser.add_argument("--prepare", choices=["photo"], help="make product photographs look like Fashion-MNIST")
+    parser.add_argument("--plot", metavar="FILE", help="draw the images with their names and probabilities")
+    parser.set_defaults(run=_classify)
+
+
+def _classify(arguments: argparse.Namespace) -> int:
     if arguments.top < 1:
         raise InvalidInput(f"--top is {arguments.top}: give 1 or more")
     if arguments.resume and not arguments.output:
-        raise InvalidInput("--resume goes on with a file: name it with --output")
-    found = inputs.find(arguments.images)
-    total = sum(map(len, found))
+        raise InvalidInput("--resume continues a file: name it with --output")
+    sources = inputs.find(arguments.images)
+    total = sum(map(len, sources))
     if arguments.plot and total > _MOST_DRAWN:
         raise InvalidInput(f"--plot draws at most {_MOST_DRAWN} images, and there are {total:,}")
     if arguments.plot and not total:
         raise InvalidInput("--plot has no images to draw")
     kind = _format(arguments)
-    earlier = _earlier(arguments, kind, found, total)
-    done = at = 0 if earlier is None else earlier.images
+    client = connection.client(arguments)
+    earlier = _earlier(arguments, kind, sources, total)
+    first = at = 0 if earlier is None else earlier.images
     results: list[Classification] = []
-    with _output(arguments.output, earlier) as file, _progress(total, done) as advance, client:
+    with _output(arguments.output, earlier) as file, Progress(total, first) as progress, client:
         header = earlier is None or not earlier.size
-        writer = output.make(kind, file, arguments.top, width=_width(found, total), header=header)
+        writer = output.make(kind, file, arguments.top, width=_width(sources, total), header=header)
 
-        def take(stop: int) -> None:
+        def classify(stop: int) -> None:
             """Write the rows of the images up to `stop` that have none yet."""
             nonlocal at
-            handed = Handed(found, at, stop)
+            taken = Taken(sources, at, stop)
             try:
-                for result in client.classify_stream(handed, prepare=arguments.prepare):
-                    if earlier is not None and at == done:
+                for result in client.classify_stream(taken, prepare=arguments.prepare):
+                    if earlier is not None and at == first:
                         earlier.check(result, arguments.top)
-                    writer.write([inputs.name(found, at + offset) for offset in range(len(result))], result)
+                    writer.write([inputs.name(sources, at + offset) for offset in range(len(result))], result)
                     file.flush()
                     at += len(result)
-                    advance(len(result))
+                    progress.advance(len(result))
                     if arguments.plot:
                         results.append(result)
             except HangtagError as error:
-                bad = blame(error, handed, client, arguments.prepare)
+                bad = name_images(error, taken, client, arguments.prepare)
                 if isinstance(error, InvalidInput) and bad is not None and at < bad < stop:
                     with suppress(HangtagError):
-                        take(bad)  # what was on the way together with the bad image is good
+                        classify(bad)  # the images before the bad one, which were in the same request, are good
                 raise
 
         try:
-            take(total)
+            classify(total)
         finally:
             if arguments.output and earlier is None and total and not at:
-                Path(arguments.output).unlink(missing_ok=True)  # a run that got no answer leaves nothing behind
+                Path(arguments.output).unlink(missing_ok=True)  # a run that wrote no row leaves no file
     if arguments.plot:
-        _plot(found, results, arguments.plot)
+        _plot(sources, results, arguments.plot)
+    _say_done(arguments, at - first)
     return 0
 
 
-def _width(found: list[Source], total: int) -> int:
-    """Of the first column, wide enough for the first names: all of a hundred thousand would take longer than they."""
-    return max((len(inputs.name(found, index)) for index in range(min(total, 1000))), default=0)
+def _say_done(arguments: argparse.Namespace, count: int) -> None:
+    files = [file for file in (arguments.output, arguments.plot) if file]
+    images = f"{count:,} image{'' if count == 1 else 's'}"
+    if files:
+        done(f"classified {images} into {' and '.join(files)}")
+    else:
+        done(f"classified {images}", next_step="--top 3 for more classes, --output rows.csv for a file")
+
+
+def _width(sources: list[Source], total: int) -> int:
+    """Of the first column: that of the longest of the first thousand names."""
+    return max((len(inputs.name(sources, index)) for index in range(min(total, 1000))), default=0)
 
 
 def _format(arguments: argparse.Namespace) -> str:
     if arguments.json or arguments.csv:
         return "json" if arguments.json else "csv"
-    ending = Path(arguments.output).suffix if arguments.output else ""
-    return {".json": "json", ".jsonl": "json", ".csv": "csv"}.get(ending, "table")
+    suffix = Path(arguments.output).suffix if arguments.output else ""
+    return {".json": "json", ".jsonl": "json", ".csv": "csv"}.get(suffix, "table")
 
 
-def _earlier(arguments: argparse.Namespace, kind: str, found: list[Source], total: int) -> Earlier | None:
-    """What need not be asked, because the output has it."""
+def _earlier(arguments: argparse.Namespace, kind: str, sources: list[Source], total: int) -> Earlier | None:
+    """The rows that the output has already."""
     if not arguments.output or not os.path.lexists(arguments.output):
         return None
     path = Path(arguments.output)
     if not path.is_file():
         raise InvalidInput(f"{path} is not a file: give another --output")
     if not arguments.resume:
-        raise InvalidInput(f"{path} exists: go on with it by --resume, or remove it")
+        raise InvalidInput(f"{path} exists: continue it with --resume, or remove it")
     if arguments.plot:
-        raise InvalidInput("--plot needs all answers, and --resume leaves some out: give one of them")
-    return resume.read(path, kind, arguments.top, lambda index: inputs.name(found, index), total)
+        raise InvalidInput("--plot needs all results, and --resume leaves some out: give one of them")
+    return resume.read(path, kind, arguments.top, lambda index: inputs.name(sources, index), total)
 
 
 @contextmanager
@@ -105,7 +144,7 @@ def _output(path: str | None, earlier: Earlier | None) -> Iterator[TextIO]:
     if not path:
         yield sys.stdout
         return
-    try:  # a new file must not have come into being in between, and an old one keeps its whole rows
+    try:  # "x": a file that another process has just made is not overwritten; an old one keeps its whole rows
         file = open(path, "x" if earlier is None else "r+", encoding="utf-8", errors="surrogateescape", newline="")  # noqa: PTH123, SIM115
     except OSError as error:
         raise InvalidInput(f"cannot write {path}: {error.strerror}") from error
@@ -116,11 +155,11 @@ def _output(path: str | None, earlier: Earlier | None) -> Iterator[TextIO]:
         yield file
 
 
-def _plot(found: list[Source], results: Sequence[Classification], file: str) -> None:
+def _plot(sources: list[Source], results: Sequence[Classification], file: str) -> None:
     from ..plots import draw_predictions, read_image
 
     images: list[np.ndarray] = []
-    for source in found:
+    for source in sources:
         if isinstance(source, Array):
             images += list(source.array)
         else:
@@ -131,28 +170,3 @@ def _plot(found: list[Source], results: Sequence[Classification], file: str) -> 
         model_version=results[0].model_version,
     )
     draw_predictions(images, joined, file)
-
-
-class _Bar:
-    """A progress bar on a terminal that stands by; nothing elsewhere."""
-
-    def __init__(self, bar: Any) -> None:
-        self._bar = bar
-
-    def __enter__(self) -> Callable[[int], object]:
-        update: Callable[[int], object] = self._bar.update
-        return update
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-
-def _progress(total: int, done: int) -> AbstractContextManager[Callable[[int], object]]:
-    if sys.stderr.isatty() and total > 1:
-        try:
-            from tqdm import tqdm
-        except ImportError:
-            pass
-        else:
-            return _Bar(tqdm(total=total, initial=done, unit=" images", unit_scale=True, leave=False))
-    return nullcontext(lambda count: None)

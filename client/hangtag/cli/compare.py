@@ -1,11 +1,14 @@
-"""`hangtag compare`: two versions, labels or servers on the same images, as a table or JSON."""
+"""`hangtag compare`: two versions, labels or servers on the same images: agreement, accuracy and latency."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+import statistics
+import time
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +17,183 @@ import numpy as np
 from ..client import Client
 from ..errors import InvalidInput
 from ..target import parse_target
-from .comparison import Comparison, compare
+from . import connection
 from .inputs import Array, Files, find
-from .output import one_line
+from .terminal import Progress, done, one_line
+
+BATCH = 32
+"""Images a call while comparing: enough calls for a median, large enough to be typical."""
+
+SIGNIFICANT = 0.05
+"""A difference in accuracy is called significant below this p-value."""
 
 _SHOWN = 10  # images that differ, in the table
 
 
-def run(arguments: argparse.Namespace, connect: Callable[..., Client]) -> int:
-    """Compare, print, and return the exit code; `connect` takes a target, a version and a version label."""
+@dataclass(frozen=True)
+class Side:
+    """One of the two; `accuracy` is 0..1, or None without true labels; `p50_ms` is the median latency of a call."""
+
+    name: str
+    model_version: int | None
+    accuracy: float | None
+    p50_ms: float
+
+
+@dataclass(frozen=True)
+class Change:
+    """An image on which the two differ: its position and both class names."""
+
+    image: int
+    left: str
+    right: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`agreement` is the share of images with the same class name, 0..1.
+
+    `only_left_right` and `only_right_right` count the images that only one of the two classifies correctly, and
+    `p_value` is McNemar's exact test on them; all three are None without true labels.
+    """
+
+    images: int
+    agreement: float
+    left: Side
+    right: Side
+    only_left_right: int | None
+    only_right_right: int | None
+    p_value: float | None
+    changes: list[Change] = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for json."""
+        return asdict(self)
+
+
+def compare(
+    left: Client,
+    right: Client,
+    images: Sequence[Any] | np.ndarray,
+    *,
+    truth: Sequence[str] | None = None,
+    names: tuple[str, str] = ("left", "right"),
+    progress: Progress | None = None,
+) -> Comparison:
+    """Classify `images` by both clients in turn; `truth` are the true class names.
+
+    The order of the two alternates, so that a slow moment of the machine affects both. Latency is the median over calls
+    of ``BATCH`` images, in milliseconds, as the client measures it.
+
+    >>> with Client("localhost:8500", version=1) as old, Client("localhost:8500") as new:
+    ...     result = compare(old, new, images[:100], names=("old", "new"))
+    >>> result.agreement, result.right.name, result.right.model_version, result.changes
+    (1.0, 'new', 1, [])
+    """
+    if not len(images):
+        raise InvalidInput("there are no images to compare on")
+    if truth is not None and len(truth) != len(images):
+        raise InvalidInput(f"{len(images)} images and {len(truth)} true class names")
+    clients = (left, right)
+    for client in clients:  # connecting and fetching metadata and class names must not be timed
+        client.classify(images[:1])
+    labels: tuple[list[str], list[str]] = ([], [])
+    seconds: tuple[list[float], list[float]] = ([], [])
+    versions: list[int | None] = [None, None]
+    for number, start in enumerate(range(0, len(images), BATCH)):
+        for side in (0, 1) if number % 2 == 0 else (1, 0):
+            started = time.perf_counter()
+            result = clients[side].classify(images[start : start + BATCH])
+            seconds[side].append(time.perf_counter() - started)
+            labels[side].extend(result.labels.tolist())
+            versions[side] = result.model_version
+        if progress is not None:
+            progress.advance(len(result))
+    correct = None if truth is None else [[label == true for label, true in zip(s, truth, strict=True)] for s in labels]
+    sides = [
+        Side(
+            names[side],
+            versions[side],
+            None if correct is None else sum(correct[side]) / len(images),
+            round(1e3 * statistics.median(seconds[side]), 3),
+        )
+        for side in (0, 1)
+    ]
+    pairs = enumerate(zip(*labels, strict=True))
+    changes = [Change(image, one, other) for image, (one, other) in pairs if one != other]
+    only: tuple[int | None, int | None] = (None, None)
+    p_value = None
+    if correct is not None:
+        both = list(zip(*correct, strict=True))
+        only_left, only_right = both.count((True, False)), both.count((False, True))
+        only, p_value = (only_left, only_right), mcnemar(only_left, only_right)
+    return Comparison(len(images), 1 - len(changes) / len(images), sides[0], sides[1], *only, p_value, changes)
+
+
+def mcnemar(only_one: int, only_other: int) -> float:
+    """The p-value of McNemar's exact test, two-sided: how likely a difference at least this large is by chance.
+
+    The arguments count the images that only one, and only the other, of two classifiers gets right. If the two were
+    equally good, each such image would fall to either like a coin (McNemar, Psychometrika 12, 1947).
+
+    >>> mcnemar(1, 9), mcnemar(0, 0), mcnemar(5, 5)
+    (0.021484375, 1.0, 1.0)
+    """
+    count, few = only_one + only_other, min(only_one, only_other)
+    term = total = 1
+    for chosen in range(few):
+        term = term * (count - chosen) // (chosen + 1)
+        total += term
+    return min(1.0, 2 * total / (1 << count))
+
+
+# ---- the command
+
+
+def register(commands: Any) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "compare",
+        description="Classify the same images by two versions, labels or servers, and show where they differ. With "
+        "true labels, also which is more accurate, and whether the difference is significant.",
+        examples=[
+            "hangtag compare --label stable --label canary",
+            "hangtag compare photos/ --target localhost:8500 --target http://localhost:8501 --json",
+        ],
+    )
+    parser.add_argument(
+        "images",
+        metavar="IMAGE",
+        nargs="*",
+        help="files, folders, globs, or one .npy or .npz (default: Fashion-MNIST's 10,000 test images, if they are on "
+        "this machine)",
+    )
+    parser.add_argument("--target", action="append", help=f"twice to compare servers (default {connection.TARGET})")
+    parser.add_argument("--version", action="append", type=int, default=[], metavar="N", help="twice for two versions")
+    parser.add_argument("--label", action="append", default=[], help="twice to compare labelled versions")
+    parser.add_argument("--model", default="fashion", help="the model's name on the server (default fashion)")
+    parser.add_argument(
+        "--truth",
+        metavar="FILE.npy",
+        help="true labels as numbers (default: `labels` of the .npz, or the names of the folders)",
+    )
+    parser.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="for each call (default 10)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    connection.add_trust(parser)
+    parser.set_defaults(run=_compare)
+
+
+def _compare(arguments: argparse.Namespace) -> int:
     sides = _sides(arguments)
-    (source,) = _one(find(arguments.images))
-    images: Any = source.array if isinstance(source, Array) else list(source.items(0))
+    options = {"model": arguments.model, "timeout": arguments.timeout, **connection.trust(arguments)}
+    source = _source(arguments.images)
+    images: Any = source.array if isinstance(source, Array) else list(source.names)
     with ExitStack() as opened:
-        left, right = (opened.enter_context(connect(**side)) for _, side in sides)
-        truth = _truth(arguments.truth, source, left.labels())
-        result = compare(left, right, images, truth=truth, names=(sides[0][0], sides[1][0]))
+        left, right = (opened.enter_context(Client(**options, **side)) for _, side in sides)
+        class_names = left.classify(images[:1]).class_names if len(images) else ()
+        truth = _truth(arguments.truth, source, class_names)
+        with Progress(len(images)) as progress:
+            result = compare(left, right, images, truth=truth, names=(sides[0][0], sides[1][0]), progress=progress)
     if arguments.json:
         named = [{"image": source.name(change.image)} for change in result.changes]
         document = result.to_dict()
@@ -37,12 +201,21 @@ def run(arguments: argparse.Namespace, connect: Callable[..., Client]) -> int:
         print(json.dumps(document))
     else:
         _print(result, source)
+    done(
+        f"compared on {result.images:,} images",
+        next_step="" if truth is not None else "give true labels by --truth FILE.npy, or folders named as the classes",
+    )
     return 0
 
 
 def _sides(arguments: argparse.Namespace) -> list[tuple[str, dict[str, Any]]]:
-    """What distinguishes the two: exactly one flag is given twice, the others at most once."""
-    given = {"target": arguments.target, "version": arguments.version, "version_label": arguments.label}
+    """The name and the client's arguments of both: exactly one flag is given twice, the others at most once."""
+    targets = arguments.target or [connection.TARGET]
+    given: dict[str, list[Any]] = {
+        "target": targets,
+        "version": arguments.version,
+        "version_label": arguments.label,
+    }
     twice = [flag for flag, values in given.items() if len(values) == 2]
     if len(twice) != 1 or any(len(values) > 2 for values in given.values()):
         raise InvalidInput(
@@ -63,37 +236,57 @@ def _name(kind: str, value: Any) -> str:
     return f"{'label' if kind == 'version_label' else kind} {value}"
 
 
-def _one(sources: Sequence[Any]) -> Sequence[Any]:
+def _source(images: Sequence[str]) -> Files | Array:
+    if not images:
+        from ..fashion_mnist import load_test_images
+
+        found = load_test_images()
+        if found is None:
+            raise InvalidInput("Fashion-MNIST's test images are not on this machine: give images to compare on")
+        return Array("fashion-mnist", *found)
+    sources = find(images)
     if len(sources) != 1 or not isinstance(sources[0], Files | Array):
-        raise InvalidInput("give PNG and JPEG files and folders of them, or one .npy or .npz array")
-    return sources
+        raise InvalidInput("give image files and folders of them, or one .npy or .npz array")
+    return sources[0]
 
 
-def _truth(file: str | None, source: Any, class_names: Sequence[str]) -> list[str] | None:
-    """The true names: from --truth, or from the folders that the files lie in if those are named as the classes are."""
-    if file is None:
-        folders = [Path(name).parent.name for name in source.names] if isinstance(source, Files) else []
+def _truth(file: str | None, source: Files | Array, class_names: Sequence[str]) -> list[str] | None:
+    """The true class names: those of --truth, of the .npz, or of the folders if they are named as the classes are."""
+    if file is None and isinstance(source, Files):
+        folders = [Path(name).parent.name for name in source.names]
         return folders if folders and set(folders) <= set(class_names) else None
-    try:
-        labels = np.load(file, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"cannot read the labels {file}: {error}") from error
+    if file is None:
+        labels = source.labels if isinstance(source, Array) else None
+        if labels is None:
+            return None
+    else:
+        try:
+            labels = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise InvalidInput(f"cannot read the labels {file}: {error}") from error
     if (
-        labels.ndim != 1
+        not isinstance(labels, np.ndarray)
+        or labels.ndim != 1
         or labels.dtype.kind not in "iu"
         or (labels.size and not 0 <= labels.min() <= labels.max() < len(class_names))
     ):
-        raise InvalidInput(f"{file} must hold one whole number 0..{len(class_names) - 1} for each image")
+        where = file or f"`labels` of {source.label}"  # type: ignore[union-attr]
+        raise InvalidInput(f"{where} must hold one whole number 0..{len(class_names) - 1} for each image")
     return [class_names[label] for label in labels]
 
 
-def _print(result: Comparison, source: Any) -> None:
-    width = max(len(side.name) for side in (result.left, result.right))
+def _print(result: Comparison, source: Files | Array) -> None:
+    left, right = result.left, result.right
+    width = max(len(left.name), len(right.name))
     print(f"{'':{width}}  version  accuracy  p50 ms")
-    for side in (result.left, result.right):
+    for side in (left, right):
         accuracy = "-" if side.accuracy is None else f"{side.accuracy:.4f}"
         print(f"{side.name:{width}}  {side.model_version or '-':>7}  {accuracy:>8}  {side.p50_ms:>6.2f}")
     print(f"they agree on {result.agreement:.2%} of {result.images:,} images")
+    if result.p_value is not None:
+        print(f"only {left.name} is right: {result.only_left_right:,}; only {right.name}: {result.only_right_right:,}")
+        verdict = "significant" if result.p_value < SIGNIFICANT else "not significant"
+        print(f"the difference in accuracy is {verdict} (McNemar's exact test: p = {result.p_value:.3g})")
     for change in result.changes[:_SHOWN]:
         print(one_line(f"  {source.name(change.image)}: {change.left} -> {change.right}"))
     if len(result.changes) > _SHOWN:

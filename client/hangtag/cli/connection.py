@@ -1,4 +1,4 @@
-"""The flags of every command that talks to a server: where it is, how it is trusted, and what it is shown."""
+"""The flags of every command that talks to a server: its address, the model, TLS and headers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import InvalidInput
 if TYPE_CHECKING:
     from ..client import Client
 
-DEFAULT_TARGET = "localhost:8500"
+TARGET = "localhost:8500"
 
 
 def add_server(
@@ -22,8 +22,8 @@ def add_server(
     """Target, model, version, language, timeout, and what `add_trust` adds."""
     parser.add_argument(
         "--target",
-        default=DEFAULT_TARGET,
-        help=f"host:port for gRPC, http://host:port for REST (default {DEFAULT_TARGET})",
+        default=TARGET,
+        help=f"host:port for gRPC, http://host:port for REST (default {TARGET})",
     )
     parser.add_argument("--model", default="fashion", help="the model's name on the server (default fashion)")
     which = parser.add_mutually_exclusive_group()
@@ -69,9 +69,9 @@ def client(arguments: argparse.Namespace, **options: Any) -> Client:
 
 
 def trust(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What `add_trust`'s flags mean to a client; raises InvalidInput."""
+    """The client's arguments from the flags of `add_trust`; raises InvalidInput."""
     if not arguments.debug:
-        # gRPC's C core writes failed handshakes to standard error, line by line, beside the error that says it all.
+        # gRPC's C core writes several lines about a failed handshake to standard error, beside our one.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     tls = None
     if arguments.tls or arguments.ca or arguments.cert or arguments.key:
@@ -82,7 +82,7 @@ def trust(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _headers(given: Iterable[str]) -> dict[str, str]:
-    """Values are never repeated in an error: they may be secrets."""
+    """From the texts of --header. An error never shows a value, which may be a secret."""
     headers: dict[str, str] = {}
     for text in given:
         if text.startswith("@"):
@@ -108,4 +108,4 @@ def _lines(file: str) -> list[str]:
     except OSError as error:
         raise InvalidInput(f"cannot read the headers in {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"{file} is no text, so there are no headers in it") from error
+        raise InvalidInput(f"{file} is not text: give one header a line") from error

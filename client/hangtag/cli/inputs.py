@@ -1,4 +1,4 @@
-"""What the command line is given to classify: files, folders, globs, arrays and standard input, in one order."""
+"""The images that a command line names: files, folders, globs, arrays and standard input, in their order."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from ..contract import GRAPH_IMAGE_SUFFIXES
 from ..core.image_input import MAGIC
 from ..errors import InvalidInput
 
-_ENDINGS = (".png", ".jpg", ".jpeg")
 _BATCH = 1000  # images read from an array at a time
 
 
@@ -42,10 +42,14 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """An array of images [N, …], perhaps mapped from a file; read a batch at a time."""
+    """An array of images [N, …], perhaps mapped from a file; read a batch at a time.
+
+    `labels` are the true labels that came with it, as they were in the archive.
+    """
 
     label: str
     array: np.ndarray
+    labels: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.array)
@@ -81,16 +85,16 @@ class Bytes:
 Source = Files | Array | Bytes
 
 
-def items(found: Sequence[Source], start: int) -> Iterator[Any]:
+def items(sources: Sequence[Source], start: int) -> Iterator[Any]:
     """The images from `start` on, through all sources, for a stream."""
-    for source in found:
+    for source in sources:
         yield from source.items(min(start, len(source)))
         start = max(0, start - len(source))
 
 
-def name(found: Sequence[Source], index: int) -> str:
+def name(sources: Sequence[Source], index: int) -> str:
     """What the output calls image `index` of all."""
-    for source in found:
+    for source in sources:
         if index < len(source):
             return source.name(index)
         index -= len(source)
@@ -98,15 +102,15 @@ def name(found: Sequence[Source], index: int) -> str:
 
 
 def find(arguments: Sequence[str]) -> list[Source]:
-    """What `arguments` name; raises InvalidInput for one that names nothing."""
+    """The sources that `arguments` name; raises InvalidInput for one that names nothing."""
     every = (source for argument in arguments for source in _find(argument))
-    found: list[Source] = []
-    for together, group in groupby(every, lambda source: isinstance(source, Files)):
-        if together:  # many names are one source, in which the name of an image is found at once
-            found.append(Files([name for source in group for name in source.names]))  # type: ignore[union-attr]
+    sources: list[Source] = []
+    for are_files, group in groupby(every, lambda source: isinstance(source, Files)):
+        if are_files:  # one source for many names: the name of an image is then found at once
+            sources.append(Files([name for source in group for name in source.names]))  # type: ignore[union-attr]
         else:
-            found += group
-    return found
+            sources += group
+    return sources
 
 
 def _find(argument: str) -> list[Source]:
@@ -115,20 +119,22 @@ def _find(argument: str) -> list[Source]:
     path = Path(argument)
     try:
         if path.is_dir():
-            found = sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in _ENDINGS and file.is_file())
-            if not found:
+            names = sorted(
+                str(file) for file in path.rglob("*") if file.suffix.lower() in GRAPH_IMAGE_SUFFIXES and file.is_file()
+            )
+            if not names:
                 raise InvalidInput(f"no PNG or JPEG file in folder {argument}")
-            return [Files(found)]
+            return [Files(names)]
         exists = path.exists()
-    except OSError as error:  # no right to look there, or a name too long for any file
+    except OSError as error:  # no permission, or a name too long for any file
         raise InvalidInput(f"cannot read {argument}: {error.strerror}") from error
     if exists:
         return [_arrays(argument, argument)] if path.suffix.lower() in (".npy", ".npz") else [Files([argument])]
     if any(mark in argument for mark in "*?["):
-        found = sorted(set(_matches(argument)))
-        if not found:
+        names = sorted(set(_matches(argument)))
+        if not names:
             raise InvalidInput(f"no file matches {argument}")
-        return [source for name in found for source in _find(name)]
+        return [source for name in names for source in _find(name)]
     raise InvalidInput(f"cannot read {argument}: no such file or folder")
 
 
@@ -146,7 +152,7 @@ def _matches(pattern: str) -> Iterator[str]:
 
 
 def _standard_input() -> list[Source]:
-    """One image, one array, or the names of files, one a line: told apart by the first bytes."""
+    """One image, one array, or the names of files, one a line: distinguished by the first bytes."""
     if sys.stdin is None:
         raise InvalidInput("standard input is closed")
     content = sys.stdin.buffer.read()
@@ -165,22 +171,22 @@ def _standard_input() -> list[Source]:
 def _arrays(label: str, file: Any) -> Array:
     try:
         loaded = np.load(file, mmap_mode="r" if isinstance(file, str) and file.lower().endswith(".npy") else None)
+        labels = None
         if not isinstance(loaded, np.ndarray):
-            loaded = _chosen(label, loaded)
+            loaded, labels = _chosen(label, loaded)
     except InvalidInput:
         raise
     except Exception as error:  # numpy has no common class for what a broken file may raise
         raise InvalidInput(f"cannot read {label} as an array: {error}") from error
     if loaded.ndim < 2 or loaded.dtype.kind not in "buif":
         raise InvalidInput(f"{label} holds {loaded.dtype} {list(loaded.shape)}: give images [N, height, width]")
-    return Array(label, loaded[np.newaxis] if loaded.ndim == 2 else loaded)
+    return Array(label, loaded[np.newaxis] if loaded.ndim == 2 else loaded, labels)
 
 
-def _chosen(label: str, archive: Any) -> np.ndarray:
-    """The array `images` of an archive, or its only one."""
+def _chosen(label: str, archive: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """The array `images` of an archive, or its only one; and `labels`, if it has them."""
     with archive:
         names = archive.files
         if len(names) != 1 and "images" not in names:
             raise InvalidInput(f"{label} holds {', '.join(names) or 'nothing'}: name the one to classify `images`")
-        array: np.ndarray = archive["images" if "images" in names else names[0]]
-        return array
+        return archive["images" if "images" in names else names[0]], archive["labels"] if "labels" in names else None

@@ -1,4 +1,4 @@
-"""The console script: finds the rooms' commands by entry point and turns errors into one line and an exit code.
+"""The console script `hangtag`: finds the module of a command, runs it, and turns errors into one line and a code.
 
 Exit codes: 0 done, 1 the work failed, 2 bad usage or bad input.
 """
@@ -9,32 +9,83 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Sequence
-from importlib.metadata import entry_points
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from typing import NamedTuple
 
 from .. import __version__
 from ..errors import HangtagError
+from .parser import Parser, suggestion
+from .terminal import colour, error_line
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse, with no guessing of abbreviated flags: a later flag would change what an abbreviation means."""
+class Command(NamedTuple):
+    """`module` has the function ``register(commands)``, which adds the command and its arguments to argparse."""
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        kwargs["allow_abbrev"] = False
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+    group: str
+    module: str
+    summary: str
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """All commands of all rooms."""
-    parser = _Parser(prog="hangtag", description="Labelled images to class names in production, on TensorFlow Serving.")
+_MAKE, _SERVE, _USE = "train and publish", "serve", "use a running server"
+
+COMMANDS = {
+    "export": Command(_MAKE, "hangtag_export.cli.export", "train a classifier and publish it as a SavedModel version"),
+    "versions": Command(_MAKE, "hangtag_export.cli.versions", "list, prune, promote and roll back published versions"),
+    "serve": Command(_SERVE, "hangtag_serving.cli", "serve models as TensorFlow Serving does, without Docker"),
+    "doctor": Command(_SERVE, "hangtag_serving.doctor.command", "find problems of models, config files and servers"),
+    "classify": Command(_USE, "hangtag.cli.classify", "name the class of images"),
+    "labels": Command(_USE, "hangtag.cli.status", "print the class names of a model, one a line"),
+    "status": Command(_USE, "hangtag.cli.status", "show which versions of a model are being served"),
+    "wait": Command(_USE, "hangtag.cli.status", "wait until a model can answer"),
+    "compare": Command(_USE, "hangtag.cli.compare", "compare two versions, labels or servers on the same images"),
+    "bench": Command(_USE, "hangtag.cli.bench", "load a running server and measure it"),
+    "completion": Command("other", "hangtag.cli.completion", "print the shell's completion script"),
+}
+"""Every command of the console script. This table names modules of all packages, and only the module of the command
+that runs is imported: reading entry points instead would take longer than all the rest of `hangtag --help`.
+"""
+
+DESCRIPTION = "Train an image classifier, publish it, serve it, and classify images with it, on TensorFlow Serving."
+
+FIRST_STEPS = """Hangtag trains an image classifier, serves it, and names what is on your images. The first steps:
+
+  hangtag export                       train on Fashion-MNIST and publish models/fashion/1
+  hangtag serve                        serve it, in a second terminal, until Ctrl-C
+  hangtag classify shoe.png --top 3    ask the running server what is on an image
+
+All commands: hangtag --help
+"""
+
+
+class _Hangtag(Parser):
+    """The parser of the whole command line, which shows the commands of the table by group."""
+
+    def format_help(self) -> str:
+        width = max(map(len, COMMANDS)) + 2
+        lines = ["usage: hangtag [--version] [--debug] COMMAND ...", "", DESCRIPTION]
+        for group in dict.fromkeys(command.group for command in COMMANDS.values()):
+            lines += ["", f"{group}:"]
+            lines += [f"  {name:{width}}{each.summary}" for name, each in COMMANDS.items() if each.group == group]
+        lines += [
+            "",
+            "options:",
+            f"  {'--version':{width}}print the version",
+            f"  {'--debug':{width}}show the traceback of an error",
+            "",
+            "hangtag COMMAND --help explains a command and gives examples.",
+            "",
+        ]
+        return "\n".join(lines)
+
+
+def build_parser(names: Iterable[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
+    """The command line with the commands `names`, all by default."""
+    parser = _Hangtag(prog="hangtag")
     parser.add_argument("--version", action="version", version=f"hangtag {__version__}")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for entry in sorted(entry_points(group="hangtag.commands"), key=lambda entry: entry.name):
-        entry.load()(commands)
-    for command in commands.choices.values():
-        command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+    for module in dict.fromkeys(COMMANDS[name].module for name in names):
+        import_module(module).register(commands)
     return parser
 
 
@@ -44,24 +95,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = argparse.Namespace(debug=False)
     try:
         try:
-            build_parser().parse_args(argv, arguments)
-            code: int = arguments.run(arguments)
-        finally:  # here a failure can still be told, at exit it cannot; --help comes by as SystemExit
+            return _run(list(sys.argv[1:] if argv is None else argv), arguments)
+        finally:  # an error while flushing can be reported here, but not at exit; --help passes as SystemExit
             sys.stdout.flush()
-        return code
     except BrokenPipeError:
-        _forget_output()
-        return 1  # the reader went away (`hangtag labels | head -1`), and knows it
+        _discard_output()
+        return 1  # the reader has closed the pipe (`hangtag labels | head -1`)
     except (HangtagError, KeyboardInterrupt, OSError, UnicodeEncodeError) as error:
         if arguments.debug:
             raise
-        words, code = _explained(error)
-        print("hangtag:", " ".join(line.strip() for line in words.splitlines()), file=sys.stderr)
+        message, code = _explain(error)
+        print(colour("hangtag:", "fail", sys.stderr), error_line(message), file=sys.stderr)
         return code
 
 
-def _explained(error: HangtagError | KeyboardInterrupt | OSError | UnicodeEncodeError) -> tuple[str, int]:
-    """What to say of an error, and the exit code."""
+def _run(words: list[str], arguments: argparse.Namespace) -> int:
+    if not words:
+        print(FIRST_STEPS, end="")
+        return 0
+    name = next((word for word in words if not word.startswith("-")), None)
+    if name is not None and name not in COMMANDS:
+        build_parser([]).error(f"there is no command {name!r}{suggestion(name, COMMANDS)}")
+    build_parser([] if name is None else [name]).parse_args(words, arguments)
+    code: int = arguments.run(arguments)
+    return code
+
+
+def _explain(error: HangtagError | KeyboardInterrupt | OSError | UnicodeEncodeError) -> tuple[str, int]:
+    """The message of an error, and the exit code."""
     if isinstance(error, HangtagError):
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt):
@@ -69,15 +130,15 @@ def _explained(error: HangtagError | KeyboardInterrupt | OSError | UnicodeEncode
     if isinstance(error, UnicodeEncodeError):
         character = error.object[error.start]
         return f"cannot write {character!a} as {error.encoding}: set PYTHONIOENCODING=utf-8", 1
-    _forget_output()
+    _discard_output()
     where = "the output" if error.filename is None else error.filename
     return f"cannot read or write {where}: {error.strerror or error}", 1
 
 
 def _check_streams() -> None:
-    """Have standard error and output, and names of files that are no UTF-8 written as they are."""
+    """Require standard output, replace a closed standard error, and write names that are not UTF-8 as their bytes."""
     if sys.stderr is None:
-        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the program runs
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for as long as the program runs
     if sys.stdout is None:
         print("hangtag: standard output is closed: send it to a file, or to /dev/null", file=sys.stderr)
         raise SystemExit(1)
@@ -85,6 +146,6 @@ def _check_streams() -> None:
         sys.stdout.reconfigure(errors="surrogateescape")
 
 
-def _forget_output() -> None:
-    """What is still buffered must not fail again at exit."""
+def _discard_output() -> None:
+    """Let what is still buffered not fail a second time at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""The output of `hangtag classify`: a table, JSON lines or CSV, a row an image."""
+"""The output of `hangtag classify`: a table, JSON lines or CSV, one row for each image."""
 
 from __future__ import annotations
 
@@ -9,19 +9,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TextIO
 
 from ..results import Classification
+from .terminal import one_line
 
 JSON_KEYS = ("image", "label", "score", "top", "model_version")
-
-_ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
-
-
-def one_line(text: str) -> str:
-    r"""`text` with the characters that would end a row, or command a terminal, as Python writes them.
-
-    >>> print(one_line("a\nb"))
-    a\nb
-    """
-    return text.translate(_ESCAPES)
 
 
 class Writer(Protocol):
@@ -32,7 +22,7 @@ class Writer(Protocol):
 
 
 class Table:
-    """For people; `width` is that of the longest name."""
+    """Aligned text; `width` is that of the longest name."""
 
     def __init__(self, file: TextIO, top: int, width: int) -> None:
         self._file, self._top, self._width = file, top, width
@@ -45,7 +35,7 @@ class Table:
 
 
 class JsonLines:
-    """One object an image, in ASCII: so a name that is no UTF-8 is JSON too, and whoever reads it gets it back."""
+    """One object an image, in ASCII, so that a file name that is not UTF-8 can be written and read back too."""
 
     def __init__(self, file: TextIO, top: int) -> None:
         self._file, self._top = file, top
@@ -77,18 +67,18 @@ class Csv:
 
 def csv_header(top: int) -> list[str]:
     """The names of the columns."""
-    more = [f"{word}_{rank}" for rank in range(2, top + 1) for word in ("label", "score")]
+    more = [f"{column}_{rank}" for rank in range(2, top + 1) for column in ("label", "score")]
     return ["image", "model_version", "label", "score", *more]
 
 
 def csv_line(cells: Iterable[object]) -> str:
-    r"""One row, ended by a newline alone.
+    r"""One row, which ends in "\n".
 
     >>> csv_line(["a,b", 1])
     '"a,b",1\n'
     """
     line = io.StringIO()
-    csv.writer(line, lineterminator="\r\n").writerow(cells)  # by this ending it knows that "\r" too must be quoted
+    csv.writer(line, lineterminator="\r\n").writerow(cells)  # with this ending it quotes "\r" too
     return line.getvalue().removesuffix("\r\n") + "\n"
 
 

@@ -1,4 +1,4 @@
-"""What an earlier run of `hangtag classify` left in its output, and whether another run may go on with it."""
+"""The rows that an earlier run of `hangtag classify` left in its output, and whether another run may continue them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .output import JSON_KEYS, csv_header, csv_line
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """Rows of the first `images` images, in the first `size` bytes of the file; what follows is a row cut off."""
+    """Rows of the first `images` images, in the first `size` bytes of the file; after that comes at most half a row."""
 
     path: Path
     images: int
@@ -26,13 +26,15 @@ class Earlier:
     """The best classes of the last of these images."""
 
     def check(self, result: Classification, top: int) -> None:
-        """Raise InvalidInput if rows of `result` do not go with those that are there."""
+        """Raise InvalidInput if rows of `result` would not match those of the file."""
         if self.labels and len(self.labels) != min(top, len(result.class_names)):
             raise _other_top(self.path, len(self.labels))
         for label in self.labels:
             if label not in result.class_names:
-                words = f"{self.path} has the class {label!r}, which the model does not name so"
-                raise InvalidInput(f"{words}: give the same --model and --language as before, or another --output")
+                raise InvalidInput(
+                    f"{self.path} has the class {label!r}, which the model does not have: "
+                    "give the same --model and --language as before, or another --output"
+                )
 
 
 def _other_top(path: Path, ranks: int) -> InvalidInput:
@@ -40,7 +42,7 @@ def _other_top(path: Path, ranks: int) -> InvalidInput:
 
 
 def read(path: Path, kind: str, top: int, name_of: Callable[[int], str], total: int) -> Earlier:
-    """What `path` has; raises InvalidInput unless a run over the same images has written all of it.
+    """The rows of `path`; raises InvalidInput unless a run over the same images has written all of it.
 
     `name_of` gives the name of each of the `total` images. The file is not changed.
     """
@@ -91,7 +93,7 @@ class _Lines:
 
 
 def _rows(lines: _Lines, kind: str, top: int) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Name and best classes of each row, up to the first that is not whole or not of `hangtag classify`."""
+    """Name and best classes of each row, up to the first that is cut off or was not written by `hangtag classify`."""
     rows: Iterator[Any] = csv.reader(lines, strict=True) if kind == "csv" else map(json.loads, lines)
     with suppress(csv.Error, ValueError, LookupError, TypeError, RecursionError):
         for row in rows:
@@ -107,7 +109,7 @@ def _rows(lines: _Lines, kind: str, top: int) -> Iterator[tuple[str, tuple[str, 
 
 
 def _beginning(kind: str, name: str) -> bytes:
-    """What the row of an image begins with, as far as it is known before the answer."""
+    """The part of an image's row that is known before the image is classified."""
     if kind == "csv":
         return csv_line([name, ""]).removesuffix("\n").encode("utf-8", "surrogateescape")
     return json.dumps(dict(zip(JSON_KEYS, (name, ""), strict=False))).removesuffix('"}').encode()

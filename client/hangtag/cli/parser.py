@@ -1,0 +1,67 @@
+"""argparse with examples in its help, and errors of one line that name the nearest word that exists."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+_CHOICE = re.compile(r"(?:argument (?P<name>.*): )?invalid choice: '?(?P<given>.*?)'? \(choose from (?P<known>.*)\)")
+_WIDTH = 80
+
+
+class Parser(argparse.ArgumentParser):
+    """`examples` are commands, shown below the help.
+
+    Flags are never abbreviated: a later flag would change what an abbreviation means.
+    """
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
+        import textwrap
+
+        kwargs["allow_abbrev"] = False
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        if kwargs.get("description"):
+            kwargs["description"] = textwrap.fill(kwargs["description"], _WIDTH)
+        if examples:
+            kwargs["epilog"] = "\n  ".join(["examples:", *examples])
+        super().__init__(*args, **kwargs)
+        self.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, but the parser that meets an unknown argument reports it, by the names of its own flags."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            flag = next((word.partition("=")[0] for word in unknown if word.startswith("-")), None)
+            if flag is None:
+                self.error(f"unexpected argument {unknown[0]!r}")
+            self.error(f"unknown flag {flag}" + suggestion(flag, re.findall(r"--[\w-]+", self.format_usage())))
+        return found, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2 and one line."""
+        choice = _CHOICE.fullmatch(message)
+        if choice is not None:
+            known = re.findall(r"[^\s',]+", choice["known"])
+            message = f"{choice['name']}: {choice['given']!r} is not one of {', '.join(known)}"
+            message += suggestion(choice["given"], known)
+        if "did you mean" not in message:
+            message += f" ({self.prog} --help explains the arguments)"
+        from .terminal import error_line
+
+        self.exit(2, f"{self.prog}: {error_line(message)}\n")
+
+
+def suggestion(given: str, known: Iterable[str]) -> str:
+    """The nearest of the `known` words, as the end of an error.
+
+    >>> suggestion("--taget", ["--target", "--model"])
+    ': did you mean --target?'
+    >>> suggestion("x", ["--target"])
+    ''
+    """
+    import difflib
+
+    near = difflib.get_close_matches(given, sorted(known), n=1, cutoff=0.5)
+    return f": did you mean {near[0]}?" if near else ""

@@ -1,0 +1,86 @@
+"""What people see on a terminal: colours, text from outside made harmless, and the closing line of a command."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import Any, TextIO
+
+_COLOURS = {"ok": "32", "warn": "33", "fail": "31", "bold": "1"}
+"""ANSI codes (ECMA-48, "select graphic rendition")."""
+
+# What ends a line, commands a terminal, reorders the text around it, or cannot be encoded. Half of a surrogate pair
+# from U+DC80 to U+DCFF stays: it stands for a byte of a file name that is not UTF-8, and is written as that byte.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udc7f\udd00-\udfff]")
+
+_LONGEST = 2000  # characters of one error
+
+
+def one_line(text: str) -> str:
+    r"""`text` with the characters that would end the line, or command a terminal, as Python writes them.
+
+    >>> print(one_line("a\nb\x1b[2J"))
+    a\nb\x1b[2J
+    """
+    return _UNSAFE.sub(lambda match: repr(match[0])[1:-1], text)
+
+
+def error_line(text: str) -> str:
+    r"""`text`, perhaps of several lines and very long, as one line for standard error.
+
+    >>> error_line("first\r\n  second\x07")
+    'first second\\x07'
+    """
+    line = one_line(" ".join(part.strip() for part in text.splitlines()))
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+
+
+def colour(text: str, kind: str, stream: TextIO | None = None) -> str:
+    """`text` in the colour of "ok", "warn", "fail" or "bold", if `stream` (standard output) is a terminal.
+
+    No colour if the variable NO_COLOR has a value (https://no-color.org) or the terminal cannot show any.
+
+    >>> colour("ok", "ok")
+    'ok'
+    """
+    return f"\x1b[{_COLOURS[kind]}m{text}\x1b[0m" if _shows_colours(stream or sys.stdout) else text
+
+
+def _shows_colours(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def done(text: str, *, next_step: str = "") -> None:
+    """Close a command: what was done, and what to do next. On standard error, and only if that is a terminal.
+
+    So standard output holds nothing but data, and scripts see no advice.
+    """
+    if sys.stderr.isatty():
+        advice = f"; next: {colour(next_step, 'bold', sys.stderr)}" if next_step else ""
+        print(one_line(text) + advice, file=sys.stderr)
+
+
+class Progress:
+    """A progress bar on a terminal, if tqdm is installed and there is more than one image; else nothing."""
+
+    def __init__(self, total: int, done: int = 0) -> None:
+        self._bar: Any = None
+        if total > 1 and sys.stderr.isatty():
+            try:
+                from tqdm import tqdm
+            except ImportError:
+                return
+            self._bar = tqdm(total=total, initial=done, unit=" images", unit_scale=True, leave=False)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def advance(self, images: int) -> None:
+        """Count `images` more."""
+        if self._bar is not None:
+            self._bar.update(images)
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
