@@ -33,9 +33,10 @@ def help_of(*command: str) -> str:
 
 
 def subcommands(text: str) -> list[str]:
-    """The commands that a help text lists: one to a line, indented by two or four blanks."""
-    choices = re.search(r"\{([a-z,-]+)\}", text)
-    return choices[1].split(",") if choices and f"{{{choices[1]}}}" in text.split("options:")[0] else []
+    """The commands that a help text lists, one to a line; none unless its usage line names a COMMAND or ACTION."""
+    if not re.search(r"(COMMAND|ACTION) \.\.\.", text):
+        return []
+    return re.findall(r"^ {2,4}([a-z]+) {2,}\S", text.split("options:")[0], re.MULTILINE)
 
 
 def sections(command: list[str], depth: int) -> str:

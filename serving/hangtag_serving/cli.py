@@ -1,4 +1,4 @@
-"""The serving room's commands: serve and doctor. Serve's flags are named and meant as tensorflow_model_server's."""
+"""The command `hangtag serve`, whose flags have the names and meanings of tensorflow_model_server's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import logging
 from typing import Any
 
-from .doctor import command as doctor
 from .flags import WITHOUT_EFFECT, add_flags
 
 
@@ -15,7 +14,6 @@ def register(commands: Any) -> None:
     serve = commands.add_parser("serve", help="serve models as TensorFlow Serving does, without Docker")
     add_flags(serve)
     serve.set_defaults(run=_serve)
-    doctor.register(commands)
 
 
 def _serve(arguments: argparse.Namespace) -> int:

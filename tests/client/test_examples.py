@@ -16,7 +16,7 @@ import hangtag
 from doubles import FIRST_PIXEL, Model, busy, model_server
 from hangtag import AsyncClient, Client, async_client, errors, plots
 from hangtag import client as client_module
-from hangtag.cli import comparison
+from hangtag.cli import compare
 
 
 class WebPage(BaseHTTPRequestHandler):
@@ -46,7 +46,7 @@ def places(server) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    "module", [hangtag, client_module, async_client, errors, comparison, plots], ids=lambda module: module.__name__
+    "module", [hangtag, client_module, async_client, errors, compare, plots], ids=lambda module: module.__name__
 )
 def test_every_example_does_what_it_shows(module, server, images, places, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

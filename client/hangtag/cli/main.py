@@ -83,7 +83,7 @@ def build_parser(names: Iterable[str] = tuple(COMMANDS)) -> argparse.ArgumentPar
     """The command line with the commands `names`, all by default."""
     parser = _Hangtag(prog="hangtag")
     parser.add_argument("--version", action="version", version=f"hangtag {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+    commands = parser.add_subparsers(metavar="COMMAND", parser_class=Parser)
     for module in dict.fromkeys(COMMANDS[name].module for name in names):
         import_module(module).register(commands)
     return parser
@@ -110,13 +110,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str], arguments: argparse.Namespace) -> int:
-    if not words:
-        print(FIRST_STEPS, end="")
-        return 0
     name = next((word for word in words if not word.startswith("-")), None)
     if name is not None and name not in COMMANDS:
         build_parser([]).error(f"there is no command {name!r}{suggestion(name, COMMANDS)}")
     build_parser([] if name is None else [name]).parse_args(words, arguments)
+    if name is None:
+        print(FIRST_STEPS, end="")
+        return 0
     code: int = arguments.run(arguments)
     return code
 

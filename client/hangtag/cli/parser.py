@@ -63,5 +63,5 @@ def suggestion(given: str, known: Iterable[str]) -> str:
     """
     import difflib
 
-    near = difflib.get_close_matches(given, sorted(known), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(given, sorted(known), n=1, cutoff=0.65)
     return f": did you mean {near[0]}?" if near else ""

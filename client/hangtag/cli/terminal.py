@@ -14,7 +14,7 @@ _COLOURS = {"ok": "32", "warn": "33", "fail": "31", "bold": "1"}
 # from U+DC80 to U+DCFF stays: it stands for a byte of a file name that is not UTF-8, and is written as that byte.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udc7f\udd00-\udfff]")
 
-_LONGEST = 2000  # characters of one error
+_LONGEST = 1000  # characters of one error
 
 
 def one_line(text: str) -> str:
@@ -27,13 +27,13 @@ def one_line(text: str) -> str:
 
 
 def error_line(text: str) -> str:
-    r"""`text`, perhaps of several lines and very long, as one line for standard error.
+    r"""`text`, perhaps of several lines and very long, as one line of at most about 1,000 characters.
 
     >>> error_line("first\r\n  second\x07")
     'first second\\x07'
     """
     line = one_line(" ".join(part.strip() for part in text.splitlines()))
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
 
 
 def colour(text: str, kind: str, stream: TextIO | None = None) -> str:

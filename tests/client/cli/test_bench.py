@@ -13,7 +13,7 @@ import pytest
 
 from doubles import FIRST_PIXEL, Model, Refused, model_server
 from hangtag import Client
-from hangtag.cli import load
+from hangtag.cli import bench
 from hangtag.cli.main import main
 from support import HANGTAG, PATIENCE, free_port, run
 
@@ -69,7 +69,7 @@ def test_errors_under_load_are_counted_by_kind():
     pictures = np.zeros((4, 28, 28), np.uint8)
     model = Model(FIRST_PIXEL, hook=hook)
     with model_server(model, "grpc") as target, Client(target, retries=0, labels=["x"] * 10) as client:
-        step = load.open_loop(lambda: client.classify(pictures), rate=200, concurrency=2, seconds=0.15, images=4)
+        step = bench.open_loop(lambda: client.classify(pictures), rate=200, concurrency=2, seconds=0.15, images=4)
     assert step.requests + step.errors["ServerBusy"] + step.unsent == 30
     assert step.errors == {"ServerBusy": -(-model.predicts // 3)}
     assert step.images == 4 * step.requests
@@ -94,9 +94,9 @@ def test_bench_refuses_settings_that_cannot_be_right(capsys, setting):
 
 def test_an_open_loop_past_what_the_server_can_do_ends_in_time_and_counts_what_was_not_sent():
     """The one caller waits for an answer until the step is over; all other requests are left."""
-    step = load.open_loop(lambda: time.sleep(0.2), rate=1e6, concurrency=1, seconds=0.1, images=1)
+    step = bench.open_loop(lambda: time.sleep(0.2), rate=1e6, concurrency=1, seconds=0.1, images=1)
     assert (step.requests, step.unsent) == (1, 99_999)
-    (_, row) = load.table(iter([step]))
+    (_, row) = bench.table(iter([step]))
     assert row.endswith("99,999 not sent")
 
 

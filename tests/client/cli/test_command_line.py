@@ -94,7 +94,7 @@ def test_an_interrupted_run_goes_on_where_it_left_off(server, folder, tmp_path, 
     refused = run("classify", source, "--target", server.grpc, "--output", str(broken))
     assert (refused.returncode, refused.stderr) == (
         2,
-        f"hangtag: {broken} exists: go on with it by --resume, or remove it\n",
+        f"hangtag: {broken} exists: continue it with --resume, or remove it\n",
     )
     assert broken.read_bytes() == cut
     assert run("classify", source, "--target", server.grpc, "--output", str(broken), "--resume").returncode == 0
@@ -124,7 +124,7 @@ REFUSED = [
     (["*.nothing"], "no file matches *.nothing"),
     (["{folder}/notes.txt"], "{folder}/notes.txt is neither PNG nor JPEG"),
     (["{folder}", "--top=0"], "--top is 0: give 1 or more"),
-    (["{folder}", "--resume"], "--resume goes on with a file: name it with --output"),
+    (["{folder}", "--resume"], "--resume continues a file: name it with --output"),
     (["{folder}/all.npy", "--plot=x.png"], "--plot draws at most 60 images, and there are 1,200"),
 ]
 

@@ -120,8 +120,8 @@ def test_what_is_no_file_is_refused(folder, what):
         ("csv", "--top=1", "does not begin with the columns of --top 1"),
         ("jsonl", "--top=3", "has the best 2 classes of each image: give --top 2"),
         ("jsonl", "--top=1", "has the best 2 classes of each image: give --top 2"),
-        ("csv", "--language=zh", "has the class 'Pullover', which the model does not name so"),
-        ("jsonl", "--language=zh", "has the class 'Pullover', which the model does not name so"),
+        ("csv", "--language=zh", "has the class 'Pullover', which the model does not have"),
+        ("jsonl", "--language=zh", "has the class 'Pullover', which the model does not have"),
     ],
 )
 def test_rows_of_other_columns_or_names_are_not_mixed(target, folder, ending, flag, words):
