@@ -20,6 +20,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from typing import Any
+
+from figures import record
 
 HERE = Path(__file__).parent
 OVMS = Path("build/benchmarks/ovmsclient")
@@ -45,12 +48,14 @@ def main() -> int:
     return 0
 
 
-def show(what: str, value: str, wanted: str) -> None:
-    print(f"{what:<74}{value:>12}   wanted {wanted}", flush=True)
-
-
 def note(what: str, value: str) -> None:
     print(f"  {what:<72}{value:>12}", flush=True)
+
+
+def figure(key: str, what: str, baseline: str, ratios: list[float], **more: Any) -> None:
+    """A figure of the group `client`; `part` is the part of this script that prints it."""
+    part = more.pop("part")
+    record(f"client.{key}", what, baseline, ratios, command=f"python benchmarks/client.py --only {part}", **more)
 
 
 # ---- processes
@@ -66,14 +71,23 @@ def work(name: str, target: str = "", **environment: str) -> dict[str, float]:
     return found
 
 
-def side_by_side(jobs: dict[str, Callable[[], dict[str, float]]]) -> dict[str, dict[str, float]]:
-    """Each job in turn, a few rounds of it: the least time of each measurement."""
-    found: dict[str, dict[str, float]] = {name: {} for name in jobs}
+Times = dict[str, list[float]]
+"""Seconds by measurement, one a round."""
+
+
+def side_by_side(jobs: dict[str, Callable[[], dict[str, float]]]) -> dict[str, Times]:
+    """Each job in turn, a few rounds of it."""
+    found: dict[str, Times] = {name: {} for name in jobs}
     for _ in range(ROUNDS):
         for name, job in jobs.items():
             for key, value in job().items():
-                found[name][key] = min(value, found[name].get(key, value))
+                found[name].setdefault(key, []).append(value)
     return found
+
+
+def per_round(ours: list[float], theirs: list[float]) -> list[float]:
+    """The ratio of each round."""
+    return [one / other for one, other in zip(ours, theirs, strict=True)]
 
 
 @contextmanager
@@ -117,25 +131,43 @@ def ovms() -> str:
 
 
 def imports() -> None:
-    def seconds(statement: str) -> float:
+    def seconds(*arguments: str) -> float:
         began = time.perf_counter()
-        subprocess.run([sys.executable, "-c", statement], check=True)
+        subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
         return time.perf_counter() - began
 
     statements = {
-        "pass": "pass",
-        "import numpy": "import numpy",
-        "from hangtag import Client": "from hangtag import Client",
-        "and its first gRPC call": "from hangtag import Client; import hangtag.transport_grpc, grpc",
-        "tensorflow_serving.apis": "from tensorflow_serving.apis import predict_pb2",
+        "pass": ["-c", "pass"],
+        "import numpy": ["-c", "import numpy"],
+        "import numpy, grpc": ["-c", "import numpy, grpc"],
+        "from hangtag import Client": ["-c", "from hangtag import Client"],
+        "with its first gRPC call": ["-c", "from hangtag import Client; import hangtag.transports.grpc, grpc"],
+        "hangtag --help": ["-m", "hangtag.cli", "--help"],
+        "tensorflow_serving.apis": ["-c", "from tensorflow_serving.apis import predict_pb2"],
     }
-    least = {name: min(seconds(text) for _ in range(2 if "tensor" in name else 9)) for name, text in statements.items()}
-    bare = least.pop("pass")
-    for name, value in least.items():
-        note(f"{name}: milliseconds over an empty Python", f"{1000 * (value - bare):.0f}")
-    numpy = least["import numpy"] - bare
-    for name in ("from hangtag import Client", "and its first gRPC call"):
-        show(f"import time, {name}, to numpy's", f"{(least[name] - bare) / numpy:.2f}", "at most 1.6")
+    times: Times = {name: [] for name in statements}
+    for number in range(9):
+        for name, arguments in statements.items():
+            if name != "tensorflow_serving.apis" or number < 2:  # which takes seconds
+                times[name].append(seconds(*arguments))
+    bare = min(times["pass"])
+    for name, values in times.items():
+        note(f"{name}: milliseconds over an empty Python", f"{1000 * (min(values) - bare):.0f}")
+    over = {name: [value - bare for value in values] for name, values in times.items()}
+    figure(
+        "help", "`hangtag --help`", "python -c pass", [min(times["hangtag --help"]) / bare],
+        part="imports", absolute=f"{1000 * min(over['hangtag --help']):.0f} ms more",
+    )  # fmt: skip
+    ours = min(over["from hangtag import Client"])
+    figure(
+        "import", "`from hangtag import Client`", "import numpy", [ours / min(over["import numpy"])],
+        part="imports", absolute=f"{1000 * ours:.0f} ms",
+    )  # fmt: skip
+    theirs = min(over["tensorflow_serving.apis"])
+    figure(
+        "import-grpc", "import with what the first gRPC call loads", "import tensorflow_serving.apis",
+        [min(over["with its first gRPC call"]) / theirs], part="imports", absolute=f"baseline {theirs:.1f} s",
+    )  # fmt: skip
 
 
 def size() -> None:
@@ -157,33 +189,36 @@ def size() -> None:
     own = sum(file.stat().st_size for file in Path("client/hangtag").rglob("*") if file.is_file()) / 2**20
     needed = closure("hangtag", set()) - {"hangtag"}
     numpy = mebibytes({"numpy"})
-    note("numpy, MiB", f"{numpy:.0f}")
-    note(f"hangtag with {', '.join(sorted(needed))}, MiB", f"{mebibytes(needed) + own:.0f}")
-    show("base install over numpy's, MiB", f"{mebibytes(needed) + own - numpy:.1f}", "at most 30")
+    total = mebibytes(needed) + own
+    note(f"hangtag with {', '.join(sorted(needed))}, MiB", f"{total:.0f}")
+    figure(
+        "size", "the base install on disk", "numpy", [total / numpy],
+        part="size", absolute=f"{total - numpy:.0f} MiB more than numpy's {numpy:.0f}",
+    )  # fmt: skip
 
 
 def codec() -> None:
     found = side_by_side({"hangtag": lambda: work("codec_hangtag"), "tensorflow": lambda: work("codec_tensorflow")})
-    for name, times in found.items():
-        for key, value in times.items():
-            note(f"{name}: {key}, 256 images, microseconds", f"{1e6 * value:.1f}")
     ours, theirs = found["hangtag"], found["tensorflow"]
-    show("encode 256 uint8 images, to array.tobytes()", f"{ours['encode'] / ours['tobytes']:.2f}", "at most 2")
-    show("decode their answer, to tf.make_ndarray", f"{ours['decode'] / theirs['decode']:.3f}", "at most 0.1")
+    figure(
+        "encode", "encode 256 uint8 images", "array.tobytes()", per_round(ours["encode"], ours["tobytes"]),
+        part="codec", absolute=f"{1e6 * min(ours['encode']):.1f} us",
+    )  # fmt: skip
+    figure(
+        "decode", "decode the response of 256 images", "tf.make_ndarray", per_round(ours["decode"], theirs["decode"]),
+        part="codec", absolute=f"{1e6 * min(ours['decode']):.1f} us",
+    )  # fmt: skip
 
 
-def rates(found: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Images a second of each client at its best chunk size, printed for every size."""
-    best = {}
-    for name, times in found.items():
-        times = {key: value for key, value in times.items() if key.startswith("10,000")}
-        for key, value in times.items():
-            note(f"{name}: {key}, thousand images a second", f"{10 / value:.0f}")
-        best[name] = 10_000 / min(times.values())
-    return best
+def best(times: Times) -> list[float]:
+    """Seconds for 10,000 images at the chunk size that is best over all rounds."""
+    sizes = {key: values for key, values in times.items() if key.startswith("10,000")}
+    for key, values in sizes.items():
+        note(f"{key}, thousand images a second", f"{10 / min(values):.0f}")
+    return min(sizes.values(), key=min)
 
 
-def _grpc(target: str) -> dict[str, dict[str, float]]:
+def _grpc(target: str) -> dict[str, Times]:
     path = ovms()
     return side_by_side(
         {
@@ -198,42 +233,52 @@ def constant_grpc() -> None:
     with constant("grpc") as target:
         found = _grpc(target)
     times = found["hangtag"]
-    for key in ("raw round trip of 256", "classify 256"):
-        note(f"hangtag: {key}, microseconds", f"{1e6 * times[key]:.0f}")
-    ratio = times["classify 256"] / times["raw round trip of 256"]
-    show("classify 256 to the round trip of the same bytes, same channel", f"{ratio:.2f}", "at most 1.25")
-    best = rates(found)
-    ratio = best["hangtag"] / best["tensorflow-serving-api"]
-    show("10,000 images by gRPC, constant server, to tensorflow-serving-api", f"{ratio:.2f}", "at least 2.5")
-    note("the same, to ovmsclient", f"{best['hangtag'] / best['ovmsclient']:.2f}")
+    figure(
+        "classify-256", "`classify` of 256 images, gRPC", "the round trip of the same bytes",
+        per_round(times["classify 256"], times["raw round trip of 256"]),
+        part="grpc", absolute=f"{1e6 * min(times['classify 256']):.0f} us",
+    )  # fmt: skip
+    ours = best(times)
+    for key, peer in (("grpc-10000", "tensorflow-serving-api"), ("grpc-10000-ovms", "ovmsclient")):
+        figure(
+            key, "10,000 images, gRPC, constant server", f"{peer} at its best chunk size",
+            per_round(best(found[peer]), ours), part="grpc", speed=True, absolute=f"{10 / min(ours):.0f} k images/s",
+        )  # fmt: skip
 
 
 def embedded(base_path: Path) -> None:
     with hangtag_serve(base_path) as target:
-        best = rates(_grpc(target))
-    ratio = best["hangtag"] / best["tensorflow-serving-api"]
-    show("10,000 images by gRPC, hangtag serve, to tensorflow-serving-api", f"{ratio:.2f}", "at least 1.6")
-    note("the same, to ovmsclient", f"{best['hangtag'] / best['ovmsclient']:.2f}")
+        found = _grpc(target)
+    ours = best(found["hangtag"])
+    figure(
+        "grpc-10000-serve", "10,000 images, gRPC, `hangtag serve`", "tensorflow-serving-api at its best chunk size",
+        per_round(best(found["tensorflow-serving-api"]), ours),
+        part="serve", speed=True, absolute=f"{10 / min(ours):.0f} k images/s",
+    )  # fmt: skip
 
 
 def constant_rest() -> None:
     with constant("rest") as target:
         jobs = {name: (lambda name=name: work(f"rest_{name}", target)) for name in ("hangtag", "requests")}
         found = side_by_side(jobs)
-    best = rates(found)
-    ratio = best["hangtag"] / best["requests"]
-    show("10,000 images by REST, constant server, to requests and tolist", f"{ratio:.2f}", "at least 8")
-    ratio = found["requests"]["half black"] / found["hangtag"]["half black"]
-    note("the same, with half of the pixels black, as in Fashion-MNIST", f"{ratio:.2f}")
+    ours = best(found["hangtag"])
+    figure(
+        "rest-10000", "10,000 images, REST, constant server", "requests with tolist() at its best chunk size",
+        per_round(best(found["requests"]), ours), part="rest", speed=True, absolute=f"{10 / min(ours):.0f} k images/s",
+    )  # fmt: skip
+    figure(
+        "rest-10000-black", "the same, with half of the pixels black", "requests with tolist(), chunks of 256",
+        per_round(found["requests"]["half black"], found["hangtag"]["half black"]), part="rest", speed=True,
+    )  # fmt: skip
 
 
 def stream() -> None:
     with constant("grpc") as target:
         found = work("stream", target)
-    for name in ("stream", "classify"):
-        note(f"{name}, a million images, thousand images a second", f"{1000 / found[name]:.0f}")
-    show("classify_stream's throughput to classify's", f"{found['classify'] / found['stream']:.2f}", "at least 0.9")
-    show("growth of memory over a million images, MiB", f"{found['growth in MiB']:.1f}", "less than 50")
+    figure(
+        "stream", "`classify_stream` of a million images", "`classify` of them", [found["classify"] / found["stream"]],
+        part="stream", speed=True, absolute=f"{found['growth in MiB']:.1f} MiB more memory",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
