@@ -1,4 +1,8 @@
-"""The tutorial's picture: each image with its predicted name, beside the bars of its probabilities."""
+"""The tutorial's picture: each image with its predicted class, beside the bars of its probabilities.
+
+Every function works without a display. A figure is a ``matplotlib.figure.Figure``: a notebook shows one that is
+returned.
+"""
 
 from __future__ import annotations
 
@@ -15,30 +19,42 @@ from .fonts import legible
 from .optional import require
 from .results import Classification, Prediction
 
-_RIGHT, _WRONG, _OTHER = "blue", "red", "#777777"  # the tutorial's colours
+RIGHT, WRONG, PREDICTED, OTHER = "#1f5fbf", "#c8312b", "#333333", "#c4c4c4"
+"""The tutorial's blue and red; the predicted class where the true one is not known; every other class."""
+
+_BARS = 10  # of a model with more classes: the best ones
+_LONGEST = 22  # characters of a class name beside a bar
+_ONE_LINE = 24  # characters below an image
+_DPI = 100
+_TUTORIAL = (28, 28)  # the size of Fashion-MNIST's images, which are bright on black
 
 
 def draw_predictions(
     images: Sequence[np.ndarray],
     result: Classification,
-    file: str | Path,
+    file: str | Path | None = None,
     *,
     truth: Sequence[int] | None = None,
     columns: int = 3,
-) -> None:
-    """Draw `images` and what `result` says of them into `file` (PNG, SVG or PDF by its ending).
+    caption: str | None = None,
+) -> Any:
+    """Draw `images` with their predictions; returns the figure, and writes it if `file` (PNG, SVG or PDF) is given.
 
-    With `truth`, the true label of each image, names are blue when right and red when wrong, with the true name in
-    brackets, and the bars of the predicted and the true class are coloured.
+    `truth` has the true label of each image: right predictions are blue, wrong ones red with the true name in brackets.
+    `caption` stands above; by default it says what the colours mean, and "" leaves it out.
 
-    >>> draw_predictions(images[:3], client.classify(images[:3]), "predictions.png", truth=[9, 2, 1])
+    >>> figure = draw_predictions(images[:3], client.classify(images[:3]), "predictions.png", truth=[9, 2, 1])
     """
     if not len(images):
         raise InvalidInput("there are no images to draw")
-    with legible(result.class_names):
-        columns = max(1, min(columns, len(images)))  # no empty places beside a single image
+    if caption is None:
+        caption = "" if truth is None else _default_caption(result, truth)
+    with legible([*result.class_names, caption]):
+        columns = max(1, min(columns, len(images)))  # a single image gets no empty columns
         rows = math.ceil(len(images) / columns)
-        figure = new_figure(4 * columns, 2 * rows)
+        figure = new_figure(5 * columns, 2.2 * rows + (0.5 if caption else 0))
+        if caption:
+            figure.suptitle(caption, fontsize=11)
         axes = figure.subplots(rows, 2 * columns, squeeze=False)
         for place in range(rows * columns):
             picture, bars = axes[place // columns][2 * (place % columns) :][:2]
@@ -49,47 +65,96 @@ def draw_predictions(
             row, actual = result[place], None if truth is None else int(truth[place])
             draw_image(picture, images[place], row, actual)
             draw_bars(bars, row, actual)
-        save(figure, file)
+        if file is not None:
+            save(figure, file)
+        else:
+            figure.canvas.draw()  # lays out the text while the fonts of this block are set
+    return figure
+
+
+def _default_caption(result: Classification, truth: Sequence[int]) -> str:
+    right = int((result.indices[: len(truth)] == np.asarray(truth)).sum())
+    return f"{right} of {len(truth)} right. Blue: the true class; red: a wrong prediction (true class in brackets)"
 
 
 def new_figure(width: float, height: float) -> Any:
     """A matplotlib figure of that size in inches, with no display behind it."""
-    return require("matplotlib.figure", extra="images", what="drawing").Figure(figsize=(width, height), layout="tight")
+    figure = require("matplotlib.figure", extra="images", what="drawing").Figure
+    return figure(figsize=(width, height), layout="tight", dpi=_DPI)
 
 
 def save(figure: Any, file: str | Path) -> None:
     """Write the figure; raises InvalidInput if that cannot be."""
     try:
-        figure.savefig(file, dpi=100)
-    except (OSError, ValueError) as error:  # ValueError: an ending that matplotlib does not know
+        figure.savefig(file, dpi=_DPI)
+    except (OSError, ValueError) as error:  # ValueError: a suffix that matplotlib does not know
         raise InvalidInput(f"cannot write the picture {file}: {error}") from error
 
 
 def read_image(file: str | Path | bytes) -> np.ndarray:
-    """A PNG or JPEG file, or its bytes, as an array to look at."""
-    image = require("PIL.Image", extra="images", what="drawing")
-    with image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as opened:
-        return np.asarray(opened if opened.mode in ("L", "RGB") else opened.convert("RGB"))
+    """An image file, or its bytes, as an array to look at: uint8 [H, W] or [H, W, 3], upright as its EXIF data says."""
+    pillow = require("PIL.Image", extra="images", what="drawing")
+    operations = require("PIL.ImageOps", extra="images", what="drawing")
+    with pillow.open(io.BytesIO(file) if isinstance(file, bytes) else file) as opened:
+        image = operations.exif_transpose(opened)
+        return np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+
+
+def show(axes: Any, image: np.ndarray) -> None:
+    """One image, without ticks: in colour, or grey as it is; 28 x 28 grey images dark on white, as in the tutorial."""
+    image = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
+    colours = None
+    if image.ndim == 2:
+        colours = "binary" if image.shape == _TUTORIAL else "gray"
+    limits = {"vmin": 0, "vmax": 255} if image.dtype == np.uint8 else {}
+    axes.imshow(image, cmap=colours, **limits)
+    axes.set(xticks=[], yticks=[])
 
 
 def draw_image(axes: Any, image: np.ndarray, row: Prediction, actual: int | None) -> None:
-    """The image with its predicted name below: blue when right, red when wrong, black when the truth is unknown."""
-    axes.imshow(image, cmap="binary" if image.ndim == 2 else None)
-    axes.set(xticks=[], yticks=[])
-    words = f"{row.label} {100 * row.score:2.0f}%"
+    """The image with its predicted class below: blue when right, red when wrong, black when the truth is not known."""
+    show(axes, image)
+    text = f"{short(row.label)} {row.score:.0%}"
     if actual is None:
-        axes.set_xlabel(words)
+        axes.set_xlabel(text, fontsize=9)
     else:
         right = row.class_names[actual] == row.label
-        axes.set_xlabel(f"{words} ({row.class_names[actual]})", color=_RIGHT if right else _WRONG)
+        true = f"({short(row.class_names[actual])})"
+        separator = "\n" if len(text) + len(true) > _ONE_LINE else " "
+        axes.set_xlabel(text + separator + true, fontsize=9, color=RIGHT if right else WRONG)
 
 
 def draw_bars(axes: Any, row: Prediction, actual: int | None) -> None:
-    """The probabilities of all classes: the true one blue, the predicted one red if it is another."""
-    bars = axes.bar(range(len(row.probabilities)), row.probabilities, color=_OTHER)
-    axes.set(xticks=range(len(row.probabilities)), yticks=[], ylim=(0, 1))
-    axes.tick_params(labelsize=7)
+    """A bar for each class with its name, on a scale from 0 to 100 %; of more than ten classes the best ten.
+
+    The predicted class is highlighted: blue when right, red when wrong (then the true one is blue), else dark.
+    """
     best = int(row.probabilities.argmax())
-    bars[best].set_color(_OTHER if actual is None else _WRONG)
+    shown = list(range(len(row.probabilities)))
+    if len(shown) > _BARS:
+        shown = np.argsort(-row.probabilities, kind="stable")[:_BARS].tolist()
+        if actual is not None and actual not in shown:
+            shown[-1] = actual
+    colours = [OTHER] * len(shown)
+    colours[shown.index(best)] = PREDICTED if actual is None else WRONG
     if actual is not None:
-        bars[actual].set_color(_RIGHT)
+        colours[shown.index(actual)] = RIGHT
+    places = range(len(shown))
+    axes.barh(places, row.probabilities[shown], color=colours, height=0.75)
+    axes.set_yticks(places, [short(row.class_names[index]) for index in shown])
+    for label, index, colour in zip(axes.get_yticklabels(), shown, colours, strict=True):
+        if index in (best, actual):
+            label.set(color=colour, fontweight="bold")
+    axes.invert_yaxis()  # the first class on top
+    axes.set(xlim=(0, 1))
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0%", "", "50%", "", "100%"])
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=7, length=2)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def short(name: str) -> str:
+    """A class name that fits beside a bar."""
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"

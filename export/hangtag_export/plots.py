@@ -109,7 +109,6 @@ def draw_prediction(image: np.ndarray, result: Classification, actual: int, file
     picture, bars = figure.subplots(1, 2)
     draw_image(picture, image, result[0], actual)
     draw_bars(bars, result[0], actual)
-    bars.set_xticks(range(len(result.class_names)), result.class_names, rotation=60, ha="right", fontsize=9)
     save(figure, file)
 
 
