@@ -44,3 +44,19 @@ WARMUP = "assets.extra/tf_serving_warmup_requests"
 
 GRAPH_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 """Endings of the files that `encoded_images` decodes in the graph."""
+
+
+def version_number(name: str) -> int | None:
+    """The version that a folder of this name is for TensorFlow Serving; None where it looks at no such name.
+
+    It parses names with absl::SimpleAtoi: leading zeros, a sign and surrounding blanks are allowed.
+
+    >>> [version_number(name) for name in ("7", "007", " 7", "+7", "-7", "7.tmp", ".7", "٧")]
+    [7, 7, 7, 7, -7, None, None, None]
+    """
+    digits = name.strip(" \t\n\v\f\r")
+    unsigned = digits[1:] if digits[:1] in ("-", "+") else digits
+    if not (unsigned.isascii() and unsigned.isdecimal() and len(unsigned) < 1000):
+        return None
+    number = int(digits)
+    return number if -(2**63) <= number < 2**63 else None

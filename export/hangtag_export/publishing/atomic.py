@@ -1,8 +1,8 @@
 """Publish a version atomically: a server that polls the base path sees all of it or nothing.
 
-TensorFlow Serving takes a numeric folder the moment it sees it, complete or not, and skips every other name. So a
-version is written in a folder whose name begins with a dot, forced to disk, and renamed to its number. Locks are
-flock's, on the folders themselves: the kernel drops them when a process dies, however it dies.
+TensorFlow Serving loads a numeric folder as soon as it sees it, complete or not, and skips every other name. So a
+version is written in a folder whose name begins with a dot, forced to disk, and renamed to its number. A staging folder
+is locked by its owner; the kernel releases that lock when the process ends, and the next export removes the folder.
 """
 
 from __future__ import annotations
@@ -10,31 +10,35 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hangtag.contract import version_number
 from hangtag.errors import InvalidInput
 
 from ..errors import ExportError
+from .locks import locked_base_path
 
 _PREFIX = ".staging-"
 _LARGEST = 2**63 - 1  # version numbers are int64
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # a pathlib path has lost the second slash
 
 
 def folders(base_path: Path) -> dict[int, Path]:
-    """Version number to folder, ascending, read as TensorFlow Serving reads names: ``1`` and ``00000123`` are numbers.
+    """Version number to folder, ascending, as TensorFlow Serving reads names: ``1``, ``007``, ``+5`` and ``-2`` count.
 
-    Of two names for one number the lexically last wins.
+    Of several names for one number the lexically last wins.
     """
     try:
         names = sorted(os.listdir(base_path))  # noqa: PTH208 - names are all that is needed
     except FileNotFoundError:
         return {}
-    found = {int(name): base_path / name for name in names if name.isascii() and name.isdecimal()}
-    return {number: found[number] for number in sorted(found) if number <= _LARGEST}
+    numbered = {number: base_path / name for name in names if (number := version_number(name)) is not None}
+    return {number: numbered[number] for number in sorted(numbered)}
 
 
 def versions(base_path: Path) -> list[int]:
@@ -48,7 +52,12 @@ def newest(base_path: Path) -> Path | None:
 
 
 def check_base_path(base_path: Path) -> None:
-    """Raise InvalidInput for a folder that is a version itself: a server would not look for versions in it."""
+    """Raise InvalidInput for a URL, and for a version's own folder, in which a server would not look for versions."""
+    if _URL.match(str(base_path)):
+        raise InvalidInput(
+            f"{base_path} is not a local folder: versions are written to local folders only "
+            "(not to s3://, gs://, hdfs://…); publish to one and copy the version's folder"
+        )
     if (base_path / "saved_model.pb").exists():
         parent = base_path.absolute().parent if base_path.name in ("", "..") else base_path.parent
         raise InvalidInput(f"{base_path} is a version (it holds saved_model.pb), not a base path: give {parent}")
@@ -56,81 +65,92 @@ def check_base_path(base_path: Path) -> None:
 
 @contextmanager
 def staging(base_path: Path) -> Iterator[Path]:
-    """A folder beside the versions, in which one can be written; gone afterwards unless it was published.
+    """A folder beside the versions, to write one in; removed at the end unless it was published.
 
-    Opened before the work begins, so that a base path that cannot be written is found out before the training. Folders
-    that had to be made for it are gone afterwards too, if nothing was published. Raises InvalidInput, ExportError.
+    Entered before the work begins, so that a base path that cannot be written is an error before the training. Folders
+    that were created for it are removed too if nothing was published. Raises InvalidInput, ExportError.
     """
-    made: list[Path] = []
+    created: list[Path] = []
     try:
         check_base_path(base_path)
-        made = [path for path in (base_path, *base_path.parents) if not path.exists()]
-        folder, mark = _stage(base_path)
+        created = [path for path in (base_path, *base_path.parents) if not path.exists()]
+        folder, mark = _stage(base_path, created)
     except OSError as error:
-        _remove_empty(made)
+        _remove_empty(created)
         raise ExportError(f"cannot write to {base_path}: {error.strerror}; nothing was published") from error
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(mark)
-        _remove_empty(made)
+        _remove_empty(created)
 
 
-def _stage(base_path: Path) -> tuple[Path, int]:
-    """A new staging folder, and the open file whose lock says that it has an owner."""
+def _stage(base_path: Path, created: list[Path]) -> tuple[Path, int]:
+    """A new staging folder, and the open file whose lock shows that it has an owner."""
     while True:
         base_path.mkdir(parents=True, exist_ok=True)
         try:
-            with locked(base_path):
+            for path in created:  # whatever the umask: the server, another user, must get to the versions
+                path.chmod(0o755)
+            with locked_base_path(base_path):
                 _sweep(base_path)
                 folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base_path))
                 mark = os.open(folder, os.O_RDONLY)
                 fcntl.flock(mark, fcntl.LOCK_EX)
                 return folder, mark
-        except FileNotFoundError:  # another export, which had made the base path, has failed and taken it away
+        except FileNotFoundError:  # another export, which had created the base path, has failed and removed it
             continue
 
 
-def _remove_empty(folders: list[Path]) -> None:
-    """Remove these folders, the innermost first, up to one that holds something."""
-    for folder in folders:
+def _remove_empty(paths: list[Path]) -> None:
+    """Remove these folders, the innermost first, up to one that is not empty."""
+    for path in paths:
         try:
-            folder.rmdir()
+            path.rmdir()
         except OSError:
             return
 
 
 def publish(folder: Path, base_path: Path) -> int:
-    """Give a staged `folder` the next number and return it. Raises ExportError; then nothing is published."""
+    """Rename a staged `folder` to the next version number and return it.
+
+    Raises ExportError; then nothing is published.
+    """
     try:
         _settle(folder)
-        with locked(base_path):
+        with locked_base_path(base_path):
             version = _number(folder, base_path)
-            _sync(base_path)
+            sync(base_path)
     except OSError as error:
         raise ExportError(f"cannot publish to {base_path}: {error.strerror}; nothing was published") from error
     return version
 
 
-def withdraw(version: int, base_path: Path) -> None:
-    """Remove a version: out of the server's sight at once, by its name, and then from the disk."""
-    with locked(base_path):
-        hidden = base_path / f"{_PREFIX}withdrawn-{version}"
-        shutil.rmtree(hidden, ignore_errors=True)
-        folders(base_path)[version].rename(hidden)
-        _sync(base_path)
-        shutil.rmtree(hidden)
+def hide(numbers: Iterable[int], base_path: Path) -> list[Path]:
+    """Rename versions so that no server sees them, and return the hidden folders, which can then be deleted.
+
+    The caller holds the lock of `base_path`. Deleting may take long and needs no lock.
+    """
+    hidden = []
+    present = folders(base_path)
+    for number in numbers:
+        target = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}removed-", dir=base_path))
+        present[number].rename(target / present[number].name.strip())
+        hidden.append(target)
+    if hidden:
+        sync(base_path)
+    return hidden
 
 
 def _number(folder: Path, base_path: Path) -> int:
     """Rename `folder` to the next number.
 
-    The lock keeps other exports out. Should someone copy a version in by hand at this very moment, rename fails on a
-    folder that is not empty, and the next number is taken: nothing is overwritten.
+    The lock excludes other exports. Should somebody copy a version in by hand at this moment, rename fails on a folder
+    that is not empty, and the next number is used: nothing is overwritten.
     """
     while True:
-        version = max(versions(base_path), default=0) + 1
+        version = max([0, *versions(base_path)]) + 1
         if version > _LARGEST:
             raise ExportError(f"{base_path} already holds the highest number a version can have; nothing was published")
         try:
@@ -142,23 +162,12 @@ def _number(folder: Path, base_path: Path) -> int:
             return version
 
 
-@contextmanager
-def locked(base_path: Path) -> Iterator[None]:
-    """Keep every other export and prune out of `base_path` for as long as the block runs."""
-    handle = os.open(base_path, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
 def _sweep(base_path: Path) -> None:
-    """Remove what killed exports left behind: staging folders that nobody holds."""
+    """Remove what ended exports left behind: staging folders that nobody has locked, and that are this user's."""
     for folder in base_path.glob(f"{_PREFIX}*"):
         try:
-            handle = os.open(folder, os.O_RDONLY)
-        except FileNotFoundError:  # its owner has just removed it
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:  # already removed by its owner; another user's; or not a folder, so not from an export
             continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -171,18 +180,19 @@ def _sweep(base_path: Path) -> None:
 
 
 def _settle(folder: Path) -> None:
-    """Readable by a server that runs as another user, and on the disk before the name is."""
-    for path, folders, files in os.walk(folder, topdown=False):
+    """Make a version readable by a server that runs as another user, and force it to the disk before it has a name."""
+    for path, subfolders, files in os.walk(folder, topdown=False):
         for name in files:
             Path(path, name).chmod(0o644)
-            _sync(Path(path, name))
-        for name in folders:
-            _sync(Path(path, name))
+            sync(Path(path, name))
+        for name in subfolders:
+            sync(Path(path, name))
         Path(path).chmod(0o755)
-    _sync(folder)
+    sync(folder)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Force a file's content, or a folder's entries, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

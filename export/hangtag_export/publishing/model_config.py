@@ -1,4 +1,4 @@
-"""TensorFlow Serving's model config file: read, changed and written so that the server always accepts it.
+"""TensorFlow Serving's model config file: read, changed and written so that the server accepts it.
 
 The file is a ModelServerConfig in protobuf's text format (tensorflow_serving/config/model_server_config.proto). The
 server refuses a whole config for one wrong model: a base path that is not absolute, a missing `model_platform`, a
@@ -7,17 +7,16 @@ model listed twice.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import tempfile
-from collections.abc import Iterator, Set
-from contextlib import contextmanager
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
 from hangtag.optional import require
 
 from ..errors import ConfigError
+from .atomic import sync
 
 _WHAT = "reading or changing a model config file"
 
@@ -29,7 +28,7 @@ class ModelConfig:
     """
 
     def __init__(self, path: Path, model: str, *, create_for: Path | None = None) -> None:
-        """Read `path`; raises ConfigError. A file that is not there is begun, for the base path `create_for`."""
+        """Read `path`; raises ConfigError. A file that does not exist is created, for the base path `create_for`."""
         self.path, self.model = path, model
         self.document, self.text = _parse(path, missing_ok=create_for is not None)
         self._head = _comments_at_the_head(self.text or "")
@@ -80,25 +79,25 @@ class ModelConfig:
         return set(sorted(on_disk)[-count:])
 
     def serve(self, versions: Set[int]) -> None:
-        """Load exactly `versions`, by a specific policy; one of "all" stays as it is, since it loads them anyway."""
+        """Load exactly `versions`, by a specific policy. The policy "all" stays, since it loads them anyway."""
         if self.policy != "all":
             policy = self._entry.model_version_policy
             policy.specific.ClearField("versions")
             policy.specific.versions.extend(sorted(versions))
 
     def move(self, label: str, version: int) -> None:
-        """Let `label` mean `version`."""
+        """Point `label` to `version`."""
         self._entry.version_labels[label] = version
 
     def write(self) -> None:
-        """Replace the file at once; whoever reads it sees the old or the new text, never a part."""
+        """Replace the file atomically: a reader sees the old or the new text, never a part."""
         text_format = require("google.protobuf.text_format", extra="export", what=_WHAT)
         self.text = self._head + text_format.MessageToString(self.document)
         replace(self.path, self.text)
 
 
 def replace(path: Path, text: str) -> None:
-    """Put `text` in the place of a file at once, with its mode; a link stays a link. Raises ConfigError."""
+    """Replace a file's text atomically and keep its mode; a link stays a link. Raises ConfigError."""
     path = path.resolve()
     try:
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
@@ -110,25 +109,12 @@ def replace(path: Path, text: str) -> None:
                 os.fchmod(file.fileno(), mode)
                 os.fsync(file.fileno())
             Path(name).replace(path)
+            sync(path.parent)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}; it is as it was") from error
-
-
-@contextmanager
-def changing(path: Path) -> Iterator[None]:
-    """Keep other commands from changing the config files in this folder while the block runs."""
-    try:
-        handle = os.open(path.resolve().parent, os.O_RDONLY)
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+        raise ConfigError(f"cannot write {path}: {error.strerror}; it is unchanged") from error
 
 
 def _parse(path: Path, *, missing_ok: bool) -> tuple[Any, str | None]:
@@ -153,7 +139,7 @@ def _parse(path: Path, *, missing_ok: bool) -> tuple[Any, str | None]:
 
 
 def _comments_at_the_head(text: str) -> str:
-    """Who may change the file, and how, is said there; protobuf loses every comment."""
+    """The comments before the first entry, which often say who may change the file; protobuf loses every comment."""
     lines = text.splitlines(keepends=True)
     end = next((number for number, line in enumerate(lines) if line.strip() and not line.startswith("#")), len(lines))
     return "".join(lines[:end])

@@ -1,19 +1,24 @@
-"""What lies in a base path: the versions with what their cards say; and which of them may go."""
+"""The versions in a base path, with their cards; and the removal of old ones."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hangtag import contract
+
 from ..errors import ExportError
-from .atomic import folders, withdraw
+from .atomic import folders, hide
+from .locks import locked_base_path, locked_config
 from .model_config import ModelConfig
 
-CARD = Path("assets.extra", "hangtag.json")
-"""Where a version's card lies, in its folder."""
+CARD = Path(contract.CARD)
+"""The model card, relative to a version's folder."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Listed:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """What ``hangtag.json`` of a version says; empty if it has none that can be read."""
+    """The model card of a version; empty if it has none that can be read."""
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -44,20 +49,34 @@ def list_versions(base_path: Path, labels: Mapping[str, int]) -> list[Listed]:
 def prune(base_path: Path, keep: int, config: ModelConfig | None) -> list[int]:
     """Remove all but the `keep` newest versions and those that `config` needs; return the numbers removed.
 
-    Raises ExportError when one cannot be removed.
+    The config file is read again under its lock, so a version that was labelled since is not removed. Raises
+    ConfigError, and ExportError when a version cannot be removed.
     """
-    found = folders(base_path)
-    needed = set(sorted(found)[-keep:])
-    if config is not None:
-        needed |= config.named() | config.wanted(set(found))
-    gone = []
-    for version in sorted(set(found) - needed):
+    with ExitStack() as locks:
         try:
-            withdraw(version, base_path)
+            locks.enter_context(locked_base_path(base_path))
+            if config is not None:
+                locks.enter_context(locked_config(config.path, only_read=True))
+                config = ModelConfig(config.path, config.model)
+            present = set(folders(base_path))
+            needed = set(sorted(present)[-keep:])
+            if config is not None:
+                needed |= config.named() | config.wanted(present)
+            removed = sorted(present - needed)
+            hidden = hide(removed, base_path)
         except OSError as error:
-            raise ExportError(f"cannot remove {found[version]}: {error.strerror}") from error
-        gone.append(version)
-    return gone
+            raise ExportError(f"cannot remove versions from {base_path}: {error.strerror}") from error
+    for folder in hidden:
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:  # an export that begins now removes it as well
+            continue
+        except OSError as error:
+            raise ExportError(
+                f"version {next(folder.iterdir(), folder).name} is no longer visible to servers, "
+                f"but {folder} cannot be deleted: {error.strerror}"
+            ) from error
+    return removed
 
 
 def _listed(version: int, folder: Path, labels: Mapping[str, int]) -> Listed:

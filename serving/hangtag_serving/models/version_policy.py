@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-_INT64 = range(-(2**63), 2**63)
+from hangtag.contract import version_number
 
 Found = dict[int, Path]
 Policy = Callable[[Found], Found]
@@ -25,10 +25,9 @@ def scan(base_path: Path) -> Found:
     """
     found: Found = {}
     for name in sorted(os.listdir(base_path)):  # noqa: PTH208 - names are all that is needed
-        digits = name.strip(" \t\n\v\f\r")
-        unsigned = digits[1:] if digits[:1] in ("-", "+") else digits
-        if unsigned.isascii() and unsigned.isdecimal() and len(unsigned) < 1000 and int(digits) in _INT64:
-            found[int(digits)] = base_path / name
+        number = version_number(name)
+        if number is not None:
+            found[number] = base_path / name
     return found
 
 

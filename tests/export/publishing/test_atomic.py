@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import resource
+import shutil
 import signal
 import stat
 import subprocess
@@ -20,8 +22,10 @@ from PIL import Image
 
 from hangtag.cli.main import main
 from hangtag_export.errors import ExportError
-from hangtag_export.publishing import atomic
-from hangtag_export.publishing.atomic import folders, newest, publish, staging, versions, withdraw
+from hangtag_export.publishing import locks
+from hangtag_export.publishing.atomic import folders, newest, publish, staging, versions
+from hangtag_export.publishing.locks import locked_base_path
+from hangtag_serving.models import version_policy
 from support import HANGTAG
 
 PUBLISHER = [sys.executable, str(Path(__file__).with_name("publisher.py"))]
@@ -105,25 +109,123 @@ def test_eight_exports_at_once_get_different_numbers(exported, tmp_path):
     assert all(content(base_path / str(version)) == complete for version in taken)
 
 
-def test_what_is_published_can_be_read_by_another_user(tmp_path):
-    """Whatever the umask: folders 755, files 644."""
+def test_another_user_can_read_a_version_whatever_the_umask(tmp_path):
+    """Folders 755, files 644, and so the base path and its parents that the export created."""
+    base_path = tmp_path / "models" / "fashion"
     old = os.umask(0o077)
     try:
-        with staging(tmp_path) as folder:
+        with staging(base_path) as folder:
             (folder / "variables").mkdir()
             (folder / "variables" / "data").write_text("x")
-            version = publish(folder, tmp_path)
+            publish(folder, base_path)
     finally:
         os.umask(old)
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / str(version)).rglob("*")}
-    assert modes == {"variables": 0o755, "data": 0o644}
-    assert stat.S_IMODE((tmp_path / str(version)).stat().st_mode) == 0o755
+    modes = {str(path.relative_to(tmp_path)): stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
+    assert modes == {
+        "models": 0o755,
+        "models/fashion": 0o755,
+        "models/fashion/1": 0o755,
+        "models/fashion/1/variables": 0o755,
+        "models/fashion/1/variables/data": 0o644,
+    }
 
 
-def test_names_are_numbers_where_the_server_reads_them_so(tmp_path):
-    for name in ("1", "00000007", "7.tmp", ".9", "tmp-8", "notes", "99999999999999999999"):
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to act as other users")
+def test_users_share_a_base_path(exported, tmp_path):
+    """A staging folder of another user, in use or left by a kill, is left alone."""
+    base_path = tmp_path / "fashion"
+    base_path.mkdir()
+    base_path.chmod(0o777)
+    for parent in tmp_path.parents:
+        if parent.stat().st_uid == 0 and parent != Path("/"):
+            parent.chmod(parent.stat().st_mode | 0o055)
+    tmp_path.chmod(0o755)
+    source = tmp_path / "source"
+    shutil.copytree(exported / "1", source)
+    code = (
+        "import os, sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
+        "from publisher import publish_copy, staging; user, *paths = sys.argv[2:]\n"
+        "os.setgroups([]); os.setgid(int(user)); os.setuid(int(user)); source, base_path = map(Path, paths)\n"
+    )
+
+    def as_user(number: int, what: str) -> subprocess.Popen[str]:
+        words = [sys.executable, "-c", code + what, Path(__file__).parent, str(number), source, base_path]
+        return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+
+    def published_by(number: int) -> str:
+        return as_user(number, "print(publish_copy(source, base_path))").communicate()[0]
+
+    other = as_user(1001, "with staging(base_path): print('in', flush=True); time.sleep(600)")
+    assert other.stdout.readline() == "in\n"
+    assert published_by(1002) == "1\n"
+    other.kill()
+    other.communicate()
+    assert published_by(1002) == "2\n"
+    assert len(list(base_path.glob(".staging-*"))) == 1
+    assert published_by(1001) == "3\n"
+    assert names(base_path) == ["1", "2", "3"], "its owner's next export removes it"
+
+
+def test_what_is_no_staging_folder_does_not_stop_an_export(tmp_path):
+    """A FIFO is not opened, a link is not followed."""
+    base_path, elsewhere = tmp_path / "fashion", tmp_path / "elsewhere"
+    base_path.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "file").write_text("x")
+    os.mkfifo(base_path / ".staging-fifo")
+    (base_path / ".staging-link").symlink_to(elsewhere)
+    with staging(base_path) as folder:
+        assert publish(folder, base_path) == 1
+    assert names(elsewhere) == ["file"]
+
+
+# ---- locks
+
+
+def test_a_lock_that_is_held_too_long_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "TIMEOUT", 0.05)
+    with (
+        locked_base_path(tmp_path),
+        pytest.raises(ExportError, match=r"another command has held the lock of .* for 0\.05 s: wait until"),
+        staging(tmp_path),
+    ):
+        pass
+    assert names(tmp_path) == [], "nothing is left, not even the lock's file"
+
+
+def test_a_reader_of_the_base_path_cannot_hold_its_lock(tmp_path):
+    """A process that locks the folder itself, as any reader may, stops nobody; the lock's file is for writers."""
+    handle = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        for mode, expected in ((0o755, 0o600), (0o775, 0o660), (0o777, 0o666)):
+            tmp_path.chmod(mode)
+            with locked_base_path(tmp_path):
+                (file,) = tmp_path.iterdir()
+                assert stat.S_IMODE(file.stat().st_mode) == expected
+    finally:
+        os.close(handle)
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path):
+    code = (
+        "import os, sys; from pathlib import Path; from hangtag_export.publishing.locks import locked_base_path\n"
+        "with locked_base_path(Path(sys.argv[1])): os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, tmp_path], check=False).returncode == -signal.SIGKILL
+    assert len(names(tmp_path)) == 1
+    with locked_base_path(tmp_path):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_names_are_versions_as_the_server_reads_them(tmp_path):
+    """absl::SimpleAtoi takes signs, zeros and surrounding blanks; of two names for one number the last counts."""
+    for name in ("1", "+5", "-2", " 7 ", "00000007", "7.tmp", ".9", "tmp-8", "notes", "99999999999999999999"):
         (tmp_path / name).mkdir()
-    assert folders(tmp_path) == {1: tmp_path / "1", 7: tmp_path / "00000007"}
+    numbered = {-2: "-2", 1: "1", 5: "+5", 7: "00000007"}
+    assert folders(tmp_path) == {number: tmp_path / name for number, name in numbered.items()}
+    assert folders(tmp_path) == version_policy.scan(tmp_path), "the embedded server agrees"
     assert newest(tmp_path) == tmp_path / "00000007"
     assert versions(tmp_path / "nothing") == []
     with staging(tmp_path) as folder:
@@ -155,12 +257,6 @@ def test_no_number_is_left(tmp_path):
     assert names(tmp_path) == [str(2**63 - 1)]
 
 
-def test_a_withdrawn_version_leaves_nothing(exported, tmp_path):
-    subprocess.run([*PUBLISHER, exported / "1", tmp_path, "2"], check=True, stdout=subprocess.DEVNULL)
-    withdraw(1, tmp_path)
-    assert names(tmp_path) == ["2"]
-
-
 def test_what_failed_takes_along_the_folders_that_were_made_for_it(tmp_path):
     base_path = tmp_path / "models" / "fashion"
     with pytest.raises(RuntimeError, match="too bad"), staging(base_path):
@@ -172,17 +268,17 @@ def test_what_failed_takes_along_the_folders_that_were_made_for_it(tmp_path):
     assert base_path.is_dir(), "it was there before"
 
 
-def test_a_base_path_that_another_export_takes_along_is_made_again(tmp_path, monkeypatch):
-    """One export fails, and removes the base path it had made, the moment another has seen it there."""
-    base_path, fcntl_flock, left = tmp_path / "fashion", atomic.fcntl.flock, [1]
+def test_a_base_path_that_another_export_removes_is_created_again(tmp_path, monkeypatch):
+    """One export fails, and removes the base path it had created, just after another has seen it there."""
+    base_path, opening, left = tmp_path / "fashion", locks._open, [1]
 
-    def flock(handle: int, operation: int) -> None:
-        if left and operation == atomic.fcntl.LOCK_EX:
+    def open_late(file: Path) -> int:
+        if left:
             left.pop()
             base_path.rmdir()
-        fcntl_flock(handle, operation)
+        return opening(file)
 
-    monkeypatch.setattr(atomic.fcntl, "flock", flock)
+    monkeypatch.setattr(locks, "_open", open_late)
     with staging(base_path) as folder:
         assert publish(folder, base_path) == 1
 

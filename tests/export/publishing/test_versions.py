@@ -144,7 +144,6 @@ def test_a_label_that_is_new_is_waited_for_like_any(base_path, tmp_path, capsys)
                 assert client.metadata().version == number
     said = capsys.readouterr().out
     assert f"step 1 of 2: {config} lists version 3; canary follows once that is AVAILABLE" in said
-    assert "waiting for the server to have version 3 AVAILABLE, at most 300 s" in said
 
 
 def test_a_loaded_version_whose_label_the_server_does_not_learn_is_no_success(base_path, config, tmp_path, capsys):
@@ -227,7 +226,7 @@ def test_a_config_is_begun_where_there_is_none(base_path, tmp_path, capsys):
     """And it is said: the name may have been mistyped."""
     config = tmp_path / "new.config"
     assert versions("promote", 3, f"--base-path={base_path}", f"--config={config}") == 0
-    assert f"there is no {config}: it is begun, for the versions in {base_path}" in capsys.readouterr().out
+    assert f"there is no {config}: it is created, for the versions in {base_path}" in capsys.readouterr().out
     assert parsed(config).base_path == str(base_path)
     assert parsed(config).model_platform == "tensorflow"
     assert 3 in state(config)[0]

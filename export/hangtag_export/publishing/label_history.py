@@ -1,0 +1,68 @@
+"""Which versions a label was before: one JSON object a line, in `NAME.history` beside the config file.
+
+A move is written here first and in the config afterwards; a rollback changes the config first and then removes the
+move. Either may be interrupted between the two. So a last move that does not end at the label's version, but begins
+there, did not happen or was taken back, and is ignored.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from ..errors import ConfigError
+from .model_config import ModelConfig, replace
+
+
+class LabelHistory:
+    """The moves of one label of one model, as the files said when this was made."""
+
+    def __init__(self, config: ModelConfig, label: str) -> None:
+        """Read the history. Raises ConfigError when it cannot be read."""
+        path = config.path.resolve()
+        self._file = path.with_name(f"{path.name}.history")
+        self._model, self._label = config.model, label
+        entries = self._read()
+        self._others = [entry for entry in entries if not self._is_mine(entry)]
+        self._mine = [entry for entry in entries if self._is_mine(entry)]
+        current = config.labels.get(label)
+        while self._mine and self._mine[-1]["to"] != current and self._mine[-1]["from"] == current:
+            self._mine.pop()
+        self._is_known = bool(self._mine) and self._mine[-1]["to"] == current
+
+    def previous(self) -> int | None:
+        """What the label was before; None if that is not known, as after a change by hand."""
+        return int(self._mine[-1]["from"]) if self._is_known else None
+
+    def add(self, left: int, version: int) -> None:
+        """Write down that the label moves from `left` to `version`; to be called before the config is changed."""
+        now = datetime.now(UTC).isoformat()
+        entry = {"time": now, "model": self._model, "label": self._label, "from": left, "to": version}
+        self._mine.append(entry)
+        self._write()
+
+    def remove_last(self) -> None:
+        """Remove the last move; to be called after the config was changed back."""
+        self._mine.pop()
+        self._write()
+
+    def _is_mine(self, entry: dict[str, Any]) -> bool:
+        return (entry["model"], entry["label"]) == (self._model, self._label)
+
+    def _read(self) -> list[dict[str, Any]]:
+        try:
+            entries = [json.loads(line) for line in self._file.read_text(encoding="utf-8").splitlines()]
+            for entry in entries:
+                int(entry["from"]), int(entry["to"]), entry["model"], entry["label"]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{self._file} is not a history of labels ({type(error).__name__}: {error}): delete it, and move the "
+                "label with `hangtag versions promote N`"
+            ) from error
+        return entries
+
+    def _write(self) -> None:
+        replace(self._file, "".join(json.dumps(entry) + "\n" for entry in [*self._others, *self._mine]))
