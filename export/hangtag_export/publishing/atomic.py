@@ -94,7 +94,7 @@ def _stage(base_path: Path, created: list[Path]) -> tuple[Path, int]:
             for path in created:  # whatever the umask: the server, another user, must get to the versions
                 path.chmod(0o755)
             with locked_base_path(base_path):
-                _sweep(base_path)
+                sweep(base_path)
                 folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base_path))
                 mark = os.open(folder, os.O_RDONLY)
                 fcntl.flock(mark, fcntl.LOCK_EX)
@@ -162,7 +162,7 @@ def _number(folder: Path, base_path: Path) -> int:
             return version
 
 
-def _sweep(base_path: Path) -> None:
+def sweep(base_path: Path) -> None:
     """Remove what ended exports left behind: staging folders that nobody has locked, and that are this user's."""
     for folder in base_path.glob(f"{_PREFIX}*"):
         try:

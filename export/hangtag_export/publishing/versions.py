@@ -13,7 +13,7 @@ from typing import Any
 from hangtag import contract
 
 from ..errors import ExportError
-from .atomic import folders, hide
+from .atomic import folders, hide, sweep
 from .locks import locked_base_path, locked_config
 from .model_config import ModelConfig
 
@@ -63,6 +63,7 @@ def prune(base_path: Path, keep: int, config: ModelConfig | None) -> list[int]:
             if config is not None:
                 needed |= config.named() | config.wanted(present)
             removed = sorted(present - needed)
+            sweep(base_path)
             hidden = hide(removed, base_path)
         except OSError as error:
             raise ExportError(f"cannot remove versions from {base_path}: {error.strerror}") from error
