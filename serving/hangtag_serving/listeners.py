@@ -32,7 +32,7 @@ def rest_door(options: ServerOptions, models: Models, recorder: Recorder, listen
 def grpc_door(options: ServerOptions, models: Models, recorder: Recorder) -> GrpcFront:
     """GRPC by the front that suits the flags; raises RuntimeError or OSError if it cannot listen."""
     encode = encode_content if options.tensor_content else encode_typed
-    known = methods(models, encode, recorder)
+    known = methods(models, encode, recorder, options.limits)
     if options.health:
         known[CHECK] = check
     host = f"[{options.host}]" if ":" in options.host else options.host

@@ -14,6 +14,7 @@ from .api.rest_resources import RestOptions
 from .batching.parameters import BatchingOptions, read_batching
 from .config_files import ModelConfig, read_config
 from .grpc.grpcio_server import Tls
+from .limits import DEFAULT, Limits
 from .models.lifecycle import ManagerOptions
 from .models.servable import LoadOptions
 from .text_format import parse_file
@@ -48,6 +49,7 @@ class ServerOptions:
     warmup_iterations: int
     batching: BatchingOptions | None
     per_model_batching: bool
+    limits: Limits = DEFAULT
     rest: RestOptions = field(default_factory=RestOptions)
     load: LoadOptions = field(default_factory=LoadOptions)
     manager: ManagerOptions = field(default_factory=ManagerOptions)
@@ -72,6 +74,7 @@ def from_flags(flags: argparse.Namespace) -> ServerOptions:
             raise InvalidInput(f"--{name} is {getattr(flags, name)}: a port is between 1 and 65535, 0 is off")
     if not 1 <= flags.max_json_depth <= 254:
         raise InvalidInput(f"--max_json_depth is {flags.max_json_depth}: give 1 to 254")
+    limits = Limits(_positive(flags, "max_tensor_bytes"), _positive(flags, "max_image_pixels"))
     path_map = dict(flags.path_map)
     if flags.model_config_file is not None:
         models = read_config(flags.model_config_file, path_map)
@@ -102,11 +105,13 @@ def from_flags(flags: argparse.Namespace) -> ServerOptions:
         warmup_iterations=max(1, flags.num_request_iterations_for_warmup),
         batching=_batching(flags),
         per_model_batching=flags.enable_per_model_batching_parameters,
+        limits=limits,
         rest=RestOptions(
             metrics_path=None if flags.monitoring_config_file is None else _metrics_path(flags.monitoring_config_file),
             cors=flags.rest_api_enable_cors_support,
             max_inflated_bytes=_positive(flags, "max_inflated_bytes"),
             max_json_depth=flags.max_json_depth,
+            limits=limits,
         ),
         load=_load(flags),
         manager=ManagerOptions(

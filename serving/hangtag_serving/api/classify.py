@@ -16,7 +16,7 @@ from hangtag.protocol.protobuf import WireError
 
 from ..errors import ServingError, invalid
 from ..models.servable import Servable
-from .tensor_protos import number_of
+from .tensor_protos import number_of, shape_text
 
 CLASSIFY, REGRESS, PREDICT = (f"tensorflow/serving/{method}" for method in ("classify", "regress", "predict"))
 
@@ -71,7 +71,6 @@ def multi_inference(servable: Servable, tasks: Sequence[Any], examples: memoryvi
     """For each InferenceTask, the task and its result: rows of classes or a list of numbers."""
     checked = []
     names: set[str] = set()
-    feeds: set[str] = set()
     for task in tasks:
         spec = task.model_spec
         if not spec.name:
@@ -89,10 +88,6 @@ def multi_inference(servable: Servable, tasks: Sequence[Any], examples: memoryvi
             raise ServingError("UNIMPLEMENTED", f"Unsupported signature method_name: {task.method_name}")
         check = _check_classify if task.method_name == CLASSIFY else _check_regress
         outputs = check(signature, servable.checks_methods)
-        # Every signature of a TensorFlow 2 export has an input tensor of its own, which C++ refuses.
-        feeds.add(signature.inputs["inputs"].name)
-        if len(feeds) > 1:
-            raise invalid("Input tensor must be the same for all Signatures.")
         checked.append((task, name, outputs))
     results = []
     for task, name, outputs in checked:
@@ -157,7 +152,7 @@ def _classes(count: int, outputs: dict[str, np.ndarray]) -> list[Scored]:
         if array is None:
             continue
         if array.ndim != 2:
-            raise invalid(f"Expected Tensor shape: [batch_size num_classes] but got {_shape(array)}")
+            raise invalid(f"Expected Tensor shape: [batch_size num_classes] but got {shape_text(array.shape)}")
         if number_of(array) != wanted:
             raise invalid(f"Expected {alias} Tensor of {name}. Got: {_type(array)}")
         if len(array) != count:
@@ -177,7 +172,8 @@ def _numbers(count: int, outputs: dict[str, np.ndarray]) -> list[float]:
     array = outputs["outputs"]
     if array.ndim != 1 and not (array.ndim == 2 and array.shape[1] == 1):
         raise invalid(
-            f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {_shape(array)}"
+            "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "
+            f"{shape_text(array.shape)}"
         )
     if len(array) != count:
         raise invalid(f"Input batch size did not match output batch size: {count} vs. {len(array)}")
@@ -185,10 +181,6 @@ def _numbers(count: int, outputs: dict[str, np.ndarray]) -> list[float]:
         raise invalid(f"Expected output Tensor of DT_FLOAT.  Got: {_type(array)}")
     numbers: list[float] = array.ravel().tolist()
     return numbers
-
-
-def _shape(array: np.ndarray) -> str:
-    return f"[{','.join(map(str, array.shape))}]"
 
 
 def _type(array: np.ndarray) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from functools import cache
 from typing import Any
 
 from hangtag.model import ModelSpec
@@ -10,7 +12,10 @@ from hangtag.optional import require
 from ..errors import ServingError, invalid
 from ..models.servable import Servable
 
+log = logging.getLogger("hangtag.serving")
 
+
+@cache
 def api(name: str) -> Any:
     """A module of tensorflow-serving-api."""
     return require(f"tensorflow_serving.apis.{name}", extra="serving", what="hangtag serve")
@@ -41,8 +46,14 @@ def parse(message: Any, body: bytes) -> Any:
 
 
 def unreadable(error: Exception) -> ServingError:
-    """What bytes get that are no message."""
-    return ServingError("INTERNAL", f"Failed parsing request: {error}")
+    """For bytes that are no message. The C++ server says nothing more about it."""
+    log.debug("a request that is no protobuf message: %s", error)
+    return ServingError("INTERNAL", "")
+
+
+def read_spec(content: memoryview) -> ModelSpec:
+    """A serialized ModelSpec."""
+    return spec_of(parse(api("model_pb2").ModelSpec, bytes(content)))
 
 
 def to_bytes(message: Any) -> bytes:

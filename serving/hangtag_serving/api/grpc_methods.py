@@ -14,17 +14,19 @@ import numpy as np
 
 from hangtag.model import ModelSpec
 from hangtag.protocol import protobuf
-from hangtag.protocol.grpc_codec import model_spec, read_model_spec
+from hangtag.protocol.grpc_codec import model_spec
 from hangtag.protocol.protobuf import WireError
 
 from ..errors import ServingError
+from ..limits import DEFAULT, Budget, Limits
 from ..models.registry import Models
 from ..models.servable import Servable
 from ..request_log import Recorder
 from . import classify, grpc_model_service
-from .grpc_messages import api, checked_spec, fill_spec, parse, spec_of, to_bytes, unreadable
+from .grpc_messages import api, checked_spec, fill_spec, parse, read_spec, spec_of, to_bytes, unreadable
 from .predict import check_inputs, check_method, chosen_outputs, read_tensors
-from .tensor_protos import Encode
+from .tensor_protos import Encode, TensorMessage
+from .tensor_protos import parse as parse_tensor
 
 Method = Callable[[bytes], bytes]
 
@@ -32,14 +34,18 @@ _PREDICTION = "/tensorflow.serving.PredictionService/"
 _MODEL = "/tensorflow.serving.ModelService/"
 PREDICT = _PREDICTION + "Predict"
 
+_PARSED_BYTES = 24  # that a byte of tf.Examples may take once protobuf has parsed it
+_ENTRY_BYTES = 1024  # that an input or a name in the output filter takes in memory, apart from its content
 
-def methods(models: Models, encode: Encode, recorder: Recorder) -> dict[str, Method]:
-    """Full method name to function; each raises ServingError. `encode` writes the tensors of answers."""
+
+def methods(models: Models, encode: Encode, recorder: Recorder, limits: Limits = DEFAULT) -> dict[str, Method]:
+    """Full method name to function; each raises ServingError. `encode` writes the tensors of responses."""
+    read = partial(read_predict, limits=limits)
     return {
-        PREDICT: partial(_recorded, recorder, models, "Predict", read_predict, partial(predict, encode)),
+        PREDICT: partial(_recorded, recorder, models, "Predict", read, partial(predict, encode)),
         _PREDICTION + "Classify": partial(_recorded, recorder, models, "Classify", _read_examples, _classify),
         _PREDICTION + "Regress": partial(_recorded, recorder, models, "Regress", _read_examples, _regress),
-        _PREDICTION + "MultiInference": partial(_multi_inference, models),
+        _PREDICTION + "MultiInference": partial(_multi_inference, models, limits),
         _PREDICTION + "GetModelMetadata": partial(grpc_model_service.metadata, models),
         _MODEL + "GetModelStatus": partial(grpc_model_service.status, models),
         _MODEL + "HandleReloadConfigRequest": partial(grpc_model_service.reload, models),
@@ -80,8 +86,9 @@ class PredictRequest(NamedTuple):
     """A PredictRequest whose tensors are not decoded yet."""
 
     spec: ModelSpec
-    inputs: dict[str, memoryview]
+    inputs: dict[str, TensorMessage]
     output_filter: list[str]
+    budget: Budget
 
 
 class Checked(NamedTuple):
@@ -106,26 +113,33 @@ def checked(servable: Servable, request: PredictRequest) -> Checked:
         raise ServingError("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
     check_method(servable, signature)
     check_inputs(signature, request.inputs.keys())
-    return Checked(name, read_tensors(signature, request.inputs), chosen_outputs(signature, request.output_filter))
+    return Checked(
+        name, read_tensors(signature, request.inputs, request.budget), chosen_outputs(signature, request.output_filter)
+    )
 
 
-def read_predict(body: bytes) -> PredictRequest:
+def read_predict(body: bytes, limits: Limits = DEFAULT) -> PredictRequest:
     """The spec, the TensorProtos by input, and the output filter of a PredictRequest."""
     spec: ModelSpec | None = None
-    inputs: dict[str, memoryview] = {}
+    inputs: dict[str, TensorMessage] = {}
     output_filter = []
+    budget = Budget(limits)
     try:
-        for field, _, value in protobuf.fields(memoryview(body)):
+        for field, kind, value in protobuf.fields(memoryview(body)):
+            if kind != protobuf.LENGTH or isinstance(value, int):
+                continue  # unknown to this message, as protobuf has it
             if field == 1:
-                spec = read_model_spec(protobuf.as_block(value))
+                spec = read_spec(value)
             elif field == 2:
                 alias, content = protobuf.map_entry(value)
-                inputs[alias] = content
+                budget.take(_ENTRY_BYTES)
+                inputs[alias] = parse_tensor(content, budget)
             elif field == 3:
+                budget.take(_ENTRY_BYTES + len(value))
                 output_filter.append(protobuf.as_text(value))
     except WireError as error:
         raise unreadable(error) from error
-    return PredictRequest(checked_spec(spec), inputs, output_filter)
+    return PredictRequest(checked_spec(spec), inputs, output_filter, budget)
 
 
 def response(servable: Servable, call: Checked, arrays: list[np.ndarray], encode: Encode) -> bytes:
@@ -177,8 +191,9 @@ def _regress(servable: Servable, request: _Examples) -> bytes:
     return to_bytes(answer)
 
 
-def _multi_inference(models: Models, body: bytes) -> bytes:
+def _multi_inference(models: Models, limits: Limits, body: bytes) -> bytes:
     pb = api("inference_pb2")
+    Budget(limits).take(_PARSED_BYTES * len(body))
     request = parse(pb.MultiInferenceRequest, body)
     spec = checked_spec(spec_of(request.tasks[0].model_spec) if request.tasks else ModelSpec(""))
     answer = pb.MultiInferenceResponse()
@@ -198,11 +213,13 @@ def _read_examples(body: bytes) -> _Examples:
     spec: ModelSpec | None = None
     content = memoryview(b"")
     try:
-        for field, _, value in protobuf.fields(memoryview(body)):
+        for field, kind, value in protobuf.fields(memoryview(body)):
+            if kind != protobuf.LENGTH or isinstance(value, int):
+                continue
             if field == 1:
-                spec = read_model_spec(protobuf.as_block(value))
+                spec = read_spec(value)
             elif field == 2:
-                content = protobuf.as_block(value)
+                content = value
     except WireError as error:
         raise unreadable(error) from error
     return _Examples(checked_spec(spec), content)

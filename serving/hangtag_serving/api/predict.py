@@ -14,9 +14,10 @@ import numpy as np
 from hangtag.protocol.protobuf import WireError
 
 from ..errors import ServingError, invalid
+from ..limits import Budget
 from ..models.servable import Servable
 from .classify import CLASSIFY, PREDICT, REGRESS
-from .tensor_protos import decode
+from .tensor_protos import TensorMessage, decode
 
 
 def check_method(servable: Servable, signature: Any) -> None:
@@ -49,31 +50,31 @@ def check_inputs(signature: Any, sent: Collection[str]) -> None:
             )
 
 
-def read_tensors(signature: Any, raw: Mapping[str, memoryview]) -> dict[str, np.ndarray]:
-    """The signature's inputs as arrays; `raw` holds TensorProtos, and defaults fill what is not there."""
+def read_tensors(signature: Any, sent: Mapping[str, TensorMessage], budget: Budget) -> dict[str, np.ndarray]:
+    """The signature's inputs as arrays; defaults fill in for those that were not sent."""
     arrays = {}
     for alias in signature.inputs:
-        content = raw.get(alias)
-        if content is None:
-            content = memoryview(signature.defaults[alias].SerializeToString())
+        message = sent[alias] if alias in sent else TensorMessage(signature.defaults[alias], {})
         try:
-            arrays[alias] = decode(content)
+            arrays[alias] = decode(message, budget)
         except WireError as error:
             raise invalid(f"tensor parsing error: {alias}") from error
     return arrays
 
 
 def chosen_outputs(signature: Any, output_filter: Sequence[str]) -> list[str]:
-    """The outputs asked for; an empty filter means all."""
-    for position, alias in enumerate(output_filter):
+    """The outputs to compute, by name, whatever their order in the filter; an empty filter means all."""
+    chosen: set[str] = set()
+    for alias in output_filter:
         if alias not in signature.outputs:
             known = _list(signature.outputs)
             raise invalid(
                 f"output tensor alias not found in signature: {alias} Outputs expected to be in the set {{{known}}}."
             )
-        if alias in output_filter[:position]:
+        if alias in chosen:
             raise invalid(f"duplicate output tensor alias: {alias}")
-    return list(output_filter) or sorted(signature.outputs)
+        chosen.add(alias)
+    return sorted(chosen or signature.outputs)
 
 
 def _list(names: Iterable[str]) -> str:

@@ -27,6 +27,7 @@ from ..json import examples
 from ..json import outputs as json_outputs
 from ..json.parser import MAX_DEPTH
 from ..json.request import Request as PredictRequest
+from ..limits import DEFAULT, Budget, Limits
 from ..models.registry import Models
 from ..request_log import Note, Recorder
 from . import classify
@@ -40,6 +41,8 @@ _POST = re.compile(rf"{_MODEL}:(classify|regress|predict)", re.IGNORECASE | re.A
 _GET = re.compile(
     r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?", re.IGNORECASE | re.ASCII
 )
+_CHARACTER = r"[\w\-.~!$&'()*+,;=:@/]|%[0-9a-fA-F]{2}"  # RFC 3986: what a path may hold
+_URI = re.compile(rf"(?:{_CHARACTER})*(?:\?(?:{_CHARACTER}|\?)*)?(?:#(?:{_CHARACTER}|\?)*)?", re.ASCII)
 _METHODS = frozenset(("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"))
 
 _HTTP = {
@@ -76,6 +79,7 @@ class RestOptions:
     cors: bool = False
     max_inflated_bytes: int = 100 << 20
     max_json_depth: int = MAX_DEPTH
+    limits: Limits = DEFAULT
 
 
 class RestService:
@@ -105,6 +109,8 @@ class RestService:
         """`path` includes the query, as it was sent; the names of `headers` are lower-case."""
         if verb not in _METHODS:
             return _page(501, "Not Implemented")
+        if not _URI.fullmatch(path):
+            return _page(400, "Bad Request")
         metrics_path = self._options.metrics_path
         if metrics_path is not None and path.split("?")[0] == metrics_path:
             if "?" in path:
@@ -148,7 +154,8 @@ class RestService:
             if name is None:
                 raise invalid("Missing model name in request.")
             spec = _spec(name, version, label)
-            return self._recorded(spec, "", b"", self._metadata if metadata else self._status)
+            # Here, too, case counts after the match: `/Metadata` gives the status.
+            return self._recorded(spec, "", b"", self._metadata if metadata == "metadata" else self._status)
         raise invalid(f"Malformed request: {verb} {path}")
 
     def _recorded(self, spec: ModelSpec, api: str, body: bytes, answer: _Action) -> bytes:
@@ -156,7 +163,7 @@ class RestService:
             return answer(spec, body, note)
 
     def _predict(self, spec: ModelSpec, body: bytes, note: Note) -> bytes:
-        request = PredictRequest(body, self._reader, self.max_json_depth)
+        request = PredictRequest(body, self.max_json_depth, self._options.limits)
         with self._models.use(spec) as servable:
             name = note.signature = request.signature_name
             signature = servable.signature(name)
@@ -173,12 +180,12 @@ class RestService:
             return json_outputs.predictions(dict(zip(outputs, arrays, strict=True)), as_rows)
 
     def _classify(self, spec: ModelSpec, body: bytes, note: Note) -> bytes:
-        note.signature, content = examples.read(body, self.max_json_depth)
+        note.signature, content = examples.read(body, self.max_json_depth, Budget(self._options.limits))
         with self._models.use(spec) as note.servable:
             return json_outputs.classifications(classify.classify(note.servable, note.signature, memoryview(content)))
 
     def _regress(self, spec: ModelSpec, body: bytes, note: Note) -> bytes:
-        note.signature, content = examples.read(body, self.max_json_depth)
+        note.signature, content = examples.read(body, self.max_json_depth, Budget(self._options.limits))
         with self._models.use(spec) as note.servable:
             return json_outputs.regressions(classify.regress(note.servable, note.signature, memoryview(content)))
 

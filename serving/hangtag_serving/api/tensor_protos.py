@@ -1,12 +1,14 @@
 """TensorProto in the forms a server needs: what any client may send, and what the C++ server answers with.
 
-The client room's codec does the usual types; the rarer ones (bfloat16, quantised) take TensorFlow's own functions.
+Protobuf reads a message, so that what is none is refused as in C++; only the large fields are left where they are.
 Source: tensorflow/core/framework/{tensor.proto,types.proto,tensor.cc}.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,49 +16,249 @@ from hangtag.optional import require
 from hangtag.protocol import dtypes, protobuf, tensors
 from hangtag.protocol.protobuf import WireError
 
+from ..image_sizes import check_images
+from ..limits import MAX_FILLED_BYTES, Budget
+
 # The TensorProto fields that hold values one by one. Packed, the memory of a float array is that of `float_val`, and
 # the memory of a bool array that of `bool_val`, so answering in typed fields as C++ does costs no more.
 _SAME_BYTES = {"DT_FLOAT": 5, "DT_DOUBLE": 6, "DT_COMPLEX64": 9, "DT_COMPLEX128": 12, "DT_BOOL": 11}
-_NAMES = {11: "qint8", 12: "quint8", 13: "qint32", 15: "qint16", 16: "quint16", 20: "resource", 21: "variant"}
 
-_RARE = (11, 12, 13, 14, 15, 16)  # the quantised types, and bfloat16
+_CONTENT, _SHAPE, _STRINGS = 4, 2, 8
+_LEFT_IN_PLACE = {_CONTENT: 1, 5: 4, 9: 4, 6: 8, 12: 8}  # fields and the bytes of a number
+_RESOURCE, _VARIANT = 20, 21
+
+# What the other fields may take once they are objects, in bytes for each byte that was sent, plus those of a string.
+_EXPANDED, _STRING_BYTES = 24, 64
+
+_MAX_ELEMENTS = 2**63 - 1
+
+
+class TensorMessage(NamedTuple):
+    """A TensorProto, parsed; `blocks` are the packed fields of `_LEFT_IN_PLACE` by number, views of the request."""
+
+    proto: Any
+    blocks: dict[int, list[memoryview]]
 
 
 def short_name(number: int) -> str:
     """TensorFlow's name of a dtype in messages: ``float``, ``uint8``."""
     if number in dtypes.BY_NUMBER:
         return dtypes.BY_NUMBER[number].name.removeprefix("DT_").lower()
-    return _NAMES.get(number, "INVALID" if number == 0 else f"unknown dtype enum ({number})")
-
-
-def decode(content: memoryview) -> np.ndarray:
-    """The array in a TensorProto; raises WireError if it is none."""
-    number = next((protobuf.as_int(value) for field, _, value in protobuf.fields(content) if field == 1), 0)
-    if number != dtypes.BFLOAT16.number and number in dtypes.BY_NUMBER:
-        return tensors.decode(content)
-    if number not in _RARE:
-        raise WireError(f"a tensor of type {short_name(number)}")
-    tf = require("tensorflow", extra="serving", what="hangtag serve")
-    pb = require("tensorflow.core.framework.tensor_pb2", extra="serving", what="hangtag serve")
     try:
-        array: np.ndarray = tf.make_ndarray(pb.TensorProto.FromString(bytes(content)))
-    except Exception as error:  # what these two raise at rubbish is not theirs to say
-        raise WireError(f"a tensor of type {short_name(number)}: {error}") from error
-    return array
+        name: str = _types().DataType.Name(number)
+    except ValueError:
+        return f"unknown dtype enum ({number})"
+    return name.removeprefix("DT_").lower() if number else "INVALID"
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """A shape as TensorFlow writes it in messages: ``[2,3]``."""
+    return f"[{','.join(map(str, shape))}]"
+
+
+def parse(content: memoryview, budget: Budget) -> TensorMessage:
+    """Read a TensorProto; raises WireError if it is none, ServingError if it takes too much memory."""
+    blocks: dict[int, list[memoryview]] = {}
+    rest = b"".join(_other_fields(content, blocks, budget))
+    try:
+        return TensorMessage(_message().FromString(rest), blocks)
+    except Exception as error:  # protobuf's DecodeError, whose module differs between its implementations
+        raise WireError(str(error)) from error
+
+
+def _other_fields(content: memoryview, blocks: dict[int, list[memoryview]], budget: Budget) -> list[bytes | memoryview]:
+    """The fields that protobuf reads; the others go into `blocks`."""
+    parts: list[bytes | memoryview] = []
+    for field, kind, value in protobuf.fields(content):
+        if isinstance(value, int):
+            budget.take(_EXPANDED)
+            parts.append(protobuf.number(field, value))
+        elif kind == protobuf.LENGTH and field in _LEFT_IN_PLACE:
+            if len(value) % _LEFT_IN_PLACE[field]:
+                raise WireError("a list of numbers is cut off")
+            if field == _CONTENT:
+                blocks[field] = [value]
+            else:
+                blocks.setdefault(field, []).append(value)
+        elif kind == protobuf.LENGTH:
+            budget.take(_STRING_BYTES + len(value) * (1 if field == _STRINGS else _EXPANDED))
+            parts += [protobuf.prefix(field, len(value)), value]
+        else:
+            budget.take(_EXPANDED)
+            parts += [protobuf.varint(field << 3 | kind), value]
+    return parts
+
+
+def decode(message: TensorMessage, budget: Budget) -> np.ndarray:
+    """The array in a TensorProto, as Tensor::FromProto reads it; raises WireError if there is none.
+
+    Numeric arrays may be read-only views of the request. Resources and variants come as arrays without values.
+    """
+    proto = message.proto
+    dtype = numpy_dtype(proto.dtype)
+    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    size = _size(shape)
+    if dtype is None:
+        raise WireError(f"a tensor of type {proto.dtype}")
+    flat = np.empty(0, dtype) if not size else _values(message, dtype, size, budget)
+    try:
+        return flat.reshape(shape)
+    except ValueError as error:  # numpy takes 64 dimensions, TensorFlow 254
+        raise WireError(f"a tensor of {len(shape)} dimensions, {list(shape[:8])} first: {error}") from error
+
+
+def _size(shape: Sequence[int]) -> int:
+    size = 1
+    for dim in shape:
+        size *= dim
+        if dim < 0 or size > _MAX_ELEMENTS:
+            raise WireError(f"a tensor of shape {list(shape[:8])}")
+    if len(shape) > tensors.MAX_RANK:
+        raise WireError(f"a tensor of {len(shape)} dimensions")
+    return size
+
+
+def _values(message: TensorMessage, dtype: np.dtype, size: int, budget: Budget) -> np.ndarray:
+    proto = message.proto
+    content = (message.blocks.get(_CONTENT) or [memoryview(proto.tensor_content)])[0]
+    if proto.dtype in (_RESOURCE, _VARIANT):
+        if size > 1 or len(content):
+            raise WireError("several resources, which end the C++ server")
+        return np.empty(1, dtype)
+    if proto.dtype == dtypes.STRING.number:
+        strings = _content_strings(content, size, budget) if len(content) else list(proto.string_val)
+        check_images(strings, budget)
+        return _filled(_objects(strings), size, b"")
+    if not len(content):
+        return _filled(_typed(message, dtype), size, 0)
+    if len(content) != size * dtype.itemsize:
+        raise WireError(f"a tensor of {size} values with {len(content)} bytes of content")
+    flat = np.frombuffer(content, dtype)
+    if dtype == np.bool_ and int(flat.view(np.uint8).max()) > 1:
+        raise WireError("a bool that is neither 0 nor 1")
+    return flat
+
+
+def _typed(message: TensorMessage, dtype: np.dtype) -> np.ndarray:
+    """The values of float_val, int_val and their like, each cast to the tensor's type as C++ casts."""
+    proto, number = message.proto, message.proto.dtype
+    known = dtypes.BY_NUMBER.get(number)
+    if known is not None and known.name in _SAME_BYTES and known.field != 11:
+        real = np.dtype("<f4" if known.field in (5, 9) else "<f8")
+        field = {5: "float_val", 6: "double_val", 9: "scomplex_val", 12: "dcomplex_val"}[known.field]
+        listed = np.array(getattr(proto, field), real)
+        parts = [np.frombuffer(block, real) for block in message.blocks.get(known.field, ())]
+        flat = parts[0] if len(parts) == 1 and not listed.size else np.concatenate([listed, *parts])
+        unit = dtype.itemsize // real.itemsize
+        return flat[: flat.size // unit * unit].view(dtype)  # a real part without an imaginary one counts for nothing
+    if short_name(number).startswith("float8"):
+        return np.frombuffer(proto.float8_val, dtype)
+    field, as_read = _FIELDS.get(number, ("int_val", np.int64))
+    values = getattr(proto, field)
+    integers = np.fromiter(values, as_read, len(values))
+    if field == "half_val":
+        return integers.astype("<u2").view(dtype)
+    if dtype.names:  # a quantised type
+        return integers.astype(dtype[0]).view(dtype)
+    return integers.astype(dtype)
+
+
+_FIELDS: dict[int, tuple[str, Any]] = {
+    9: ("int64_val", np.int64),
+    10: ("bool_val", np.bool_),
+    14: ("half_val", np.int64),
+    19: ("half_val", np.int64),
+    22: ("uint32_val", np.uint64),
+    23: ("uint64_val", np.uint64),
+}
+"""The field and how it is read, for the types that do not use `int_val`."""
+
+
+def _filled(flat: np.ndarray, size: int, default: object) -> np.ndarray:
+    """A list shorter than its shape repeats its last value (none: zeros), a longer one is cut."""
+    if flat.size >= size:
+        return flat[:size]
+    if (size - flat.size) * flat.itemsize > MAX_FILLED_BYTES:
+        raise WireError(f"a tensor of {size} values, of which {flat.size} were sent")
+    if flat.size:
+        return np.concatenate((flat, np.repeat(flat[-1:], size - flat.size)))
+    return _objects([default] * size) if flat.dtype == object else np.zeros(size, flat.dtype)
+
+
+def _content_strings(content: memoryview, count: int, budget: Budget) -> list[bytes]:
+    """The strings in `tensor_content`: the lengths of all as varints, then their bytes one after another."""
+    budget.take(count * _STRING_BYTES if count <= len(content) else 0)
+    lengths, position = [], 0
+    for _ in range(min(count, len(content))):
+        length = shift = 0
+        while True:
+            if position >= len(content) or shift > 28:
+                raise WireError("the length of a string is cut off")
+            octet = content[position]
+            length |= (octet & 0x7F) << shift
+            position, shift = position + 1, shift + 7
+            if octet < 0x80:
+                break
+        lengths.append(length)
+    if len(lengths) < count or sum(lengths) != len(content) - position:
+        raise WireError(f"{len(content)} bytes of content for {count} strings")
+    strings = []
+    for length in lengths:
+        strings.append(bytes(content[position : position + length]))
+        position += length
+    return strings
+
+
+def _objects(items: Sequence[object]) -> np.ndarray:
+    flat = np.empty(len(items), object)
+    flat[:] = items
+    return flat
+
+
+# ---- dtypes
+
+
+@cache
+def _message() -> Any:
+    return require("tensorflow.core.framework.tensor_pb2", extra="serving", what="hangtag serve").TensorProto
+
+
+@cache
+def _types() -> Any:
+    return require("tensorflow.core.framework.types_pb2", extra="serving", what="hangtag serve")
+
+
+@cache
+def numpy_dtype(number: int) -> np.dtype | None:
+    """The dtype of arrays that carry a DataType; None if no tensor has it."""
+    if number in (_RESOURCE, _VARIANT):
+        return np.dtype([(short_name(number), "V1")])
+    if number in dtypes.BY_NUMBER and number != dtypes.BFLOAT16.number:
+        return dtypes.BY_NUMBER[number].numpy
+    tf = require("tensorflow", extra="serving", what="hangtag serve")
+    try:
+        return np.dtype(tf.as_dtype(number).as_numpy_dtype) if 0 < number < 100 else None
+    except TypeError:
+        return None
 
 
 def number_of(array: np.ndarray) -> int:
     """The DataType number of an array."""
     if array.dtype.kind in "OSU":
         return dtypes.STRING.number
-    found = _BY_NUMPY.get(array.dtype)
-    if found is None:
+    number = _BY_NUMPY.get(array.dtype)
+    if number is None:
+        if array.dtype.names in (("resource",), ("variant",)):
+            return _RESOURCE if array.dtype.names == ("resource",) else _VARIANT
         tf = require("tensorflow", extra="serving", what="hangtag serve")
-        found = _BY_NUMPY[array.dtype] = int(tf.as_dtype(array.dtype).as_datatype_enum)
-    return found
+        number = _BY_NUMPY[array.dtype] = int(tf.as_dtype(array.dtype).as_datatype_enum)
+    return number
 
 
 _BY_NUMPY = {row.numpy: row.number for row in dtypes.BY_NUMBER.values() if row not in (dtypes.STRING, dtypes.BFLOAT16)}
+
+
+# ---- answers
 
 
 def encode_content(array: np.ndarray) -> bytes:

@@ -19,8 +19,9 @@ from hangtag.protocol.grpc_codec import model_spec
 from hangtag.protocol.protobuf import WireError
 
 from ..api.grpc_methods import Checked, PredictRequest, checked, read_predict, response
-from ..api.tensor_protos import Encode, decode, encode_content, number_of
+from ..api.tensor_protos import Encode, decode, encode_content, number_of, parse
 from ..errors import ServingError
+from ..limits import Budget
 from ..models.servable import Servable
 from .bounded_cache import keep
 from .merged_run import Lane
@@ -81,11 +82,11 @@ class Reader:
 def _pattern(body: bytes, request: PredictRequest) -> Pattern | None:
     if len(request.inputs) != 1:
         return None
-    ((alias, content),) = request.inputs.items()
-    number = next((protobuf.as_int(value) for field, _, value in protobuf.fields(content) if field == 1), 0)
+    ((alias, message),) = request.inputs.items()
+    number = message.proto.dtype
     if number not in BY_NUMBER or number == STRING.number:
         return None
-    array = decode(content)
+    array = decode(message, Budget())
     if array.dtype.kind not in "fiub" or not array.size or not array.ndim or array.flags.owndata:
         return None
     begin = tensors.place_in(body, array)
@@ -106,7 +107,8 @@ def lane_of(servable: Servable, pattern: Pattern) -> Lane | None:
     lane: Lane | None = servable.lanes.get(pattern.key)
     if lane is None:
         empty = tensors.head(BY_NUMBER[number_of(np.empty(0, pattern.dtype))], (0,))  # enough to check the names
-        request = PredictRequest(pattern.spec, {pattern.alias: memoryview(empty)}, list(pattern.output_filter))
+        inputs = {pattern.alias: parse(memoryview(empty), Budget())}
+        request = PredictRequest(pattern.spec, inputs, list(pattern.output_filter), Budget())
         call = checked(servable, request)
         if len(servable.signature(call.signature).inputs) != 1:
             return None

@@ -12,6 +12,7 @@ from typing import Any
 from hangtag.protocol import protobuf
 
 from ..errors import ServingError, invalid
+from ..limits import Budget
 from . import parser
 from .excerpts import excerpt
 from .inputs import from_base64, is_base64, json_type
@@ -21,9 +22,9 @@ _BYTES, _FLOATS, _INTS = 1, 2, 3  # Feature.kind
 _KINDS = {_BYTES: "bytes", _FLOATS: "float", _INTS: "int64"}
 
 
-def read(body: bytes, max_depth: int) -> tuple[str, bytes]:
+def read(body: bytes, max_depth: int, budget: Budget) -> tuple[str, bytes]:
     """The signature's name (may be empty) and a serialized Input."""
-    document = parser.parse(body, max_depth)
+    document = parser.parse(body, max_depth, budget)
     if not isinstance(document, Object):
         raise invalid(f"JSON Value: {excerpt(document)} Is not object")
     name = document.find(b"signature_name")
@@ -36,7 +37,7 @@ def read(body: bytes, max_depth: int) -> tuple[str, bytes]:
     examples = document.find(b"examples")
     if examples is MISSING:  # the C++ server says "classify" for regress, too
         raise _wrong(document, "When method is classify, key 'examples' is expected and was not found")
-    if not isinstance(examples, list) or isinstance(examples, Object):
+    if not isinstance(examples, list):
         raise _wrong(document, "Expecting 'examples' value to be an list/array")
     if not examples:
         raise _wrong(document, "'examples' value is an empty array")
@@ -53,9 +54,9 @@ def _example(value: Any) -> bytes:
     if not isinstance(value, Object):
         raise invalid(f"Example must be JSON object but got JSON {json_type(value)}")
     features = {}
-    for key, content in value:  # of two equal features the last counts here
+    for key, content in value.members:  # of two equal features the last counts here
         name = key.decode("utf-8", "replace")
-        items = content if isinstance(content, list) and not isinstance(content, Object) else [content]
+        items = content if isinstance(content, list) else [content]
         features[key] = _feature(name, items)
     entries = b"".join(
         protobuf.block(1, protobuf.block(1, key) + protobuf.block(2, feature)) for key, feature in features.items()
@@ -72,7 +73,7 @@ def _feature(name: str, items: list[Any]) -> bytes:
             raise invalid(f"Unexpected element type in feature: {name} expecting type: {_KINDS[kind]}")
         kind = own
         if kind == _INTS and item >= 2**63:
-            raise invalid(f"Feature: {name} has uint64 element. Only int64 is supported.")
+            raise invalid(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
         values.append(from_base64(item) if isinstance(item, Object) else item)
     if not kind:
         return b""

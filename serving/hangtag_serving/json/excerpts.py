@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import struct
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 from .parser import Object
@@ -18,15 +18,13 @@ class _Full(Exception):
 def excerpt(value: Any) -> str:
     """The beginning of a value as RapidJSON's PrettyWriter prints it, lists on one line.
 
-    It stops after the item that passes 256 bytes, and before the first NaN or Infinity inside a list or an object.
+    It stops after the item that reaches 256 bytes, and before the first NaN or Infinity.
 
     >>> print(excerpt(Object([(b"a", [1, 2.5])])))
     {
         "a": [1, 2.5]
     }
     """
-    if isinstance(value, float):
-        return single(value)
     out = _Out()
     with suppress(_Full):
         _write(out, value, 0)
@@ -44,7 +42,7 @@ class _Out:
 
     def item(self, text: bytes) -> None:
         self.put(text)
-        if self.size > _EXCERPT:
+        if self.size >= _EXCERPT:
             raise _Full
 
 
@@ -74,12 +72,12 @@ def _is_word(value: Any) -> bool:
 
 def _write_object(out: _Out, value: Object, depth: int) -> None:
     out.put(b"{")
-    for position, (name, item) in enumerate(value):
+    for position, (name, item) in enumerate(value.members):
         out.put((b",\n" if position else b"\n") + b"    " * (depth + 1))
         out.item(_quoted(name))
         out.put(b": ")
         _write(out, item, depth + 1)
-    if value:
+    if value.members:
         out.put(b"\n" + b"    " * depth)
     out.item(b"}")
 
@@ -97,32 +95,17 @@ def _quoted(text: bytes) -> bytes:
 
 
 def _double(value: float) -> bytes:
-    """As RapidJSON writes doubles: shortest digits, plain between 1e-6 and 1e21."""
+    """As RapidJSON writes doubles: shortest digits, without an exponent between 1e-6 and 1e21."""
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    text, point = "".join(map(str, digits)), len(digits) + int(exponent)  # the point stands after so many digits
     if value == 0:
-        return b"-0.0" if str(value).startswith("-") else b"0.0"
-    digits, _, exponent = f"{value!r}".partition("e")
-    if not exponent:  # Python, too, writes these in full
-        return digits.encode()
-    if 1e16 <= abs(value) < 1e21:
-        return b"%d.0" % int(value)
-    if 1e-6 <= abs(value) < 1e-4:
-        sign, digits = ("-", digits[1:]) if value < 0 else ("", digits)
-        return f"{sign}0.{'0' * (-int(exponent) - 1)}{digits.replace('.', '')}".encode()
-    return f"{digits.removesuffix('.0')}e{int(exponent)}".encode()
-
-
-def single(value: float) -> str:
-    """A number that stands alone in a message, printed as a float32 if it fits one: absl's %g, else nine digits."""
-    if value != value:
-        return "NaN"
-    if value in (float("inf"), float("-inf")):
-        return "Infinity" if value > 0 else "-Infinity"
-    try:
-        stored = struct.unpack("<f", struct.pack("<f", value))[0]
-        text, long = f"{stored:g}", f"{stored:.9g}"
-        exact = struct.unpack("<f", struct.pack("<f", float(text)))[0] == stored
-    except OverflowError:
-        text, long = f"{value:g}", f"{value:.17g}"
-        exact = float(text) == value
-    text = text if exact else long
-    return text if "." in text or "e" in text else text + ".0"
+        text = "0.0"
+    elif len(text) <= point <= 21:
+        text = text + "0" * (point - len(text)) + ".0"
+    elif 0 < point <= 21:
+        text = f"{text[:point]}.{text[point:]}"
+    elif -6 < point <= 0:
+        text = "0." + "0" * -point + text
+    else:
+        text = text[0] + ("." + text[1:] if len(text) > 1 else "") + f"e{point - 1}"
+    return ("-" * sign + text).encode()

@@ -16,17 +16,21 @@ import numpy as np
 from hangtag.protocol import dtypes
 from hangtag.protocol.dtypes import DataType
 
-from ..api.tensor_protos import short_name
+from ..api.tensor_protos import numpy_dtype, shape_text, short_name
 from ..errors import ServingError, invalid
 from ..fast.json_numbers import FLOATS, RANGES
+from ..image_sizes import check_images
+from ..limits import Budget
 from .excerpts import excerpt
 from .parser import MISSING, Object
 
 Spec = Any
 """A TensorInfo message."""
 
+_ELEMENT_BYTES = 24  # of the list of all elements, and of an array with its copy of another type
 
-def read_inputs(document: Object, specs: Mapping[str, Spec]) -> tuple[dict[str, np.ndarray], bool]:
+
+def read_inputs(document: Object, specs: Mapping[str, Spec], budget: Budget) -> tuple[dict[str, np.ndarray], bool]:
     """The input arrays by name, and whether they came in row form (``instances``)."""
     rows, columns = document.find(b"instances"), document.find(b"inputs")
     if rows is not MISSING and columns is not MISSING:
@@ -37,18 +41,18 @@ def read_inputs(document: Object, specs: Mapping[str, Spec]) -> tuple[dict[str, 
     if rows is MISSING and columns is MISSING:
         raise invalid("Missing 'inputs' or 'instances' key")
     if rows is MISSING:
-        return _columns(columns, specs), False
-    if not isinstance(rows, list) or isinstance(rows, Object):
+        return _columns(columns, specs, budget), False
+    if not isinstance(rows, list):
         raise invalid(f"JSON Value: {excerpt(document)} Expecting 'instances' to be an list/array")
     if not rows:
         raise invalid(f"JSON Value: {excerpt(document)} No values in 'instances' array")
-    return _rows(rows, specs), True
+    return _rows(rows, specs, budget), True
 
 
 # ---- row form
 
 
-def _rows(rows: list[Any], specs: Mapping[str, Spec]) -> dict[str, np.ndarray]:
+def _rows(rows: list[Any], specs: Mapping[str, Spec], budget: Budget) -> dict[str, np.ndarray]:
     if not isinstance(rows[0], Object) and len(specs) > 1:
         raise invalid(
             "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
@@ -66,7 +70,7 @@ def _rows(rows: list[Any], specs: Mapping[str, Spec]) -> dict[str, np.ndarray]:
             if _is_named(row):
                 raise invalid(f"Expecting value/list but got object at item {position} of input list")
             _add(position, "", name, row, specs, stacks)
-    return {name: stack.array() for name, stack in stacks.items()}
+    return {name: stack.array(budget) for name, stack in stacks.items()}
 
 
 def _is_named(row: Any) -> bool:
@@ -74,10 +78,10 @@ def _is_named(row: Any) -> bool:
 
 
 def _add_object(position: int, row: Object, specs: Mapping[str, Spec], stacks: dict[str, _Stack]) -> None:
-    for key, value in row:
+    for key, value in row.members:
         name = key.decode("utf-8", "replace")
         _add(position, f" key: {name}", name, value, specs, stacks)
-    if {key for key, _ in row} != {name.encode() for name in specs}:
+    if {key for key, _ in row.members} != {name.encode() for name in specs}:
         raise invalid(
             f"Failed to process element: {position} of 'instances' list. JSON object: {excerpt(row)} keys must be "
             f"equal to: {','.join(sorted(specs))}"
@@ -113,17 +117,17 @@ class _Stack:
         if self._rows and size != before // self._rows:
             raise invalid(f"Expecting tensor size: {before // self._rows} but got: {size}")
         if shape != self._shape:
-            raise invalid(f"Expecting shape {_shape_text(self._shape)} but got: {_shape_text(shape)}")
+            raise invalid(f"Expecting shape {shape_text(self._shape)} but got: {shape_text(shape)}")
         self._rows += 1
 
-    def array(self) -> np.ndarray:
-        return _array(self._flat, (self._rows, *self._shape), self._dtype)
+    def array(self, budget: Budget) -> np.ndarray:
+        return _array(self._flat, (self._rows, *self._shape), self._dtype, budget)
 
 
 # ---- columnar form
 
 
-def _columns(inputs: Any, specs: Mapping[str, Spec]) -> dict[str, np.ndarray]:
+def _columns(inputs: Any, specs: Mapping[str, Spec], budget: Budget) -> dict[str, np.ndarray]:
     if not _is_named(inputs):
         if len(specs) > 1:
             raise invalid(
@@ -131,22 +135,22 @@ def _columns(inputs: Any, specs: Mapping[str, Spec]) -> dict[str, np.ndarray]:
                 "tensorinfo_map"
             )
         name = min(specs)
-        return {name: read_tensor(inputs, _dtype(specs[name]))}
+        return {name: read_tensor(inputs, _dtype(specs[name]), budget)}
     arrays = {}
     for name in sorted(specs):
         value = inputs.find(name.encode())
         if value is MISSING:
             raise invalid(f"Missing named input: {name} in 'inputs' object.")
-        arrays[name] = read_tensor(value, _dtype(specs[name]))
+        arrays[name] = read_tensor(value, _dtype(specs[name]), budget)
     return arrays
 
 
-def read_tensor(value: Any, dtype: DataType) -> np.ndarray:
+def read_tensor(value: Any, dtype: DataType, budget: Budget) -> np.ndarray:
     """One nested list or scalar as an array."""
     shape = dense_shape(value)
     flat: list[Any] = []
     _fill(flat, value, 0, shape, dtype)
-    return _array(flat, shape, dtype)
+    return _array(flat, shape, dtype, budget)
 
 
 # ---- values
@@ -155,7 +159,7 @@ def read_tensor(value: Any, dtype: DataType) -> np.ndarray:
 def dense_shape(value: Any) -> tuple[int, ...]:
     """The shape that the first element of each list promises."""
     shape = []
-    while isinstance(value, list) and not isinstance(value, Object):
+    while isinstance(value, list):
         shape.append(len(value))
         if not value:
             break
@@ -165,7 +169,7 @@ def dense_shape(value: Any) -> tuple[int, ...]:
 
 def _fill(flat: list[Any], value: Any, level: int, shape: tuple[int, ...], dtype: DataType) -> None:
     rank = len(shape)
-    if not isinstance(value, list) or isinstance(value, Object):
+    if not isinstance(value, list):
         if level != rank:
             raise invalid(
                 f"JSON Value: {excerpt(value)} found at incorrect level: {level + 1} in the JSON DOM. "
@@ -223,14 +227,14 @@ def json_type(value: Any) -> str:
 
 def is_base64(value: Any) -> bool:
     """Whether `value` is ``{"b64": "..."}`` and nothing else."""
-    return isinstance(value, Object) and len(value) == 1 and value[0][0] == b"b64" and isinstance(value[0][1], bytes)
+    return isinstance(value, Object) and len(value.members) == 1 and isinstance(value.find(b"b64"), bytes)
 
 
 def from_base64(value: Object) -> bytes:
     """What ``{"b64": "..."}`` holds; padding may be left out, and blanks are skipped, as absl's decoder does."""
     if not is_base64(value):
         raise invalid(f"JSON Value: {excerpt(value)} not formatted correctly for base64 data")
-    return decode_base64(value[0][1])
+    return decode_base64(value.find(b"b64"))
 
 
 def decode_base64(text: bytes) -> bytes:
@@ -246,30 +250,28 @@ def decode_base64(text: bytes) -> bytes:
         raise invalid("Unable to base64 decode") from error
 
 
-def _array(flat: list[Any], shape: tuple[int, ...], dtype: DataType) -> np.ndarray:
+def _array(flat: list[Any], shape: tuple[int, ...], dtype: DataType, budget: Budget) -> np.ndarray:
+    budget.take(_ELEMENT_BYTES * len(flat))
     try:
-        return _flat_array(flat, dtype).reshape(shape)
+        return _flat_array(flat, dtype, budget).reshape(shape)
     except ValueError as error:  # numpy takes 64 dimensions, TensorFlow 254
         raise invalid(f"Cannot make a tensor of {len(shape)} dimensions: {error}") from error
 
 
-def _flat_array(flat: list[Any], dtype: DataType) -> np.ndarray:
+def _flat_array(flat: list[Any], dtype: DataType, budget: Budget) -> np.ndarray:
     if dtype is dtypes.STRING:
+        check_images(flat, budget)
         strings = np.empty(len(flat), object)
         strings[:] = flat
         return strings
+    if not flat:
+        return np.empty(0, numpy_dtype(dtype.number))
     if dtype.name in RANGES and dtype.numpy.itemsize < 4:
         return np.array(flat, np.int32).astype(dtype.numpy)
-    if not flat:
-        return np.empty(0, dtype.numpy)
     with np.errstate(over="ignore"):  # 1e39 is infinity as a float32, as it is in C++
         return np.array(flat, np.float64 if dtype.name in FLOATS else dtype.numpy).astype(dtype.numpy)
 
 
-def _shape_text(shape: tuple[int, ...]) -> str:
-    return f"[{','.join(map(str, shape))}]"
-
-
 def _dtype(spec: Spec) -> DataType:
-    found = dtypes.BY_NUMBER.get(spec.dtype)
-    return found if found is not None else DataType(spec.dtype, f"DT_{spec.dtype}", np.dtype("V"), 0)
+    known = dtypes.BY_NUMBER.get(spec.dtype)
+    return known if known is not None else DataType(spec.dtype, f"DT_{spec.dtype}", np.dtype("V"), 0)

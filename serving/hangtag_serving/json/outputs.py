@@ -33,7 +33,7 @@ def predictions(outputs: Mapping[str, np.ndarray], as_rows: bool) -> bytes:
     key = "predictions" if as_rows else "outputs"
     if len(outputs) == 1:
         ((name, array),) = outputs.items()
-        if array.dtype.kind != "O" and array.ndim and (array.dtype.kind != "f" or np.isfinite(array).all()):
+        if array.dtype.kind in "iufb" and array.ndim and (array.dtype.kind != "f" or np.isfinite(array).all()):
             return orjson.dumps({key: np.ascontiguousarray(array)}, option=orjson.OPT_SERIALIZE_NUMPY)
         return dump({key: _values(name, array)})
     values = {name: _values(name, array) for name, array in outputs.items()}

@@ -9,9 +9,12 @@ this way (see `json_fast`), so this is written to be right, and bounded in depth
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NoReturn
 
 from ..errors import invalid
+from ..limits import Budget
+from .numbers import NumberError, read_number
 
 MAX_DEPTH = 254
 """Lists and objects inside each other: TensorFlow's limit on the rank of a tensor. The C++ server has none, and a
@@ -19,9 +22,12 @@ document of some 100,000 brackets ends it."""
 
 _SKIP = re.compile(rb"[ \n\r\t]*")
 _PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
-_DIGITS = re.compile(rb"[0-9]*")
-# Many numbers in a row, each followed by a comma: taken at once, since they are nearly all of a large request.
-_NUMBERS = re.compile(rb"(?:-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,30})?[ \n\r\t]*,[ \n\r\t]*)+(?=[-0-9])")
+# Many numbers in a row, each followed by a comma: taken at once, since they are nearly all of a large request. At most
+# 15 digits, which Python reads exactly as RapidJSON does, and a bounded repetition, which needs a bounded stack.
+_NUMBERS = re.compile(
+    rb"(?:-?(?:[1-9][0-9]{0,14}|0|(?:0|[1-9][0-9]{0,3})\.[0-9]{1,11})[ \n\r\t]*,[ \n\r\t]*){1,500}+(?=[-0-9])"
+)
+_ITEM_BYTES, _MEMBER_BYTES = 40, 120  # of a list and of an object, apart from the text of strings
 _ESCAPES = {
     ord(b'"'): b'"',
     ord(b"/"): b"/",
@@ -36,12 +42,15 @@ _HEX = re.compile(rb"[0-9a-fA-F]{4}")
 _END = 0  # what RapidJSON's streams give after the last byte; a NUL in the text ends it too
 
 
-class Object(list[tuple[bytes, Any]]):
+class Object:
     """The members of a JSON object in their order, duplicates and all."""
+
+    def __init__(self, members: Iterable[tuple[bytes, Any]] = ()) -> None:
+        self.members = list(members)
 
     def find(self, key: bytes) -> Any:
         """The value of the first member of that name, or `MISSING`."""
-        return next((value for name, value in self if name == key), MISSING)
+        return next((value for name, value in self.members if name == key), MISSING)
 
 
 class _Missing:
@@ -52,22 +61,25 @@ class _Missing:
 MISSING = _Missing()
 
 
-def parse(body: bytes, max_depth: int = MAX_DEPTH) -> Any:
-    """The first JSON value in `body`: None, bool, int, float, bytes (a string), list or Object."""
+def parse(body: bytes, max_depth: int = MAX_DEPTH, budget: Budget | None = None) -> Any:
+    """The first JSON value in `body`: None, bool, int, float, bytes (a string), list or Object.
+
+    Raises ServingError: it is no JSON, too deep, or takes more memory than `budget` has.
+    """
     if not body:
         raise invalid("JSON Parse error: The document is empty")
-    return _Reader(body, max_depth).document()
+    return _Reader(body, max_depth, budget or Budget()).document()
 
 
 class _Reader:
-    def __init__(self, body: bytes, max_depth: int) -> None:
-        self._text = body
+    def __init__(self, body: bytes, max_depth: int, budget: Budget) -> None:
+        self._text, self._budget = body, budget
         self._at = 3 if body.startswith(b"\xef\xbb\xbf") else 0
         self._depth_left = max_depth
 
     def document(self) -> Any:
         self._skip()
-        if self._peek() == _END:
+        if self._peek() in b"\0]},:":  # none of these can begin a value, and the C++ server reads on
             self._fail("The document is empty.")
         return self._value()
 
@@ -87,7 +99,7 @@ class _Reader:
             self._at += 1
         return True
 
-    def _fail(self, words: str, at: int | None = None) -> None:
+    def _fail(self, words: str, at: int | None = None) -> NoReturn:
         raise invalid(f"JSON Parse error: {words} at offset: {self._at if at is None else at}")
 
     # ---- values
@@ -118,9 +130,9 @@ class _Reader:
         return value
 
     def _object(self) -> Object:
-        members = Object()
+        found = Object()
         if self._consume(b"}"):
-            return members
+            return found
         while True:
             if self._peek() != ord('"'):
                 self._fail("Missing a name for object member.")
@@ -129,10 +141,11 @@ class _Reader:
             if not self._consume(b":"):
                 self._fail("Missing a colon after a name of object member.")
             self._skip()
-            members.append((name, self._value()))
+            self._budget.take(_MEMBER_BYTES + len(name))
+            found.members.append((name, self._value()))
             self._skip()
             if self._consume(b"}"):
-                return members
+                return found
             if not self._consume(b","):
                 self._fail("Missing a comma or '}' after an object member.")
             self._skip()
@@ -143,8 +156,11 @@ class _Reader:
             return items
         while True:
             if run := _NUMBERS.match(self._text, self._at):
-                items += [float(n) if b"." in n else int(n) for n in run.group().split(b",")[:-1]]
+                numbers = [float(n) if b"." in n else int(n) for n in run.group().split(b",")[:-1]]
+                self._budget.take(len(numbers) * _ITEM_BYTES)
+                items += numbers
                 self._at = run.end()
+            self._budget.take(_ITEM_BYTES)
             items.append(self._value())
             self._skip()
             if self._consume(b"]"):
@@ -153,54 +169,12 @@ class _Reader:
                 self._fail("Missing a comma or ']' after an array element.")
             self._skip()
 
-    # ---- numbers
-
     def _number(self) -> int | float:
-        start = self._at
-        negative = self._consume(b"-")
-        if self._peek() in b"IN":
-            return self._not_finite(negative)
-        if self._consume(b"0"):
-            pass
-        elif ord("1") <= self._peek() <= ord("9"):
-            self._digits()
-        else:
-            self._fail("Invalid value.")
-        whole = True
-        if self._consume(b"."):
-            whole = False
-            if not self._digits():
-                self._fail("Miss fraction part in number.")
-        if self._peek() in b"eE":
-            whole = False
-            self._at += 1
-            if self._peek() in b"+-":
-                self._at += 1
-            if not self._digits():
-                self._fail("Miss exponent in number.")
-        text = self._text[start : self._at]
-        # Python limits how many digits int() may read; so long a number is a double anyway.
-        if whole and len(text) <= 21 and -(2**63) <= int(text) < 2**64:
-            return int(text)
-        number = float(text)
-        if number in (float("inf"), float("-inf")):
-            self._fail("Number too big to be stored in double.", start)
+        try:
+            number, self._at = read_number(self._text, self._at)
+        except NumberError as error:
+            self._fail(error.text, error.offset)
         return number
-
-    def _digits(self) -> bool:
-        """Take digits; False if there is none."""
-        begin = self._at
-        self._at = _DIGITS.match(self._text, begin).end()  # type: ignore[union-attr] # it matches nothing, too
-        return self._at > begin
-
-    def _not_finite(self, negative: bool) -> float:
-        if self._peek() == ord("N"):
-            if not self._consume(b"NaN"):
-                self._fail("Invalid value.")
-            return float("nan")
-        if not self._consume(b"Inf") or (self._peek() == ord("i") and not self._consume(b"inity")):
-            self._fail("Invalid value.")
-        return float("-inf") if negative else float("inf")
 
     # ---- strings
 
@@ -215,7 +189,9 @@ class _Reader:
             byte = self._peek()
             if byte == ord('"'):
                 self._at += 1
-                return b"".join(pieces)
+                string = b"".join(pieces)
+                self._budget.take(len(string))
+                return string
             if byte == ord("\\"):
                 pieces.append(self._escape())
             elif byte == _END:
@@ -247,6 +223,5 @@ class _Reader:
         digits = _HEX.match(self._text, self._at)
         if digits is None:
             self._fail("Incorrect hex digit after \\u escape in string.", start)
-            raise AssertionError("_fail raises")
         self._at = digits.end()
         return int(digits.group(), 16)

@@ -61,9 +61,9 @@ class Models:
         """One version if `spec` names one, else all, highest first. A label is ignored, as the C++ server does."""
         manager = self._managers.get(spec.name) or self._dropped.get(spec.name)
         versions = manager.versions() if manager else []
-        if not versions:
-            raise ServingError("NOT_FOUND", f"Could not find any versions of model {spec.name}")
         if spec.version is None:
+            if not versions:
+                raise ServingError("NOT_FOUND", f"Could not find any versions of model {spec.name}")
             return versions
         chosen = [version for version in versions if version.number == spec.version]
         if not chosen:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,9 +14,8 @@ import numpy as np
 
 from hangtag.codes import CODES
 from hangtag.optional import require
-from hangtag.protocol import dtypes
 
-from ..api.tensor_protos import number_of, short_name
+from ..api.tensor_protos import number_of, numpy_dtype, short_name
 from ..errors import ServingError, invalid
 from ..metrics import Histogram
 from .freezing import Parts, freeze
@@ -24,6 +23,12 @@ from .freezing import Parts, freeze
 _MISSING = (
     "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
     "`saved_model.pb`)\nSpecified file path: {}"
+)
+_RESOURCE = 20  # DataType
+_RESOURCE_GIVEN = (
+    "Invalid resource type hash code: 0(name:  type: ). Perhaps a resource tensor was being provided as a feed? That "
+    "is not currently allowed. Please file an issue at https://github.com/tensorflow/tensorflow/issues/new, ideally "
+    "with a short code snippet that leads to this error message."
 )
 _UNREADABLE = "Read less bytes than requested"  # the C++ server's words for a saved_model.pb that is none
 
@@ -170,6 +175,8 @@ class Servable:
 
     def _check_dtype(self, signature_name: str, position: int, alias: str, array: np.ndarray) -> None:
         wanted, given = self.signature(signature_name).inputs[alias].dtype, number_of(array)
+        if given == _RESOURCE != wanted:
+            raise invalid(_RESOURCE_GIVEN)
         if wanted != given:
             raise invalid(f"Expects arg[{position}] to be {short_name(wanted)} but {short_name(given)} is provided")
 
@@ -182,13 +189,14 @@ class Servable:
         options.feed.extend(signature.inputs[alias].name for alias in aliases)
         options.fetch.extend(signature.outputs[alias].name for alias in outputs)
         session = self._frozen_session if name in self._frozen else self._session
+        _check_outputs(session.graph, options.fetch)
         if name in self._frozen:
             options.run_options.inter_op_thread_pool = -1
         try:
             call = session._make_callable_from_options(options)
         except self._op_error as error:  # the signature names what the graph has not
             raise _op_error(error) from error
-        plan = _Plan(call, aliases, [_numpy(signature.inputs[alias].dtype) for alias in aliases])
+        plan = _Plan(call, aliases, [numpy_dtype(signature.inputs[alias].dtype) for alias in aliases])
         self._plans[(signature_name, *outputs)] = plan
         return plan
 
@@ -235,17 +243,28 @@ def _array(result: Any) -> np.ndarray:
     return np.array(result, object) if isinstance(result, bytes) else result
 
 
+def _check_outputs(graph: Any, names: Iterable[str]) -> None:
+    """Refuse what no operation gives: TensorFlow's exports list the one that initialises them as a signature."""
+    for name in names:
+        node, _, index = name.partition(":")
+        try:
+            operation = graph.get_operation_by_name(node)
+        except (KeyError, ValueError):  # TensorFlow has its own text for it
+            continue
+        if int(index or 0) >= len(operation.outputs):
+            raise ServingError(
+                "OUT_OF_RANGE",
+                f"Node '{node}' (type: '{operation.type}', num of outputs: {len(operation.outputs)}) does not have "
+                f"output {int(index or 0)}",
+            )
+
+
 def _check_files(name: str, version: int, folder: Path) -> None:
     if not folder.is_dir():
         reserving = f"Error while attempting to reserve resources to load servable {{name: {name} version: {version}}}"
         raise ServingError("FAILED_PRECONDITION", f"{reserving}: {folder}; Not a directory")
     if not ((folder / "saved_model.pb").is_file() or (folder / "saved_model.pbtxt").is_file()):
         raise ServingError("NOT_FOUND", _MISSING.format(folder))
-
-
-def _numpy(number: int) -> np.dtype | None:
-    known = dtypes.BY_NUMBER.get(number)
-    return known.numpy if known is not None else None
 
 
 def _op_error(error: Any) -> ServingError:

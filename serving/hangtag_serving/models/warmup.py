@@ -14,7 +14,9 @@ from hangtag.optional import require
 
 from ..api import classify
 from ..api.predict import check_inputs, chosen_outputs, read_tensors
+from ..api.tensor_protos import TensorMessage
 from ..errors import ServingError, invalid
+from ..limits import Budget
 from .servable import Servable
 
 FILE = Path("assets.extra") / "tf_serving_warmup_requests"
@@ -67,8 +69,9 @@ def _predict(servable: Servable, request: Any) -> None:
     if signature is None:
         raise ServingError("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
     check_inputs(signature, request.inputs.keys())
-    raw = {alias: memoryview(tensor.SerializeToString()) for alias, tensor in request.inputs.items()}
-    servable.run(name, read_tensors(signature, raw), chosen_outputs(signature, list(request.output_filter)))
+    sent = {alias: TensorMessage(tensor, {}) for alias, tensor in request.inputs.items()}
+    inputs = read_tensors(signature, sent, Budget())
+    servable.run(name, inputs, chosen_outputs(signature, list(request.output_filter)))
 
 
 def _classify(servable: Servable, request: Any) -> None:

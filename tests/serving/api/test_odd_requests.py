@@ -27,8 +27,8 @@ def test_a_signature_that_names_what_cannot_be_fetched_is_refused(recorded):
     request = predict_request(ModelSpec("fashion", signature="__saved_model_init_op"), {})
     with grpc.insecure_channel(recorded.grpc) as channel, pytest.raises(grpc.RpcError) as caught:
         channel.unary_unary("/tensorflow.serving.PredictionService/Predict")(request, timeout=60)
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert caught.value.details().startswith("Tensor NoOp:0, ")
+    assert caught.value.code() is grpc.StatusCode.OUT_OF_RANGE
+    assert caught.value.details() == "Node 'NoOp' (type: 'NoOp', num of outputs: 0) does not have output 0"
 
 
 @pytest.mark.parametrize("shape", [[1] * 65, [1] * 254, [2**62, 2**62, 0]], ids=["65", "254", "wide"])
