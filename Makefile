@@ -10,12 +10,13 @@ DEVELOPMENT_EXTRAS := all,dev
 MODEL := fashion
 IMAGE := docs/images/ankle-boot.png
 PACKAGE :=
+comma := ,
 
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 COMPOSE := docker compose -f serving/docker/compose.yaml
 
-.PHONY: help setup demo data train serve classify serve-docker stop-docker secrets doctor test lint docs soak bench clean
+.PHONY: help setup demo data train serve classify serve-docker stop-docker secrets doctor test conformance lint docs soak bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +53,16 @@ doctor: $(INSTALLED) ## say what would go wrong with models/fashion and the depl
 
 test: $(DEVELOPMENT) ## run all tests, or those of one package: make test PACKAGE=client
 	@$(BIN)/python -m pytest $(if $(PACKAGE),$(wildcard tests/$(PACKAGE) tests/adversarial/$(PACKAGE) $(PACKAGE)))
+
+conformance: $(DEVELOPMENT) ## compare with TensorFlow Serving's recorded answers: make conformance SERVER=HOST:8500,8501
+ifdef SERVER
+	@$(BIN)/python tests/serving/conformance/replay.py --grpc $(firstword $(subst $(comma), ,$(SERVER))) \
+	  --rest $(firstword $(subst :, ,$(SERVER))):$(lastword $(subst $(comma), ,$(SERVER))) \
+	  tests/serving/conformance/corpus.jsonl tests/serving/conformance/edge_cases.jsonl
+	@HANGTAG_CONFORMANCE=$(SERVER) $(BIN)/python -m pytest -q tests/serving/test_sdk.py
+else
+	@$(BIN)/python -m pytest -q tests/serving/test_conformance.py tests/serving/test_sdk.py
+endif
 
 lint: $(DEVELOPMENT) ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -48,11 +48,11 @@ def test_the_newest_served_version_classifies(address):
     }
 
 
-@pytest.mark.parametrize(("choice", "other"), [({"version": 1}, {"label": "stable"}), ({"version": 2}, {"label": "canary"})])
-def test_a_label_answers_as_its_version(address, choice, other):
+@pytest.mark.parametrize(("version", "label"), [(1, "stable"), (2, "canary")])
+def test_a_label_answers_as_its_version(address, version, label):
     images = np.full((2, 28, 28), 7, np.uint8)
     probabilities = []
-    for chosen in (choice, other):
+    for chosen in ({"version": version}, {"label": label}):
         with Client(address, model="fashion", **chosen) as client:
             probabilities.append(client.classify(images).probabilities)
     np.testing.assert_allclose(*probabilities, rtol=1e-5)

@@ -121,6 +121,7 @@ def test_a_document_that_takes_too_much_memory_is_refused():
         with pytest.raises(ServingError, match="max_tensor_bytes=10000 "):
             parser.parse(body, budget=Budget(Limits(tensor_bytes=10_000)))
 
+
 @given(st.binary(max_size=200))
 def test_no_bytes_bring_the_parser_down(body):
     with suppress(ServingError):
