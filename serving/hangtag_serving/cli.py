@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import argparse
 import logging
+from pathlib import Path
 from typing import Any
 
 from .flags import WITHOUT_EFFECT, add_flags
 
+_NO_VERSION = (
+    "{base_path} holds no version of a model yet. Create one in a second terminal, and it will be served: "
+    "hangtag export --base-path {base_path} (trains on Fashion-MNIST), or hangtag publish MODEL.keras"
+)
+
 
 def register(commands: Any) -> None:
     """Add the command to the command line."""
-    serve = commands.add_parser("serve", help="serve models as TensorFlow Serving does, without Docker")
+    serve = commands.add_parser(
+        "serve",
+        description="Serve models as TensorFlow Serving does, without Docker, until Ctrl-C. The flags have the names "
+        "and meanings of tensorflow_model_server's.",
+        examples=[
+            "hangtag serve",
+            "hangtag serve --model_base_path=models/fashion --port=8500 --rest_api_port=8501",
+        ],
+    )
     add_flags(serve)
     serve.set_defaults(run=_serve)
 
@@ -34,10 +48,19 @@ def _serve(arguments: argparse.Namespace) -> int:
     for name in WITHOUT_EFFECT:
         if getattr(arguments, name) is not None:
             log.warning("--%s is taken, and changes nothing in this server", name)
+    if arguments.model_config_file is None and not _has_version(arguments.model_base_path):
+        log.warning(_NO_VERSION.format(base_path=arguments.model_base_path))
     try:
         return serve(from_flags(arguments))
     except ServingError as error:
         raise StartError(f"Failed to start server. Error: {error.code}: {error.message}") from error
+
+
+def _has_version(base_path: Path) -> bool:
+    try:
+        return any(entry.name.isdigit() for entry in base_path.iterdir())
+    except OSError:
+        return "://" in str(base_path)  # not of this machine: the server itself will report what is wrong
 
 
 def _print_versions() -> int:

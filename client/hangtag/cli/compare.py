@@ -168,7 +168,9 @@ def register(commands: Any) -> None:
         help="files, folders, globs, or one .npy or .npz (default: Fashion-MNIST's 10,000 test images, if they are on "
         "this machine)",
     )
-    parser.add_argument("--target", action="append", help=f"twice to compare servers (default {connection.TARGET})")
+    parser.add_argument(
+        "--target", action="append", help=f"twice to compare servers (default {connection.DEFAULT_TARGET})"
+    )
     parser.add_argument("--version", action="append", type=int, default=[], metavar="N", help="twice for two versions")
     parser.add_argument("--label", action="append", default=[], help="twice to compare labelled versions")
     parser.add_argument("--model", default="fashion", help="the model's name on the server (default fashion)")
@@ -210,7 +212,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _sides(arguments: argparse.Namespace) -> list[tuple[str, dict[str, Any]]]:
     """The name and the client's arguments of both: exactly one flag is given twice, the others at most once."""
-    targets = arguments.target or [connection.TARGET]
+    targets = arguments.target or [connection.DEFAULT_TARGET]
     given: dict[str, list[Any]] = {
         "target": targets,
         "version": arguments.version,

@@ -13,7 +13,7 @@ from ..errors import InvalidInput
 if TYPE_CHECKING:
     from ..client import Client
 
-TARGET = "localhost:8500"
+DEFAULT_TARGET = "localhost:8500"
 
 
 def add_server(
@@ -22,8 +22,8 @@ def add_server(
     """Target, model, version, language, timeout, and what `add_trust` adds."""
     parser.add_argument(
         "--target",
-        default=TARGET,
-        help=f"host:port for gRPC, http://host:port for REST (default {TARGET})",
+        default=DEFAULT_TARGET,
+        help=f"host:port for gRPC, http://host:port for REST (default {DEFAULT_TARGET})",
     )
     parser.add_argument("--model", default="fashion", help="the model's name on the server (default fashion)")
     which = parser.add_mutually_exclusive_group()

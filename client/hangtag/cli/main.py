@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .. import __version__
 from ..errors import HangtagError
@@ -32,6 +32,7 @@ _MAKE, _SERVE, _USE = "train and publish", "serve", "use a running server"
 COMMANDS = {
     "export": Command(_MAKE, "hangtag_export.cli.export", "train a classifier and publish it as a SavedModel version"),
     "versions": Command(_MAKE, "hangtag_export.cli.versions", "list, prune, promote and roll back published versions"),
+    "inspect": Command(_MAKE, "hangtag.cli.inspect", "show signatures, class names and card of a model"),
     "serve": Command(_SERVE, "hangtag_serving.cli", "serve models as TensorFlow Serving does, without Docker"),
     "doctor": Command(_SERVE, "hangtag_serving.doctor.command", "find problems of models, config files and servers"),
     "classify": Command(_USE, "hangtag.cli.classify", "name the class of images"),
@@ -79,11 +80,22 @@ class _Hangtag(Parser):
         return "\n".join(lines)
 
 
+class _Commands:
+    """What a module's `register` gets: argparse's subparsers, with the summaries of the table."""
+
+    def __init__(self, subparsers: Any) -> None:
+        self._subparsers = subparsers
+
+    def add_parser(self, name: str, **options: Any) -> Any:
+        """As argparse's method; `options` are `Parser`'s."""
+        return self._subparsers.add_parser(name, **options | {"help": COMMANDS[name].summary})
+
+
 def build_parser(names: Iterable[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
     """The command line with the commands `names`, all by default."""
     parser = _Hangtag(prog="hangtag")
     parser.add_argument("--version", action="version", version=f"hangtag {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", parser_class=Parser)
+    commands = _Commands(parser.add_subparsers(metavar="COMMAND", parser_class=Parser))
     for module in dict.fromkeys(COMMANDS[name].module for name in names):
         import_module(module).register(commands)
     return parser

@@ -156,10 +156,11 @@ def _read_metadata(body: bytes) -> ModelMetadata:
 def _read_signature_map(any_message: memoryview) -> dict[str, Signature]:
     packed = next((protobuf.as_block(v) for f, _, v in protobuf.fields(any_message) if f == 2), memoryview(b""))
     entries = (protobuf.map_entry(v) for f, _, v in protobuf.fields(packed) if f == 1)
-    return {name: _read_signature(content) for name, content in entries}
+    return {name: read_signature(content) for name, content in entries}
 
 
-def _read_signature(buffer: memoryview) -> Signature:
+def read_signature(buffer: memoryview) -> Signature:
+    """A SignatureDef, as GetModelMetadata answers with and as a saved_model.pb holds."""
     inputs: dict[str, TensorSpec] = {}
     outputs: dict[str, TensorSpec] = {}
     method_name = ""

@@ -1,0 +1,144 @@
+"""The conventions of the command line: help with examples, suggestions, completion, colours, the closing line."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import shlex
+import subprocess
+
+import pytest
+
+from doubles import FIRST_PIXEL, Model, model_server
+from hangtag.cli.main import COMMANDS, build_parser, main
+from support import HANGTAG, PATIENCE
+
+
+def help_of(capsys, *words: str) -> str:
+    with pytest.raises(SystemExit) as exit_:
+        main([*words, "--help"])
+    assert exit_.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_the_help_lists_every_command(capsys):
+    text = help_of(capsys)
+    for name, command in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(command.summary)}$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if COMMANDS[name].module.startswith("hangtag.")])
+def test_every_command_is_explained_with_two_examples_that_parse(capsys, name):
+    text = help_of(capsys, name)
+    examples = re.findall(r"^  (?:source <\()?(hangtag [^)\n]*)", text.partition("\nexamples:\n")[2], re.MULTILINE)
+    assert len(examples) >= 2
+    for example in examples:
+        words = shlex.split(example.partition(" && ")[0])
+        assert words[1] == name
+        assert callable(build_parser([name]).parse_args(words[1:]).run)
+    description = text.partition("\n\n")[2].partition("\n\n")[0]
+    assert description.endswith(".")
+
+
+def test_without_arguments_it_shows_the_first_three_steps(capsys):
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    assert re.findall(r"^  hangtag (\w+)", out, re.MULTILINE) == ["export", "serve", "classify"]
+
+
+WRONG = [
+    (["clasify", "x.png"], "hangtag: there is no command 'clasify': did you mean classify?"),
+    (["xyz"], "hangtag: there is no command 'xyz' (hangtag --help explains the arguments)"),
+    (["--versoin"], "hangtag: unknown flag --versoin: did you mean --version?"),
+    (["classify", "--taget=x", "y"], "hangtag classify: unknown flag --taget: did you mean --target?"),
+    (["classify", "x", "--prepare=foto"], "'foto' is not one of photo: did you mean photo?"),
+    (["status", "x"], "hangtag status: unexpected argument 'x' (hangtag status --help explains the arguments)"),
+    (["versions", "lst"], "hangtag versions: ACTION: 'lst' is not one of list, prune, promote, rollback: did you mean"),
+    (["versions", "list", "--jsn"], "hangtag versions list: unknown flag --jsn: did you mean --json?"),
+    (["classify"], "hangtag classify: the following arguments are required: IMAGE"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG, ids=[" ".join(words) for words, _ in WRONG])
+def test_wrong_usage_is_one_line_that_names_the_nearest_word(capsys, words, message):
+    with pytest.raises(SystemExit) as exit_:
+        main(words)
+    assert exit_.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
+def test_a_flag_is_never_abbreviated(capsys):
+    with pytest.raises(SystemExit):
+        main(["status", "--tar=x"])
+    assert "did you mean --target?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [("hangtag cl", {"classify"}), ("hangtag status --targ", {"--target"}), ("hangtag status --language z", {"zh"})],
+)
+def test_bash_completes_commands_flags_and_choices(line, expected):
+    words = line.split()
+    script = subprocess.run([*HANGTAG, "completion", "bash"], capture_output=True, text=True, check=True).stdout
+    call = f"""
+COMP_WORDS=({" ".join(words)}); COMP_CWORD={len(words) - 1}; COMP_LINE={shlex.quote(line)}; COMP_POINT={len(line)}
+$(complete -p hangtag | sed -E 's/.*-F ([^ ]+).*/\\1/') hangtag {words[-1]} {words[-2]} 2>/dev/null
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+    done = subprocess.run(["bash", "-c", script + call], capture_output=True, text=True, check=True)
+    assert {word.strip() for word in done.stdout.split()} == expected
+
+
+def test_zsh_gets_a_completion_function_of_every_command():
+    script = subprocess.run([*HANGTAG, "completion", "zsh"], capture_output=True, text=True, check=True).stdout
+    assert script.startswith("#compdef hangtag")
+    assert all(f"    {name}:'" in script for name in COMMANDS)
+
+
+def on_terminal(*arguments: str, **environment: str) -> str:
+    """What a terminal shows of a command."""
+    controller, terminal = pty.openpty()
+    unset = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "TERM")}
+    process = subprocess.Popen(
+        [*HANGTAG, *arguments], stdout=terminal, stderr=terminal, env=unset | {"TERM": "xterm"} | environment
+    )
+    os.close(terminal)
+    shown = b""
+    try:
+        while piece := os.read(controller, 4096):
+            shown += piece
+    except OSError:  # the terminal is closed when the process has ended
+        pass
+    finally:
+        os.close(controller)
+    process.wait(PATIENCE)
+    return shown.decode()
+
+
+def test_a_terminal_shows_colours_and_what_to_do_next():
+    with model_server(Model(FIRST_PIXEL), "grpc") as target:
+        coloured = on_terminal("status", "--target", target)
+        plain = on_terminal("status", "--target", target, NO_COLOR="1")
+        dumb = on_terminal("status", "--target", target, TERM="dumb")
+        piped = subprocess.run([*HANGTAG, "status", "--target", target], capture_output=True, text=True, check=True)
+    assert "\x1b[32mAVAILABLE\x1b[0m" in coloured
+    for shown in (plain, dumb):
+        assert "\x1b[" not in shown
+        assert shown.splitlines()[-1] == "1 of 1 versions of fashion can answer; next: hangtag classify IMAGE"
+    assert (piped.stdout, piped.stderr) == ("     1  AVAILABLE\n", "")
+
+
+def test_serving_a_base_path_without_a_version_says_how_to_create_one(tmp_path):
+    done = subprocess.run(
+        [*HANGTAG, "serve", "--batching_parameters_file=x"],  # refused only after that
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "models/fashion holds no version of a model yet." in done.stderr
+    assert "hangtag export --base-path models/fashion" in done.stderr
