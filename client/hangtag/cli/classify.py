@@ -8,17 +8,19 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
 from ..errors import HangtagError, InvalidInput
 from ..results import Classification
-from . import connection, inputs, output, resume
+from . import connection, inputs, output
 from .bad_images import Taken, name_images
 from .inputs import Array, Source
-from .resume import Earlier
 from .terminal import Progress, done
+
+if TYPE_CHECKING:
+    from .resume import Earlier
 
 _MOST_DRAWN = 60
 
@@ -136,6 +138,8 @@ def _earlier(arguments: argparse.Namespace, kind: str, sources: list[Source], to
         raise InvalidInput(f"{path} exists: continue it with --resume, or remove it")
     if arguments.plot:
         raise InvalidInput("--plot needs all results, and --resume leaves some out: give one of them")
+    from . import resume
+
     return resume.read(path, kind, arguments.top, lambda index: inputs.name(sources, index), total)
 
 

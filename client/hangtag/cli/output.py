@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
@@ -77,6 +76,8 @@ def csv_line(cells: Iterable[object]) -> str:
     >>> csv_line(["a,b", 1])
     '"a,b",1\n'
     """
+    import csv  # only here: most runs write another format
+
     line = io.StringIO()
     csv.writer(line, lineterminator="\r\n").writerow(cells)  # with this ending it quotes "\r" too
     return line.getvalue().removesuffix("\r\n") + "\n"
