@@ -22,7 +22,7 @@ from hangtag.optional import require
 
 from ..errors import INTERNAL, ServingError, invalid
 from ..fast.json_templates import Reader
-from ..fast.rest_coalescing import RestBursts
+from ..fast.rest_predict import RestBursts
 from ..json import examples
 from ..json import outputs as json_outputs
 from ..json.parser import MAX_DEPTH

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import INTERNAL, ServingError
 from ..request_log import Recorder
-from .merged_run import Lane
+from .batch_target import Lane
 
 log = logging.getLogger("hangtag.serving")
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from hangtag.protocol import dtypes
 
-from ..processors import usable_cores
+from ..machine import usable_cores
 from .json_numbers import read_numbers
 
 log = logging.getLogger("hangtag.serving")

@@ -23,8 +23,8 @@ from ..api.tensor_protos import Encode, decode, encode_content, number_of, parse
 from ..errors import ServingError
 from ..limits import Budget
 from ..models.servable import Servable
+from .batch_target import Lane
 from .bounded_cache import keep
-from .merged_run import Lane
 
 _MAX_HEAD = 1024  # bytes around the content; longer ones are not kept
 _MAX_LENGTHS = 256  # of requests

@@ -21,9 +21,9 @@ from ..api.grpc_methods import PREDICT, Method
 from ..api.tensor_protos import Encode
 from ..errors import INTERNAL, ServingError
 from ..fast.coalescing import Run
-from ..fast.grpc_coalescing import GrpcBursts
+from ..fast.grpc_predict import GrpcBursts
+from ..machine import usable_cores
 from ..models.registry import Models
-from ..processors import usable_cores
 from ..request_log import Recorder
 from .grpcio_server import GrpcOptions, cut
 from .health import WATCH, watch

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any, Protocol
 
 from ..api.rest_resources import Answer
-from .request_reader import Request, RequestReader
+from .parser import Request, RequestReader
 
 # Pipelined on one connection, before its socket is left unread:
 _WAITING_REQUESTS = 64

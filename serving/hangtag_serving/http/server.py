@@ -24,9 +24,9 @@ from ..api.rest_resources import Answer, RestService
 from ..fast.coalescing import Run
 from ..fast.json_numbers import MANY_BYTES, read_numbers
 from ..fast.json_workers import Helpers, helper_count
-from ..fast.rest_coalescing import Asked
+from ..fast.rest_predict import Asked
 from .connection import Connection
-from .request_reader import Request
+from .parser import Request
 
 log = logging.getLogger("hangtag.serving")
 

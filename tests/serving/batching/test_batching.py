@@ -17,7 +17,7 @@ from hangtag import Client
 from hangtag_serving.batching.parameters import BatchingOptions
 from hangtag_serving.batching.scheduler import BatchScheduler
 from hangtag_serving.errors import ServingError
-from hangtag_serving.fast.merged_run import Lane
+from hangtag_serving.fast.batch_target import Lane
 from hangtag_serving.metrics import Metrics
 from hangtag_serving.models.servable import Servable
 from support import Server, eventually, serving

@@ -11,8 +11,8 @@ from ..api.tensor_protos import Encode
 from ..errors import ServingError
 from ..models.registry import Models
 from ..request_log import Recorder
+from .batch_target import Lane
 from .coalescing import Call, Run, Runner
-from .merged_run import Lane
 from .request_templates import Pattern, Reader, lane_of, write
 
 Unread = list[tuple[int, bytes]]  # call id, request

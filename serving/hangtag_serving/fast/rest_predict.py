@@ -20,10 +20,10 @@ from ..json import outputs as json_outputs
 from ..models.registry import Models
 from ..models.servable import Servable
 from ..request_log import Recorder
+from .batch_target import Lane
 from .bounded_cache import keep
 from .coalescing import Call, Run, Runner
 from .json_templates import Numbers, Reader
-from .merged_run import Lane
 
 _PREDICT = re.compile(r"/v1/models/([^/:?]+)(?:/versions/(\d{1,18}))?:predict", re.ASCII)
 _MAX_PATH = 256
