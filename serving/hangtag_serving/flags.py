@@ -117,6 +117,12 @@ def add_flags(serve: argparse.ArgumentParser) -> None:
         default="auto",
         help="what carries gRPC (ours): the compiled front where it can, or grpcio",
     )
+    serve.add_argument(
+        "--fast",
+        choices=("on", "off"),
+        default="on",
+        help="off: every request takes the plain path, to find out whether a fault is in the fast ones (ours)",
+    )
     for name in WITHOUT_EFFECT:
         serve.add_argument(f"--{name}", nargs="?", help=argparse.SUPPRESS)
     _name_nearest(serve)

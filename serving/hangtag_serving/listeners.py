@@ -1,4 +1,4 @@
-"""The two doors of a server, made as the flags say."""
+"""The servers of the two transports, made as the flags say."""
 
 from __future__ import annotations
 
@@ -9,28 +9,34 @@ from hangtag.errors import InvalidInput
 from .api.grpc_methods import methods
 from .api.rest_resources import RestService
 from .api.tensor_protos import encode_content, encode_typed
-from .grpc.grpcio_server import GrpcFront, GrpcioFront, GrpcOptions
+from .fast.grpc_predict import GrpcFastPath, Make
+from .fast.rest_predict import RestFastPath
 from .grpc.health import CHECK, check
-from .http.server import RestFront
+from .grpc.interface import GrpcOptions, GrpcServer
+from .http.server import RestServer
 from .models.registry import Models
 from .options import ServerOptions
 from .request_log import Recorder
 
 
-def rest_door(options: ServerOptions, models: Models, recorder: Recorder, listener: socket.socket) -> RestFront:
+def rest_server(options: ServerOptions, models: Models, recorder: Recorder, listener: socket.socket) -> RestServer:
     """REST on a socket that is bound already."""
-    service = RestService(models, recorder, options.rest)
-    return RestFront(
+
+    def fast(server: RestServer) -> RestFastPath:
+        depth, batching = options.rest.max_json_depth, options.batching is not None
+        return RestFastPath(server, models, recorder, max_json_depth=depth, shares_runs=not batching)
+
+    return RestServer(
         listener,
-        service,
+        RestService(models, recorder, options.rest),
         threads=options.rest_threads,
         max_body_bytes=options.max_request_bytes,
-        in_bursts=options.batching is None,
+        make_fast=fast if options.fast else None,
     )
 
 
-def grpc_door(options: ServerOptions, models: Models, recorder: Recorder) -> GrpcFront:
-    """GRPC by the front that suits the flags; raises RuntimeError or OSError if it cannot listen."""
+def grpc_server(options: ServerOptions, models: Models, recorder: Recorder) -> GrpcServer:
+    """GRPC by the server that suits the flags; raises RuntimeError or OSError if it cannot listen."""
     encode = encode_content if options.tensor_content else encode_typed
     known = methods(models, encode, recorder, options.limits)
     if options.health:
@@ -45,23 +51,28 @@ def grpc_door(options: ServerOptions, models: Models, recorder: Recorder) -> Grp
         tls=options.tls,
         health=options.health,
     )
+    fast: Make | None = None
+    if options.fast and options.batching is None:
+        fast = lambda respond, fail: GrpcFastPath(models, encode, recorder, respond, fail)  # noqa: E731
     if options.grpc_front == "native" and not _can_be_native(options):
         raise InvalidInput(
             "--grpc_front=native listens on loopback only, without TLS, socket path or channel arguments"
         )
     if options.grpc_front != "grpcio" and _can_be_native(options):
         try:
-            from .grpc.native_server import NativeFront
+            from .grpc.native_server import NativeServer
         except ImportError:  # no wheel for this platform
             if options.grpc_front == "native":
                 raise InvalidInput("--grpc_front=native needs pygrpc-native, which is not installed here") from None
         else:
-            return NativeFront(grpc_options, known, models, encode, recorder)
-    return GrpcioFront(grpc_options, known)
+            return NativeServer(grpc_options, known, fast)
+    from .grpc.grpcio_server import GrpcioServer
+
+    return GrpcioServer(grpc_options, known, fast)
 
 
 def _can_be_native(options: ServerOptions) -> bool:
-    """The compiled front knows neither TLS nor limits: it is for this machine's own clients."""
+    """The compiled server has neither TLS nor limits on messages: it is for clients on this machine."""
     return bool(
         options.is_loopback
         and options.port

@@ -161,8 +161,16 @@ class Metrics:
             "Requests by the version that answered.",
             ["model_name", "version", "signature"],
         )
-        self.burst_rows = Histogram(
+        self.coalesced_rows = Histogram(
             ":hangtag:serving:burst_rows", "Rows of calls that arrived together and ran as one.", [], SIZE_BUCKETS
+        )
+        self.fast_requests = Counter(
+            ":hangtag:serving:fast_request_count", "Predict requests answered by a fast path.", ["entrypoint"]
+        )
+        self.json_parses = Counter(
+            ":hangtag:serving:large_json_parse_count",
+            "Large REST bodies, by the process that parsed their numbers: a worker, or the server itself.",
+            ["by"],
         )
 
     def text(self) -> bytes:

@@ -13,7 +13,7 @@ from hangtag.errors import InvalidInput
 from .api.rest_resources import RestOptions
 from .batching.parameters import BatchingOptions, read_batching
 from .config_files import ModelConfig, read_config
-from .grpc.grpcio_server import Tls
+from .grpc.interface import Tls
 from .limits import DEFAULT, Limits
 from .models.lifecycle import ManagerOptions
 from .models.servable import LoadOptions
@@ -38,6 +38,7 @@ class ServerOptions:
     grpc_threads: int
     rest_threads: int
     grpc_front: str
+    fast: bool
     channel_arguments: tuple[tuple[str, int | str], ...]
     tls: Tls | None
     health: bool
@@ -94,6 +95,7 @@ def from_flags(flags: argparse.Namespace) -> ServerOptions:
         grpc_threads=_positive(flags, "grpc_max_threads"),
         rest_threads=_positive(flags, "rest_api_num_threads"),
         grpc_front=flags.grpc_front,
+        fast=flags.fast == "on",
         channel_arguments=_channel_arguments(flags.grpc_channel_arguments),
         tls=None if flags.ssl_config_file is None else _tls(flags.ssl_config_file),
         health=flags.enable_grpc_healthcheck_service,

@@ -1,12 +1,14 @@
-"""What is noted of every request: metrics, and a line in the access log if one was asked for."""
+"""What is recorded of every request: metrics, and a line in the access log if --access_log asks for one."""
 
 from __future__ import annotations
 
 import json
 import logging
+import queue
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TextIO
@@ -17,7 +19,10 @@ from .models.servable import Servable
 
 log = logging.getLogger("hangtag.serving")
 
-_MODELS_KNOWN = 1000  # names beyond this are counted as one: strangers choose them
+_MAX_NAMES = 1000  # of models that do not exist are counted by name; the others as one: clients choose them
+_MAX_NAME_LENGTH = 200
+_MAX_LINES = 10_000  # of the access log that wait to be written
+_CLOSING_SECONDS = 1.0
 
 
 class Recorder:
@@ -25,26 +30,26 @@ class Recorder:
 
     def __init__(self, metrics: Metrics, *, access_log: bool = False, stream: TextIO | None = None) -> None:
         self.metrics = metrics
-        self._log = (stream or sys.stdout) if access_log else None
+        self._log = AccessLog(stream or sys.stdout) if access_log else None
         self._names: set[str] = set()
 
-    def note(self, api: str, door: str, size: int, model: str = "") -> Note:
-        """For the time that a request takes: ``with recorder.note(…) as note``, and fill in what comes to light."""
-        return Note(self, api, door, size, model)
+    def note(self, api: str, entrypoint: str, size: int, model: str = "") -> Note:
+        """For the time that a request takes: ``with recorder.note(…) as note``, and fill in what becomes known."""
+        return Note(self, api, entrypoint, size, model)
 
     def answered(
         self,
         *,
         model: str,
         api: str,
-        door: str,
+        entrypoint: str,
         code: str,
         begun: float,
         servable: Servable | None = None,
         signature: str = "",
         sizes: Sequence[int] = (0,),
     ) -> None:
-        """`door` is GRPC or REST, `begun` a time.perf_counter(), `sizes` the bodies' in bytes: one for each request.
+        """`entrypoint` is GRPC or REST, `begun` a time.perf_counter(), `sizes` has the bytes of each request's body.
 
         `servable` is the version that answered, None if the request did not get so far.
         """
@@ -53,60 +58,87 @@ class Recorder:
         name = self._bounded(model)
         self.metrics.request_count.add(name, code, by=count)
         if code == "OK":
-            self.metrics.request_latency.observe(seconds * 1e6, name, api, door, times=count)
+            self.metrics.request_latency.observe(seconds * 1e6, name, api, entrypoint, times=count)
         if servable is not None:
-            name = signature or "serving_default"
-            known = name if name in servable.signatures else "(unknown)"  # strangers choose these, too
+            used = signature or "serving_default"
+            known = used if used in servable.signatures else "(unknown)"  # clients choose these, too
             self.metrics.version_requests.add(servable.name, str(servable.version), known, by=count)
         if self._log is not None:
-            try:
-                for size in sizes:
-                    self._write(self._log, model, api, door, code, seconds, servable, signature, size)
-            except (OSError, ValueError) as error:  # whoever read it has gone: requests are answered all the same
-                self._log = None
-                log.error("the access log cannot be written and ends here: %s", error)
+            now = time.time()
+            entry = {
+                "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z",
+                "door": entrypoint,
+                "api": api,
+                "model": name,
+                "version": servable.version if servable else None,
+                "signature": (signature or "serving_default")[:_MAX_NAME_LENGTH],
+                "code": code,
+                "ms": round(seconds * 1000, 3),
+            }
+            for size in sizes:
+                self._log.write(entry | {"bytes": size})
+
+    def close(self) -> None:
+        """Write what is left of the access log."""
+        if self._log is not None:
+            self._log.close()
 
     def _bounded(self, model: str) -> str:
         if model not in self._names:
-            if len(self._names) >= _MODELS_KNOWN:
+            if len(model) > _MAX_NAME_LENGTH or len(self._names) >= _MAX_NAMES:
                 return "(other)"
             self._names.add(model)
         return model
 
-    def _write(
-        self,
-        log: TextIO,
-        model: str,
-        api: str,
-        door: str,
-        code: str,
-        seconds: float,
-        servable: Servable | None,
-        signature: str,
-        size: int,
-    ) -> None:
-        entry = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{int(time.time() % 1 * 1000):03d}Z",
-            "door": door,
-            "api": api,
-            "model": model,
-            "version": servable.version if servable else None,
-            "signature": signature or "serving_default",
-            "code": code,
-            "bytes": size,
-            "ms": round(seconds * 1000, 3),
-        }
-        log.write(json.dumps(entry, ensure_ascii=False) + "\n")  # one write: lines of other threads stay apart
-        log.flush()
+
+class AccessLog:
+    """Writes lines of JSON in a thread of its own, so that a reader that is slow or gone never stops the server."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lines: queue.Queue[str | None] = queue.Queue(_MAX_LINES)
+        self._dropping = False
+        self._thread = threading.Thread(target=self._run, name="access log", daemon=True)
+        self._thread.start()
+
+    def write(self, entry: Mapping[str, object]) -> None:
+        """Write a line, or drop it when too many wait. ASCII alone, which every encoding of a stream has."""
+        try:
+            self._lines.put_nowait(json.dumps(entry) + "\n")
+            self._dropping = False
+        except queue.Full:
+            if not self._dropping:
+                log.error("the access log is not read, or not fast enough: lines are dropped")
+            self._dropping = True
+
+    def close(self) -> None:
+        """Write the lines that wait, if that does not take long."""
+        try:
+            self._lines.put_nowait(None)
+        except queue.Full:
+            return
+        self._thread.join(_CLOSING_SECONDS)
+
+    def _run(self) -> None:
+        while (line := self._lines.get()) is not None:
+            try:
+                self._stream.write(line)
+                if self._lines.empty():
+                    self._stream.flush()
+            except (OSError, ValueError) as error:  # its reader has ended: requests are answered all the same
+                log.error("the access log cannot be written and ends here: %s", error)
+                while self._lines.get() is not None:
+                    pass
+                return
 
 
 @dataclass(slots=True)
 class Note:
-    """A request that is being answered; the error that ends the block, if any, says how it went."""
+    """A request that is being answered; the error that ends the block, if any, is its outcome."""
 
     recorder: Recorder
     api: str
-    door: str
+    entrypoint: str
     size: int
     model: str
     signature: str = ""
@@ -124,7 +156,7 @@ class Note:
         self.recorder.answered(
             model=self.model,
             api=self.api,
-            door=self.door,
+            entrypoint=self.entrypoint,
             code=code,
             begun=self.begun,
             servable=self.servable,

@@ -1,4 +1,4 @@
-"""The embedded server: reserve the ports, load, open the doors, and close them in order when told to stop."""
+"""The embedded server: reserve the ports, load the models, listen, and stop in order at SIGTERM."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from .options import ServerOptions
 from .request_log import Recorder
 
 if TYPE_CHECKING:
-    from .grpc.grpcio_server import GrpcFront
-    from .http.server import RestFront
+    from .grpc.interface import GrpcServer
+    from .http.server import RestServer
 
 log = logging.getLogger("hangtag.serving")
 
-_CUTTING_SECONDS = 1.0
+_ENDING_SECONDS = 1.0
 
 
 class StartError(HangtagError):
@@ -45,7 +45,7 @@ def serve(options: ServerOptions) -> int:
 
     Does not return if something still runs when the grace is over: the process ends then, with exit code 0.
     """
-    stop = _when_told_to_stop(options.grace_seconds)
+    stop = _stop_at_signals(options.grace_seconds)
     # Before TensorFlow is loaded: a taken port is known at once. Bound and not listening, it refuses connections.
     listener = _bind(options.host, options.rest_api_port) if options.rest_api_port else None
     if options.port:
@@ -57,28 +57,29 @@ def serve(options: ServerOptions) -> int:
             listener.close()
 
 
-def _when_told_to_stop(grace_seconds: float) -> threading.Event:
-    """Set at SIGTERM and SIGINT, from where on the process has the grace, and a moment to cut what runs, to end."""
+def _stop_at_signals(grace_seconds: float) -> threading.Event:
+    """An event that SIGTERM and SIGINT set. From then on the process has the grace, and a moment more, to end."""
     stop = threading.Event()
     # Neither a run nor a load of TensorFlow can be stopped, and the interpreter waits for the threads they are in.
-    end = threading.Timer(grace_seconds + _CUTTING_SECONDS, os._exit, (0,))
+    end = threading.Timer(grace_seconds + _ENDING_SECONDS, os._exit, (0,))
     end.daemon = True
 
-    def told(*_: object) -> None:
+    def handle(*_: object) -> None:
         stop.set()
         if not end.is_alive():
             end.start()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, told)
+        signal.signal(number, handle)
     return stop
 
 
 def _serve(options: ServerOptions, listener: socket.socket | None, stop: threading.Event) -> int:
-    options = for_small_models(options)
+    if options.fast:
+        options = for_small_models(options)
     require("tensorflow", extra="serving", what="hangtag serve")
     gc.collect()
-    gc.freeze()  # what TensorFlow consists of stays: a look for garbage would walk it all, for a tenth of a second
+    gc.freeze()  # TensorFlow's objects stay: a collection would visit them all, for a tenth of a second
     recorder = Recorder(Metrics(), access_log=options.access_log)
     load = Loader(options, recorder.metrics)
 
@@ -96,9 +97,10 @@ def _serve(options: ServerOptions, listener: socket.socket | None, stop: threadi
             raise StartError(f"Failed to start server. Error: {error.code}: {words}") from error
         if not stop.is_set():
             _watch_config(options, models, stop)
-            _open_doors(options, models, recorder, listener, stop)
+            _listen(options, models, recorder, listener, stop)
     finally:
         models.stop()
+        recorder.close()
     return 0
 
 
@@ -120,41 +122,42 @@ def _watch_config(options: ServerOptions, models: Models, stop: threading.Event)
     threading.Thread(target=watch, name="config", daemon=True).start()
 
 
-def _open_doors(
+def _listen(
     options: ServerOptions, models: Models, recorder: Recorder, listener: socket.socket | None, stop: threading.Event
 ) -> None:
-    from .listeners import grpc_door, rest_door
+    """Answer requests until `stop` is set."""
+    from .listeners import grpc_server, rest_server
 
-    doors: list[GrpcFront | RestFront] = []  # those that have started: only they can be stopped
+    servers: list[GrpcServer | RestServer] = []  # those that have started: only they can be stopped
     addresses = []
     try:
         if options.port or options.grpc_socket_path:
-            with _listening(options.host, options.port):
-                door = grpc_door(options, models, recorder)
-                door.start()
-            doors.append(door)
+            with _port_errors(options.host, options.port):
+                grpc = grpc_server(options, models, recorder)
+                grpc.start()
+            servers.append(grpc)
             addresses.append(f"gRPC at {_grpc_address(options)}")
         if listener is not None:
-            rest = rest_door(options, models, recorder, listener)
-            with _listening(options.host, options.rest_api_port):
+            rest = rest_server(options, models, recorder, listener)
+            with _port_errors(options.host, options.rest_api_port):
                 rest.start()
-            doors.append(rest)
+            servers.append(rest)
             first = models.names()[0] if models.names() else "MODEL"
             addresses.append(f"REST at http://{options.host}:{options.rest_api_port}/v1/models/{first}")
         print(f"serving {', '.join(models.names())}: {', '.join(addresses)}", flush=True)
         stop.wait()
-        print(f"stopping: what runs has {options.grace_seconds:g} s to end", file=sys.stderr, flush=True)
+        print(f"stopping: running requests have {options.grace_seconds:g} s to end", file=sys.stderr, flush=True)
     finally:
-        closers = [threading.Thread(target=door.stop, args=(options.grace_seconds,)) for door in doors]
-        for closer in closers:
-            closer.start()
-        for closer in closers:
-            closer.join()
+        stopping = [threading.Thread(target=server.stop, args=(options.grace_seconds,)) for server in servers]
+        for thread in stopping:
+            thread.start()
+        for thread in stopping:
+            thread.join()
 
 
 @contextmanager
-def _listening(host: str, port: int) -> Iterator[None]:
-    """For opening a door: another program may have begun to listen there since the port was reserved."""
+def _port_errors(host: str, port: int) -> Iterator[None]:
+    """Report that another program listens on the port: it may have begun to since the port was reserved."""
     try:
         yield
     except (RuntimeError, OSError) as error:  # the first is grpcio's

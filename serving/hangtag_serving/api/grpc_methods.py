@@ -33,6 +33,7 @@ Method = Callable[[bytes], bytes]
 _PREDICTION = "/tensorflow.serving.PredictionService/"
 _MODEL = "/tensorflow.serving.ModelService/"
 PREDICT = _PREDICTION + "Predict"
+RELOAD = _MODEL + "HandleReloadConfigRequest"
 
 _PARSED_BYTES = 24  # that a byte of tf.Examples may take once protobuf has parsed it
 _ENTRY_BYTES = 1024  # that an input or a name in the output filter takes in memory, apart from its content
@@ -48,7 +49,7 @@ def methods(models: Models, encode: Encode, recorder: Recorder, limits: Limits =
         _PREDICTION + "MultiInference": partial(_multi_inference, models, limits),
         _PREDICTION + "GetModelMetadata": partial(grpc_model_service.metadata, models),
         _MODEL + "GetModelStatus": partial(grpc_model_service.status, models),
-        _MODEL + "HandleReloadConfigRequest": partial(grpc_model_service.reload, models),
+        RELOAD: partial(grpc_model_service.reload, models),
     }
 
 

@@ -12,7 +12,7 @@ import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import unquote
 
 import orjson
@@ -21,8 +21,6 @@ from hangtag.model import ModelSpec
 from hangtag.optional import require
 
 from ..errors import INTERNAL, ServingError, invalid
-from ..fast.json_templates import Reader
-from ..fast.rest_predict import RestBursts
 from ..json import examples
 from ..json import outputs as json_outputs
 from ..json.parser import MAX_DEPTH
@@ -87,23 +85,12 @@ class RestService:
 
     def __init__(self, models: Models, recorder: Recorder, options: RestOptions = RestOptions()) -> None:
         self._models, self._recorder, self._options = models, recorder, options
-        self._reader = Reader()
         self.max_json_depth = options.max_json_depth
 
     @property
     def cors(self) -> bool:
         """Whether every answer carries the headers that let any web page read it."""
         return self._options.cors
-
-    def bursts(self, respond: Callable[[Any, Answer], object]) -> RestBursts:
-        """What answers predict requests together, by `respond`."""
-        return RestBursts(
-            self._models,
-            self._recorder,
-            self._reader,
-            lambda of, body: respond(of, Answer(200, body)),
-            lambda of, error: respond(of, _refusal(error)),
-        )
 
     def respond(self, verb: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """`path` includes the query, as it was sent; the names of `headers` are lower-case."""
@@ -127,10 +114,10 @@ class RestService:
                 body = self._inflate(body)
             return Answer(200, self._route(verb, path, body))
         except ServingError as error:
-            return _refusal(error)
+            return refusal(error)
         except Exception:
             log.exception("a REST request failed")
-            return _refusal(ServingError("INTERNAL", INTERNAL))
+            return refusal(ServingError("INTERNAL", INTERNAL))
 
     def _inflate(self, body: bytes) -> bytes:
         """A body that cannot be inflated is an empty one, as in C++."""
@@ -228,7 +215,8 @@ def _spec(name: str, version: str | None, label: str | None) -> ModelSpec:
     return ModelSpec(unquote(name), number, None if label is None else unquote(label))
 
 
-def _refusal(error: ServingError) -> Answer:
+def refusal(error: ServingError) -> Answer:
+    """What a request that failed is answered with."""
     status = _HTTP.get(error.code, 500)
     if isinstance(error, _EmptyBody):
         return Answer(status, b"")

@@ -1,9 +1,9 @@
-"""Several calls as one run: their rows stacked, and the outputs cut apart again.
+"""Several calls as one run: their rows are stacked, and the outputs are cut apart again.
 
-That gives each call what it would have got alone only if the signature treats every row by itself. Of a signature that
-keeps no state and says how large a row of each output is, that is found out by running it, once and aside, on rows of
-random numbers together and one by one; no other is merged. And it is quicker only for some sizes: a matrix product with
-one row is another kernel than one with a few. What runs took is noted, and decides.
+That gives each call what it would have got alone only if the signature treats every row by itself. Whether it does is
+tried once, in the background: the signature runs on rows of random numbers, together and one by one. Only signatures
+that keep no state and state the size of an output row are tried; no other is ever merged. And a merged run is quicker
+only for some sizes: a matrix product of one row takes another kernel than one of a few rows. Measured times decide.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from ..models.servable import Servable
 log = logging.getLogger("hangtag.serving")
 
 _TRIAL_ROWS = 4
-_SIZES = 64  # powers of two
+_SIZE_CLASSES = 64  # by the bit length of the number of rows: 1, 2-3, 4-7, 8-15, ...
 
 
-class Lane:
-    """Calls of one version that may share a run: one input of `dtype` and rows of `row_shape`, the same outputs.
+class BatchTarget:
+    """What calls must have in common to share a run.
 
-    May be used by several threads, which at worst lose a note of how long a run took.
+    That is a version, a signature, one input of `dtype` with rows of `row_shape`, and the same outputs.
+    Safe in several threads, which at worst lose the time of one run.
     """
 
     def __init__(
@@ -44,15 +45,15 @@ class Lane:
     ) -> None:
         self.servable, self.signature, self.outputs = servable, signature, list(outputs)
         self._alias, self._dtype, self._row_shape = alias, dtype, row_shape
-        self._seconds = [0.0] * _SIZES  # by the bit length of the number of rows
+        self._seconds = [0.0] * _SIZE_CLASSES
         self._is_row_wise: bool | None = None
-        self._trial = threading.Lock()  # taken once, by who begins it
+        self._trial = threading.Lock()  # taken once and never released: there is one trial
 
     def run(self, array: np.ndarray) -> list[np.ndarray]:
         """The outputs for one array; raises ServingError."""
         begun = time.perf_counter()
         results = self.servable.run(self.signature, {self._alias: array}, self.outputs)
-        self._note(len(array).bit_length(), time.perf_counter() - begun)
+        self._record_time(len(array).bit_length(), time.perf_counter() - begun)
         return results
 
     def run_together(self, arrays: Sequence[np.ndarray]) -> list[list[np.ndarray]] | None:
@@ -62,7 +63,7 @@ class Lane:
         """
         if self._is_row_wise is None and self._trial.acquire(blocking=False):
             self.servable.share()
-            threading.Thread(target=self._try_aside, name="row-wise", daemon=True).start()
+            threading.Thread(target=self._try_in_background, name="row-wise", daemon=True).start()
         sizes = [len(array) for array in arrays]
         if not self._is_row_wise or not self._pays(sizes):
             return None
@@ -71,27 +72,27 @@ class Lane:
         except ServingError:
             return None
 
-    def expected(self, rows: int) -> float:
-        """Seconds that a run of so many rows is expected to take; 0 if that was never seen."""
+    def expected_seconds(self, rows: int) -> float:
+        """What a run of so many rows is expected to take; 0 if there was none of that size."""
         return self._seconds[rows.bit_length()]
 
     def is_row_wise(self) -> bool:
-        """Whether rows of this signature do not touch each other; tried once, then remembered."""
+        """Whether each row of the outputs depends on the same row of the input alone; tried once, then remembered."""
         if self._is_row_wise is None:
-            self._is_row_wise = self._says_its_rows() and self._try()
+            self._is_row_wise = self._can_be_tried() and self._try()
         return self._is_row_wise
 
-    def _try_aside(self) -> None:
+    def _try_in_background(self) -> None:
         try:
             self.is_row_wise()
         except Exception:
-            log.exception("whether rows can be merged could not be found out")
+            log.exception("cannot try whether calls of a signature can share a run")
             self._is_row_wise = False
         finally:
             self.servable.release()
 
-    def _says_its_rows(self) -> bool:
-        """Whether the trial can be trusted: no state, rows of known sizes, and a float, which hides no difference.
+    def _can_be_tried(self) -> bool:
+        """Whether the trial can be trusted: no state, output rows of known sizes, and a float output.
 
         Padding to the longest row of a run, or an argmax, may agree on random numbers and differ on others.
         """
@@ -103,18 +104,18 @@ class Lane:
             and any(info.dtype in BY_NUMBER and BY_NUMBER[info.dtype].numpy.kind == "f" for info in infos)
         )
 
-    def _note(self, place: int, seconds: float) -> None:
-        known = self._seconds[place]
-        weight = 1 / 2 if seconds < known else 1 / 16  # a first run, or a disturbed one, says little
-        self._seconds[place] = known + (seconds - known) * weight if known else seconds
+    def _record_time(self, size_class: int, seconds: float) -> None:
+        known = self._seconds[size_class]
+        weight = 1 / 2 if seconds < known else 1 / 16  # a first run, or a disturbed one, counts for little
+        self._seconds[size_class] = known + (seconds - known) * weight if known else seconds
 
     def _pays(self, sizes: Sequence[int]) -> bool:
-        """Whether one run is expected to be quicker than one for each size; what was never seen is worth a try."""
-        place = sum(sizes).bit_length()
-        together = self._seconds[place]
-        if not together or together < sum(self.expected(size) or together for size in sizes):
+        """Whether one run is expected to be quicker than one for each size; a new size is worth a try."""
+        size_class = sum(sizes).bit_length()
+        together = self._seconds[size_class]
+        if not together or together < sum(self.expected_seconds(size) or together for size in sizes):
             return True
-        self._seconds[place] = together * 0.99  # so that it is tried again some time
+        self._seconds[size_class] = together * 0.99  # so that it is tried again some time
         return False
 
     def _stacked(self, arrays: Sequence[np.ndarray], sizes: Sequence[int]) -> list[list[np.ndarray]] | None:

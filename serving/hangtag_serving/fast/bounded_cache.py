@@ -1,4 +1,4 @@
-"""Memories that strangers can fill, since they choose what there is to remember."""
+"""Caches whose keys come from clients: bounded, so that made-up keys cannot use up the memory."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-def keep(known: dict[K, V], key: K, value: V, most: int) -> None:
-    """Remember `value`, in place of what was remembered first if there are `most` already. From any thread."""
-    if len(known) >= most:
-        known.pop(next(iter(known.copy())), None)
-    known[key] = value
+def put(cache: dict[K, V], key: K, value: V, max_entries: int) -> None:
+    """Store `value`; a new key in a full cache replaces the oldest one. Safe in several threads."""
+    if key not in cache and len(cache) >= max_entries:
+        cache.pop(next(iter(cache.copy())), None)
+    cache[key] = value

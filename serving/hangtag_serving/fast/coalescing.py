@@ -1,7 +1,7 @@
-"""Predict calls that arrived together run together, without waiting for more.
+"""Predict calls that arrive together run together, without waiting for more.
 
 Never mixed: versions, signatures, chosen outputs, shapes, dtypes. A run that fails is repeated call by call, so a bad
-request fails alone. --enable_batching, which waits on purpose, is another thing: see `batching`.
+request fails alone. --enable_batching, which waits on purpose, is in `hangtag_serving.batching`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import INTERNAL, ServingError
 from ..request_log import Recorder
-from .batch_target import Lane
+from .batch_target import BatchTarget
 
 log = logging.getLogger("hangtag.serving")
 
@@ -23,96 +23,100 @@ MAX_ROWS = 256
 
 
 class Call(NamedTuple):
-    """A request that has been read. `token` is what its door answers it by, `size` its bytes."""
+    """A request that has been read. `reply_to` is what its transport answers it by, `size` its bytes."""
 
-    token: Any
+    reply_to: Any
     array: np.ndarray
     size: int
 
 
 @dataclass(slots=True)
-class Run:
-    """Calls for one lane, of at most MAX_ROWS rows unless it is one call. Holds its version until it is answered."""
+class Batch:
+    """Calls for one target, of at most MAX_ROWS rows unless it is one call. Holds its version until it is answered."""
 
-    lane: Lane
+    target: BatchTarget
     begun: float
     rows: int = 0
     calls: list[Call] = field(default_factory=list)
 
     @property
-    def expected(self) -> float:
-        """Seconds, from runs of about this size; 0 if there was none."""
-        return self.lane.expected(self.rows)
+    def expected_seconds(self) -> float:
+        """From earlier runs of about this size; 0 if there was none."""
+        return self.target.expected_seconds(self.rows)
 
 
-Respond = Callable[[Lane, Any, list[np.ndarray]], object]  # token, outputs
+Respond = Callable[[BatchTarget, Any, list[np.ndarray]], object]
+"""Writes the answer of a call: its target, what it is answered by, its outputs. May raise ServingError."""
 Fail = Callable[[Any, ServingError], object]
 
 
-class Runner:
-    """Packs calls into runs and answers those, for one door; may be used by several threads.
+class BatchRunner:
+    """Adds calls to batches and answers these, for one entrypoint (GRPC or REST). Safe in several threads."""
 
-    `respond` writes an answer and may raise ServingError, `fail` writes an error.
-    """
-
-    def __init__(self, recorder: Recorder, door: str, respond: Respond, fail: Fail) -> None:
-        self._recorder, self._door = recorder, door
+    def __init__(self, recorder: Recorder, entrypoint: str, respond: Respond, fail: Fail, *, shares_runs: bool) -> None:
+        self._recorder, self._entrypoint = recorder, entrypoint
         self._respond, self._fail = respond, fail
+        self._max_rows = MAX_ROWS if shares_runs else 0
 
-    def pack(self, runs: list[Run], lane: Lane, calls: Iterable[Call], begun: float) -> None:
-        """Add calls to those of `runs` that they may join, or to new ones; the caller has acquired the version."""
+    def add(self, batches: list[Batch], target: BatchTarget, calls: Iterable[Call], begun: float) -> None:
+        """Put calls into those of `batches` that they may join, or into new ones; the caller holds the version."""
         for call in calls:
             rows = len(call.array)
-            run = next((run for run in runs if run.lane is lane and run.rows + rows <= MAX_ROWS), None)
-            if run is None:
-                run = Run(lane, begun)
-                lane.servable.share()
-                runs.append(run)
-            run.calls.append(call)
-            run.rows += rows
+            joined = (b for b in batches if b.target is target and b.rows + rows <= self._max_rows)
+            batch = next(joined, None)
+            if batch is None:
+                batch = Batch(target, begun)
+                target.servable.share()
+                batches.append(batch)
+            batch.calls.append(call)
+            batch.rows += rows
 
-    def answer(self, run: Run) -> None:
-        """Answer every call of a run, and let go of its version."""
+    def answer(self, batch: Batch) -> None:
+        """Answer every call of a batch and release its version."""
         try:
-            self._answer(run)
+            self._answer(batch)
+        except Exception:
+            log.exception("a batch of %s calls failed", self._entrypoint)
         finally:
-            run.lane.servable.release()
+            batch.target.servable.release()
 
-    def _answer(self, run: Run) -> None:
-        lane, results = run.lane, None
-        if len(run.calls) > 1:
+    def _answer(self, batch: Batch) -> None:
+        target, results = batch.target, None
+        if len(batch.calls) > 1:
             try:
-                results = lane.run_together([call.array for call in run.calls])
+                results = target.run_together([call.array for call in batch.calls])
             except Exception:
                 log.exception("calls could not run together")  # each is tried alone, and fails alone
         if results is not None:
-            self._recorder.metrics.burst_rows.observe(run.rows)
+            self._recorder.metrics.coalesced_rows.observe(batch.rows)
         answered = []
-        for position, call in enumerate(run.calls):
+        for position, call in enumerate(batch.calls):
             try:
-                self._respond(lane, call.token, lane.run(call.array) if results is None else results[position])
+                outputs = target.run(call.array) if results is None else results[position]
+                self._respond(target, call.reply_to, outputs)
                 answered.append(call.size)
             except Exception as error:
-                self._failed(call.token, call.size, run, error)
+                self._failed(call, batch, error)
         if answered:
-            self._record(run, "OK", answered)
+            self._record(batch, "OK", answered)
 
-    def _failed(self, token: Any, size: int, run: Run, error: Exception) -> None:
-        """Answer one call with an error; one that is none of ours goes to the log."""
+    def _failed(self, call: Call, batch: Batch, error: Exception) -> None:
+        """Answer one call with an error; an unexpected one goes to the log."""
         if not isinstance(error, ServingError):
             log.error("a request failed", exc_info=error)
             error = ServingError("INTERNAL", INTERNAL)
-        self._fail(token, error)
-        self._record(run, error.code, [size])
+        self._fail(call.reply_to, error)
+        self._record(batch, error.code, [call.size])
 
-    def _record(self, run: Run, code: str, sizes: list[int]) -> None:
+    def _record(self, batch: Batch, code: str, sizes: list[int]) -> None:
+        self._recorder.metrics.fast_requests.add(self._entrypoint, by=len(sizes))
         self._recorder.answered(
-            model=run.lane.servable.name,
-            api="Predict" if self._door == "GRPC" else "predict",
-            door=self._door,
+            model=batch.target.servable.name,
+            api="Predict" if self._entrypoint == "GRPC" else "predict",
+            entrypoint=self._entrypoint,
             code=code,
-            begun=run.begun,
-            servable=run.lane.servable,
-            signature=run.lane.signature,
+            begun=batch.begun,
+            servable=batch.target.servable,
+            signature=batch.target.signature,
             sizes=sizes,
         )

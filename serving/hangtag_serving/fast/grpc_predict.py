@@ -1,9 +1,11 @@
-"""Bursts of gRPC Predict calls: those that are like earlier ones become runs, without being parsed."""
+"""gRPC Predict calls that have arrived: those that match a template become batches, without being parsed."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -11,62 +13,78 @@ from ..api.tensor_protos import Encode
 from ..errors import ServingError
 from ..models.registry import Models
 from ..request_log import Recorder
-from .batch_target import Lane
-from .coalescing import Call, Run, Runner
-from .request_templates import Pattern, Reader, lane_of, write
+from .batch_target import BatchTarget
+from .coalescing import Batch, BatchRunner, Call
+from .request_templates import RequestTemplates, Template, target_of, write_response
 
-Unread = list[tuple[int, bytes]]  # call id, request
+log = logging.getLogger("hangtag.serving")
+
+Unmatched = list[tuple[Any, bytes]]
+"""What a call is answered by, and its request."""
 
 
-class GrpcBursts:
-    """Sorts and answers; may be used by several threads. `respond` and `fail` take the id of a call."""
+class GrpcFastPath:
+    """Sorts calls into batches and answers these. Safe in several threads.
+
+    `respond` and `fail` take what a call is answered by, as it was given to `sort`. A request that does not match is
+    answered by the plain path; `learn` then makes its template.
+    """
 
     def __init__(
         self,
         models: Models,
         encode: Encode,
         recorder: Recorder,
-        respond: Callable[[int, bytes], object],
-        fail: Callable[[int, ServingError], object],
+        respond: Callable[[Any, bytes], object],
+        fail: Callable[[Any, ServingError], object],
+        *,
+        shares_runs: bool = True,
     ) -> None:
         self._models, self._encode, self._respond = models, encode, respond
-        self._reader = Reader()
-        self._runner = Runner(recorder, "GRPC", self._write, fail)
+        self._templates = RequestTemplates()
+        self._runner = BatchRunner(recorder, "GRPC", self._write, fail, shares_runs=shares_runs)
         self.answer = self._runner.answer
-        self.learn = self._reader.learn
+        self.learn = self._templates.learn
 
-    def sort(self, calls: Iterable[tuple[int, bytes]]) -> tuple[list[Run], Unread]:
-        """What can be run, and the calls that have to be read first, each by itself."""
+    def sort(self, calls: Iterable[tuple[Any, bytes]]) -> tuple[list[Batch], Unmatched]:
+        """Batches to answer, and the calls that the plain path must answer."""
         begun = time.perf_counter()
-        by_pattern: dict[Pattern, Unread] = {}
-        unread: Unread = []
-        for number, body in calls:
-            pattern = self._reader.find(body)
-            if pattern is None:
-                unread.append((number, body))
+        by_template: dict[Template, Unmatched] = {}
+        unmatched: Unmatched = []
+        for reply_to, body in calls:
+            template = self._templates.find(body)
+            if template is None:
+                unmatched.append((reply_to, body))
             else:
-                by_pattern.setdefault(pattern, []).append((number, body))
-        runs: list[Run] = []
-        for pattern, alike in by_pattern.items():
+                by_template.setdefault(template, []).append((reply_to, body))
+        batches: list[Batch] = []
+        for template, matched in by_template.items():
             try:
-                taken = self._pack(runs, pattern, alike, begun)
+                added = self._add(batches, template, matched, begun)
             except ServingError:
-                taken = False  # whoever reads them will find the same, and has the words for it
-            if not taken:
-                unread += alike
-        return runs, unread
+                added = False  # the plain path meets the same error and reports it
+            except Exception:
+                log.exception("gRPC calls could not be put into batches")
+                added = False
+            if not added:
+                unmatched += matched
+        return batches, unmatched
 
-    def _pack(self, runs: list[Run], pattern: Pattern, alike: Unread, begun: float) -> bool:
-        servable = self._models.acquire(pattern.spec)
+    def _add(self, batches: list[Batch], template: Template, matched: Unmatched, begun: float) -> bool:
+        servable = self._models.acquire(template.spec)
         try:
-            lane = lane_of(servable, pattern)
-            if lane is None:
+            target = target_of(servable, template)
+            if target is None:
                 return False
-            calls = [Call(number, pattern.array(body), len(body)) for number, body in alike]
-            self._runner.pack(runs, lane, calls, begun)
+            calls = [Call(reply_to, template.array(body), len(body)) for reply_to, body in matched]
+            self._runner.add(batches, target, calls, begun)
             return True
         finally:
             servable.release()
 
-    def _write(self, lane: Lane, number: int, arrays: list[np.ndarray]) -> None:
-        self._respond(number, write(lane, arrays, self._encode))
+    def _write(self, target: BatchTarget, reply_to: Any, arrays: list[np.ndarray]) -> None:
+        self._respond(reply_to, write_response(target, arrays, self._encode))
+
+
+Make = Callable[[Callable[[Any, bytes], object], Callable[[Any, ServingError], object]], GrpcFastPath]
+"""From a server's functions that respond and fail to a fast path that uses them."""

@@ -16,21 +16,11 @@ import simdjson
 
 from hangtag.protocol import dtypes
 
-MANY_BYTES = 32 << 10
-"""From this size on, parsing takes so long that it is worth another process: see `json_helpers`."""
+from ..json.inputs import FLOATS, RANGES
 
-# Integers are read as one of these, then cut to the size of the tensor's type: uint8 256 is 0, as in C++.
-_INT32 = (-(2**31), 2**31 - 1)
-RANGES = {
-    "DT_INT32": _INT32,
-    "DT_INT16": _INT32,
-    "DT_INT8": _INT32,
-    "DT_UINT8": _INT32,
-    "DT_INT64": (-(2**63), 2**63 - 1),
-    "DT_UINT32": (0, 2**32 - 1),
-    "DT_UINT64": (0, 2**64 - 1),
-}
-FLOATS = ("DT_FLOAT", "DT_DOUBLE")
+LARGE_BYTES = 32 << 10
+"""From this size on, parsing may be worth another process: see `json_workers`."""
+
 _BRACKET = ord("[")
 
 _local = threading.local()

@@ -1,7 +1,7 @@
-"""The usual predict request, read without a Python object per number: one array of numbers for a one-input signature.
+"""REST predict requests without parsing all of them: one array of numbers for a signature of one input.
 
-What stands around the array is the same from request to request, so it is read once and then compared; `json_numbers`
-parses the array itself. Whatever is unusual or wrong is left to `json_inputs`, which also makes the error texts.
+The bytes around the array are the same from request to request, so they are parsed once and then compared;
+`json_numbers` parses the array itself. All other requests, and all wrong ones, are left to `hangtag_serving.json`.
 """
 
 from __future__ import annotations
@@ -10,50 +10,53 @@ from typing import NamedTuple
 
 import simdjson
 
-from .bounded_cache import keep
+from .bounded_cache import put
 
-_MAX_FRAME = 512  # bytes before and after the array
-_MAX_FRAMES = 256
+_MAX_AROUND = 512  # bytes before and after the array
+_MAX_TEMPLATES = 256
 
 
-class _Frame(NamedTuple):
-    """What stands around the array: ``instances`` or ``inputs``, and the signature."""
+class _Template(NamedTuple):
+    """What the bytes around the array mean: ``instances`` or ``inputs``, and the signature."""
 
     as_rows: bool
     signature_name: str
 
 
-class Numbers(NamedTuple):
-    """The array of one request, not parsed yet. `signature_name` is empty when it names none."""
+class JsonArray(NamedTuple):
+    """The array of one request, not parsed yet. `signature_name` is empty when the request names none.
+
+    Only if all of `text` is one JSON list has the request been read completely: `json_numbers` checks that.
+    """
 
     as_rows: bool
     signature_name: str
     text: memoryview
 
 
-class Reader:
-    """Reads bodies; may be used by several threads."""
+class JsonTemplates:
+    """Finds the array in bodies. Safe in several threads."""
 
     def __init__(self) -> None:
-        self._frames: dict[tuple[bytes, bytes], _Frame] = {}
+        self._templates: dict[tuple[bytes, bytes], _Template] = {}
 
-    def read(self, body: bytes) -> Numbers | None:
-        """The numbers of a usual request, None for any other."""
+    def match(self, body: bytes) -> JsonArray | None:
+        """The array of a request, None if it is of another form."""
         start, end = body.find(b"["), body.rfind(b"]") + 1
-        if not 0 <= start < end or start + len(body) - end > _MAX_FRAME:
+        if not 0 <= start < end or start + len(body) - end > _MAX_AROUND:
             return None
         around = body[:start], body[end:]
-        frame = self._frames.get(around)
-        if frame is None:
-            frame = _read_frame(b"[0]".join(around))
-            if frame is None:
+        template = self._templates.get(around)
+        if template is None:
+            template = _parse_template(b"[0]".join(around))
+            if template is None:
                 return None
-            keep(self._frames, around, frame, _MAX_FRAMES)
-        return Numbers(*frame, memoryview(body)[start:end])
+            put(self._templates, around, template, _MAX_TEMPLATES)
+        return JsonArray(*template, memoryview(body)[start:end])
 
 
-def _read_frame(text: bytes) -> _Frame | None:
-    """What a document means that has [0] for its array."""
+def _parse_template(text: bytes) -> _Template | None:
+    """What a document means whose array is [0]."""
     try:
         document = simdjson.Parser().parse(text)
     except (ValueError, RuntimeError):
@@ -70,4 +73,4 @@ def _read_frame(text: bytes) -> _Frame | None:
     values = document[key]
     if not isinstance(values, simdjson.Array) or values.as_list() != [0]:
         return None
-    return _Frame(key == "instances", name)
+    return _Template(key == "instances", name)

@@ -1,7 +1,10 @@
-"""Processes that do nothing but parse JSON numbers, which in the server would hold the interpreter's lock.
+"""Processes that parse JSON numbers, which inside the server would hold the interpreter's lock.
 
-A helper knows neither TensorFlow nor the network: it reads a list's text from a socket, writes the array to it, and
-ends when the server closes its end. Messages begin with a fixed head, in the machine's byte order.
+A worker knows neither TensorFlow nor the network: it reads the text of a list from a socket, writes the array to it,
+and ends when the server closes its end. Messages begin with a fixed head, in the machine's byte order.
+
+Workers pay where a core is idle and cost where none is. So the server measures both ways in turn, and uses the one that
+parses more bytes a second.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from hangtag.protocol import dtypes
 
 from ..machine import usable_cores
 from .json_numbers import read_numbers
+from .measured_choice import MeasuredChoice
 
 log = logging.getLogger("hangtag.serving")
 
@@ -34,10 +38,13 @@ _REQUEST = struct.Struct("=QII")  # bytes of the text, DataType, greatest depth
 _ANSWER = struct.Struct("=iQ")  # rank, or one of these; bytes of shape and array
 _READY, _NOTHING = -2, -1
 _BUFFER_BYTES = 1 << 20
-_JOBS_AHEAD = 2  # for each helper: the next is there when the last is done
-_PAUSE_SECONDS = 5.0  # between starts: a helper may end because there is no memory for it
+_JOBS_AHEAD = 2  # for each worker: the next is there when the last is done
+_RESTART_SECONDS = 5.0  # between starts: a worker may end because there is no memory for it
+_STUCK_SECONDS = 2.0  # a worker that takes so long, and a second for each 4 MiB, is replaced
+_BYTES_A_SECOND = 4 << 20
 
 Done = Callable[[np.ndarray | None], object]
+Lost = Callable[[], object]
 
 
 class _Job(NamedTuple):
@@ -45,60 +52,74 @@ class _Job(NamedTuple):
     dtype_number: int
     max_depth: int
     done: Done
+    lost: Lost
+    finished: Callable[[], None]
 
 
-class Helpers:
-    """Up to `count` helpers, started when the first job comes. To be used in the thread of `loop` alone.
+class JsonWorkers:
+    """Up to `count` worker processes, started when the first job comes. To be used in the thread of `loop` alone.
 
-    One that has ended is replaced when the next job comes, but not sooner than some seconds after the last start.
+    A worker that has ended is replaced when the next job comes, at least some seconds after the last start.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, count: int) -> None:
         self._loop, self._count = loop, count
-        self._all: list[_Helper] = []
+        self._ready: list[_Worker] = []
         self._jobs: deque[_Job] = deque()
-        self._running = 0  # helpers that run, ready for jobs or not yet
+        self._running = 0  # workers that run, ready for jobs or not yet
         self._next_start = 0.0  # by the loop's clock
         self._task: asyncio.Task[None] | None = None
+        self._choice = MeasuredChoice(loop.time)
+        self._closed = False
 
-    def read(self, text: memoryview, dtype_number: int, max_depth: int, done: Done) -> bool:
-        """Call `done` with what `read_numbers` gives, or with None if the helper is lost; False without any helper."""
+    def submit(self, text: memoryview, dtype_number: int, max_depth: int, done: Done, lost: Lost) -> bool:
+        """Have a worker call `done` with the result of `read_numbers`, or `lost` if it ends before.
+
+        False if the caller should parse the text itself, because there is no worker or because that is quicker.
+        """
+        if self._closed:
+            return False
         if self._running < self._count and self._loop.time() >= self._next_start:
             self._next_start = math.inf
             self._task = self._loop.create_task(self._start())
-        if not self._all:
+        if not self._ready or not self._choice.first:
             return False
-        self._jobs.append(_Job(text, dtype_number, max_depth, done))
+        self._jobs.append(_Job(text, dtype_number, max_depth, done, lost, self._choice.started(len(text))))
         self.send()
         return True
 
+    def started_elsewhere(self, size: int) -> Callable[[], None]:
+        """The caller parses a text itself; it calls the result when it has."""
+        return self._choice.started(size) if self._ready else lambda: None
+
     def close(self) -> None:
-        """End the helpers."""
+        """End the workers."""
+        self._closed = True
         if self._task is not None:
             self._task.cancel()
-        for helper in self._all:
-            helper.close()
+        for worker in self._ready.copy():
+            worker.close()
 
-    def started(self, helper: _Helper) -> None:
-        """A helper is ready for its first job."""
-        self._all.append(helper)
+    def started(self, worker: _Worker) -> None:
+        """A worker is ready for its first job."""
+        self._ready.append(worker)
         self.send()
 
-    def lost(self, helper: _Helper) -> None:
-        """A helper has ended; what nobody is left to do is given back."""
+    def ended(self, worker: _Worker) -> None:
+        """A worker has ended; without any other, the callers of waiting jobs parse these themselves."""
         self._running -= 1
-        if helper in self._all:
-            self._all.remove(helper)
-        while self._jobs and not self._all:
-            self._jobs.popleft().done(None)
+        if worker in self._ready:
+            self._ready.remove(worker)
+        while self._jobs and not self._ready:
+            _give_back(self._jobs.popleft())
 
     def send(self) -> None:
-        """Give waiting jobs to helpers that are free for one."""
-        while self._jobs:
-            helper = min(self._all, key=lambda helper: len(helper.jobs))
-            if len(helper.jobs) >= _JOBS_AHEAD:
+        """Give waiting jobs to workers that are free for one."""
+        while self._jobs and self._ready:
+            worker = min(self._ready, key=lambda worker: len(worker.jobs))
+            if len(worker.jobs) >= _JOBS_AHEAD:
                 return
-            helper.send(self._jobs.popleft())
+            worker.send(self._jobs.popleft())
 
     async def _start(self) -> None:
         try:
@@ -106,7 +127,7 @@ class Helpers:
                 await self._start_one()
         except OSError as error:  # no memory, no processes, no descriptors: the server parses JSON itself
             log.error("cannot start a process that parses JSON: %s", error)
-        self._next_start = self._loop.time() + _PAUSE_SECONDS
+        self._next_start = self._loop.time() + _RESTART_SECONDS
 
     async def _start_one(self) -> None:
         ours, theirs = socket.socketpair()
@@ -120,19 +141,20 @@ class Helpers:
                 raise
         ours.setblocking(False)
         self._running += 1
-        await self._loop.create_connection(lambda: _Helper(self, process), sock=ours)
+        await self._loop.create_connection(lambda: _Worker(self, self._loop, process), sock=ours)
 
 
-class _Helper(asyncio.Protocol):
-    """The server's end of the socket to one helper."""
+class _Worker(asyncio.Protocol):
+    """The server's end of the socket to one worker."""
 
-    def __init__(self, helpers: Helpers, process: subprocess.Popen[bytes]) -> None:
-        self._helpers, self._process = helpers, process
+    def __init__(self, workers: JsonWorkers, loop: asyncio.AbstractEventLoop, process: subprocess.Popen[bytes]) -> None:
+        self._workers, self._loop, self._process = workers, loop, process
         self.jobs: deque[_Job] = deque()
         self._pieces: list[bytes] = []
-        self._received = self._wanted = 0  # bytes of the next answer
+        self._received = self._expected = 0  # bytes of the next answer
         self._closed = False
         self._transport: Any = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -140,46 +162,70 @@ class _Helper(asyncio.Protocol):
     def send(self, job: _Job) -> None:
         """Give it a job; it answers in their order."""
         self.jobs.append(job)
+        if len(self.jobs) == 1:
+            self._watch()
         self._transport.writelines([_REQUEST.pack(len(job.text), job.dtype_number, job.max_depth), job.text])
 
     def data_received(self, data: bytes) -> None:
         self._pieces.append(data)
         self._received += len(data)
-        while self._received >= max(_ANSWER.size, self._wanted):
+        while self._received >= max(_ANSWER.size, self._expected):
             message = b"".join(self._pieces)
             rank, size = _ANSWER.unpack_from(message)
-            self._wanted = _ANSWER.size + size
+            self._expected = _ANSWER.size + size
             self._pieces = [message]
-            if self._received < self._wanted:
+            if self._received < self._expected:
                 return
-            self._pieces = [message[self._wanted :]]
-            self._received, self._wanted = len(self._pieces[0]), 0
+            self._pieces = [message[self._expected :]]
+            self._received, self._expected = len(self._pieces[0]), 0
             self._answered(message, rank)
 
     def _answered(self, message: bytes, rank: int) -> None:
         if rank == _READY:
-            self._helpers.started(self)
+            self._workers.started(self)
             return
         job = self.jobs.popleft()
-        self._helpers.send()
+        self._watch()
+        self._workers.send()
+        job.finished()
         job.done(None if rank == _NOTHING else _array(message, rank, job.dtype_number))
+
+    def _watch(self) -> None:
+        """Measure the time of the job that is next."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.jobs:
+            seconds = _STUCK_SECONDS + len(self.jobs[0].text) / _BYTES_A_SECOND
+            self._timer = self._loop.call_later(seconds, self._stuck)
+
+    def _stuck(self) -> None:
+        log.error("a process that parses JSON does not answer and is replaced")
+        self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._closed:
             log.error("a process that parses JSON has ended")
-        self._helpers.lost(self)
+        if self._timer is not None:
+            self._timer.cancel()
         self._process.kill()
         self._process.wait()
+        self._workers.ended(self)
         while self.jobs:
-            self.jobs.popleft().done(None)
+            _give_back(self.jobs.popleft())
 
     def close(self) -> None:
-        """End the helper."""
+        """End the worker."""
         self._closed = True
         self._transport.abort()
 
 
-def helper_count() -> int:
+def _give_back(job: _Job) -> None:
+    job.finished()
+    job.lost()
+
+
+def worker_count() -> int:
     """One for each core, if there is more than one."""
     cores = usable_cores()
     return 0 if cores < 2 or os.name == "nt" else min(cores, 4)
@@ -199,10 +245,11 @@ def _array(message: bytes, rank: int, dtype_number: int) -> np.ndarray:
 
 
 def main() -> None:
-    """Be a helper; the argument is the number of the socket's descriptor."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server's to handle
+    """Be a worker; the argument is the number of the socket's descriptor."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server handles it
     gc.disable()  # an object for each list, and no cycles: looking for them took a tenth of the time
-    with socket.socket(fileno=int(sys.argv[1])) as line, line.makefile("rwb", buffering=_BUFFER_BYTES) as stream:
+    server = socket.socket(fileno=int(sys.argv[1]))
+    with server, server.makefile("rwb", buffering=_BUFFER_BYTES) as stream:
         stream.write(_ANSWER.pack(_READY, 0))
         stream.flush()
         while len(head := stream.read(_REQUEST.size)) == _REQUEST.size:
@@ -218,5 +265,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(OSError):  # the server is gone
+    with contextlib.suppress(OSError):  # the server has ended
         main()

@@ -1,8 +1,8 @@
-"""Predict without reading what was read before: the usual request differs from the last one only in its pixels.
+"""gRPC Predict without parsing: most requests differ from an earlier one only in the bytes of their array.
 
-A PredictRequest with one numeric input in `tensor_content` is, around those bytes, the same from call to call. What
-its head and tail meant is kept; a request that begins and ends like it, and is as long, needs no parsing. The same
-goes for the answer around the numbers of one float output.
+A PredictRequest with one numeric input in `tensor_content` has the same bytes around that content from call to call. A
+template holds what they mean; a request of the same length, head and tail needs no parsing. The same holds for the
+answer around the numbers of one float output.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from ..api.tensor_protos import Encode, decode, encode_content, number_of, parse
 from ..errors import ServingError
 from ..limits import Budget
 from ..models.servable import Servable
-from .batch_target import Lane
-from .bounded_cache import keep
+from .batch_target import BatchTarget
+from .bounded_cache import put
 
-_MAX_HEAD = 1024  # bytes around the content; longer ones are not kept
-_MAX_LENGTHS = 256  # of requests
-_MAX_ALIKE = 16  # patterns of one length
-_MAX_LANES = 512  # of one version: the shapes, too, are the clients' choice
+_MAX_AROUND = 1024  # bytes around the content
+_MAX_LENGTHS = 256  # different lengths of requests
+_MAX_PER_LENGTH = 16  # templates
+_MAX_TARGETS = 512  # of one version: clients choose the shapes
 _FLOAT = 1
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Pattern:
-    """What requests of one length, head and tail mean. `spec` and the names are theirs; `shape` is the input's."""
+class Template:
+    """What requests of one length, head and tail mean. `shape` is that of the input."""
 
     head: bytes
     tail: bytes
@@ -46,40 +46,40 @@ class Pattern:
     shape: tuple[int, ...]
     size: int
     key: tuple[object, ...]
-    """Requests of patterns with equal keys, answered by one version, may share a run."""
+    """Requests of templates with equal keys, answered by one version, may share a run."""
 
     def array(self, body: bytes) -> np.ndarray:
         """The input, of `shape`: a view of the request's memory."""
         return np.frombuffer(body, self.dtype, self.size, len(self.head)).reshape(self.shape)
 
 
-class Reader:
-    """Keeps patterns; safe in several threads, which at worst keep the same one twice."""
+class RequestTemplates:
+    """The templates learned so far. Safe in several threads, which at worst learn the same one twice."""
 
     def __init__(self) -> None:
-        self._patterns: dict[int, list[Pattern]] = {}  # by the length of the request
+        self._by_length: dict[int, list[Template]] = {}
 
-    def find(self, body: bytes) -> Pattern | None:
-        """The pattern of a request, if one like it has been learnt."""
-        for pattern in self._patterns.get(len(body), ()):
-            if body.startswith(pattern.head) and body.endswith(pattern.tail):
-                return pattern
+    def find(self, body: bytes) -> Template | None:
+        """The template of a request, if there is one."""
+        for template in self._by_length.get(len(body), ()):
+            if body.startswith(template.head) and body.endswith(template.tail):
+                return template
         return None
 
     def learn(self, body: bytes) -> None:
-        """Keep the pattern of a request that was answered, if it has one."""
+        """Add the template of a request that was answered, if it has one."""
         if self.find(body) is not None:
             return
         try:
-            pattern = _pattern(body, read_predict(body))
+            template = _template(body, read_predict(body))
         except (WireError, ServingError):
             return
-        if pattern is not None:
-            alike = [*self._patterns.get(len(body), ()), pattern][-_MAX_ALIKE:]
-            keep(self._patterns, len(body), alike, _MAX_LENGTHS)
+        if template is not None:
+            alike = [*self._by_length.get(len(body), ()), template][-_MAX_PER_LENGTH:]
+            put(self._by_length, len(body), alike, _MAX_LENGTHS)
 
 
-def _pattern(body: bytes, request: PredictRequest) -> Pattern | None:
+def _template(body: bytes, request: PredictRequest) -> Template | None:
     if len(request.inputs) != 1:
         return None
     ((alias, message),) = request.inputs.items()
@@ -91,40 +91,40 @@ def _pattern(body: bytes, request: PredictRequest) -> Pattern | None:
         return None
     begin = tensors.place_in(body, array)
     end = begin + array.nbytes
-    # A view of the body has its bytes in one place; what was decoded into other memory lies outside of it.
-    if not 0 <= begin < end <= len(body) or begin + len(body) - end > _MAX_HEAD:
+    # A view of the body has its bytes in one place; an array decoded into other memory lies outside of it.
+    if not 0 <= begin < end <= len(body) or begin + len(body) - end > _MAX_AROUND:
         return None
     spec, filters = request.spec, tuple(request.output_filter)
     key = (spec.signature, alias, filters, array.dtype.str, array.shape[1:])
-    return Pattern(body[:begin], body[end:], spec, alias, filters, array.dtype, array.shape, array.size, key)
+    return Template(body[:begin], body[end:], spec, alias, filters, array.dtype, array.shape, array.size, key)
 
 
-def lane_of(servable: Servable, pattern: Pattern) -> Lane | None:
-    """Where requests of a pattern run in this version; None if it takes another input that has a default.
+def target_of(servable: Servable, template: Template) -> BatchTarget | None:
+    """Where requests of a template run in this version; None if it takes another input that has a default.
 
     Raises ServingError if the version does not take them.
     """
-    lane: Lane | None = servable.lanes.get(pattern.key)
-    if lane is None:
-        empty = tensors.head(BY_NUMBER[number_of(np.empty(0, pattern.dtype))], (0,))  # enough to check the names
-        inputs = {pattern.alias: parse(memoryview(empty), Budget())}
-        request = PredictRequest(pattern.spec, inputs, list(pattern.output_filter), Budget())
+    target: BatchTarget | None = servable.prepared.get(template.key)
+    if target is None:
+        empty = tensors.head(BY_NUMBER[number_of(np.empty(0, template.dtype))], (0,))  # enough to check the names
+        inputs = {template.alias: parse(memoryview(empty), Budget())}
+        request = PredictRequest(template.spec, inputs, list(template.output_filter), Budget())
         call = checked(servable, request)
         if len(servable.signature(call.signature).inputs) != 1:
             return None
-        lane = Lane(servable, call.signature, pattern.alias, call.outputs, pattern.dtype, pattern.shape[1:])
-        keep(servable.lanes, pattern.key, lane, _MAX_LANES)
-    return lane
+        target = BatchTarget(servable, call.signature, template.alias, call.outputs, template.dtype, template.shape[1:])
+        put(servable.prepared, template.key, target, _MAX_TARGETS)
+    return target
 
 
-def write(lane: Lane, arrays: list[np.ndarray], encode: Encode) -> bytes:
-    """As `response`, with what stands around one float output from a cache."""
-    array, servable = arrays[0], lane.servable
+def write_response(target: BatchTarget, arrays: list[np.ndarray], encode: Encode) -> bytes:
+    """As `response`, with the bytes around one float output from a cache."""
+    array, servable = arrays[0], target.servable
     if len(arrays) != 1 or array.dtype != np.float32 or not array.size or not array.flags.c_contiguous:
-        return response(servable, Checked(lane.signature, {}, lane.outputs), arrays, encode)
+        return response(servable, Checked(target.signature, {}, target.outputs), arrays, encode)
     field = 4 if encode is encode_content else 5  # tensor_content, float_val
-    name = lane.signature or "serving_default"
-    head, tail = _around(servable.name, servable.version, name, lane.outputs[0], array.shape, field)
+    name = target.signature or "serving_default"
+    head, tail = _around(servable.name, servable.version, name, target.outputs[0], array.shape, field)
     return b"".join((head, array.data, tail))
 
 

@@ -1,12 +1,16 @@
-"""REST predict requests that are ready at the same moment, read by `json_fast` and answered together."""
+"""REST predict requests of the most common form: read by templates, and answered together if they arrive together."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import re
 import time
-from collections.abc import Callable, Iterable
-from functools import lru_cache
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
 import numpy as np
@@ -14,20 +18,190 @@ import numpy as np
 from hangtag.model import ModelSpec
 
 from ..api.predict import check_method
+from ..api.rest_resources import Answer, refusal
 from ..api.tensor_protos import number_of
 from ..errors import ServingError
 from ..json import outputs as json_outputs
 from ..models.registry import Models
 from ..models.servable import Servable
 from ..request_log import Recorder
-from .batch_target import Lane
-from .bounded_cache import keep
-from .coalescing import Call, Run, Runner
-from .json_templates import Numbers, Reader
+from .batch_target import BatchTarget
+from .bounded_cache import put
+from .coalescing import Batch, BatchRunner, Call
+from .json_numbers import LARGE_BYTES, read_numbers
+from .json_templates import JsonArray, JsonTemplates
+from .json_workers import JsonWorkers, worker_count
 
-_PREDICT = re.compile(r"/v1/models/([^/:?]+)(?:/versions/(\d{1,18}))?:predict", re.ASCII)
+log = logging.getLogger("hangtag.serving")
+
+_NAME = r"(?:[\w.~-]|%[0-9a-fA-F]{2})+"  # the other characters of a path are left to the plain path
+_PREDICT = re.compile(rf"/v1/models/({_NAME})(?:/versions/(\d{{1,18}}))?:predict", re.ASCII)
 _MAX_PATH = 256
-_MAX_KNOWN = 512  # shapes of one version, and signatures: strangers choose them
+_MAX_TEXT_BYTES = 64 << 20  # parsing takes up to eight times as much; larger ones are counted value by value
+_MAX_ENTRIES = 512  # shapes of one version, and signatures: clients choose them
+_INLINE_SECONDS = 0.001  # a batch that is expected to take longer runs in the pool
+
+
+class Host(Protocol):
+    """What the fast path needs of the HTTP server. Only `answered` may be called in any thread."""
+
+    loop: asyncio.AbstractEventLoop
+    pool: ThreadPoolExecutor
+
+    def answered(self, origin: Any, answer: Answer) -> None:
+        """Send the answer of a request."""
+
+    def answer_plainly(self, origin: Any) -> None:
+        """Answer a request by the plain path."""
+
+
+class _Request(NamedTuple):
+    """A request whose array is still text. `dtype_number` is that of the last request like it."""
+
+    origin: Any
+    spec: ModelSpec
+    numbers: JsonArray
+    dtype_number: int
+    size: int
+
+
+class _ReplyTo(NamedTuple):
+    origin: Any
+    as_rows: bool
+
+
+class RestFastPath:
+    """Takes the requests that it can answer. `shares_runs` is off where --enable_batching makes the batches."""
+
+    def __init__(
+        self, host: Host, models: Models, recorder: Recorder, *, max_json_depth: int, shares_runs: bool
+    ) -> None:
+        self._host, self._models, self._metrics = host, models, recorder.metrics
+        self._max_depth, self._shares_runs = max_json_depth, shares_runs
+        self._templates = JsonTemplates()
+        self._dtypes: dict[tuple[ModelSpec, str], int] = {}
+        self._runner = BatchRunner(recorder, "REST", self._write, self._fail, shares_runs=shares_runs)
+        self._workers = JsonWorkers(host.loop, worker_count())
+        self._parsed: list[tuple[_Request, np.ndarray]] = []
+
+    def close(self) -> None:
+        """End the worker processes. To be called in the loop's thread."""
+        self._workers.close()
+
+    def take(self, origin: Any, path: str, body: bytes) -> bool:
+        """Answer a POST now or later; False if it is not of the form that this path can read."""
+        spec = _model(path) if len(path) <= _MAX_PATH else None
+        numbers = self._templates.match(body) if spec is not None else None
+        if spec is None or numbers is None or len(numbers.text) > _MAX_TEXT_BYTES:
+            return False
+        dtype_number = self._dtypes.get((spec, numbers.signature_name))
+        if dtype_number is None:
+            dtype_number = self._learn(spec, numbers.signature_name)
+            if dtype_number is None:
+                return False
+        self._parse(_Request(origin, spec, numbers, dtype_number, len(body)))
+        return True
+
+    # ---- 1. text to array
+
+    def _parse(self, request: _Request) -> None:
+        """Small arrays here; large ones in a worker process, or in the pool where that is quicker."""
+        if len(request.numbers.text) < LARGE_BYTES:
+            self._add_parsed(request, read_numbers(*self._arguments(request)))
+        elif self._workers.submit(
+            *self._arguments(request), partial(self._add_parsed, request), partial(self._parse_in_pool, request)
+        ):
+            self._metrics.json_parses.add("worker")
+        else:
+            self._parse_in_pool(request)
+
+    def _arguments(self, request: _Request) -> tuple[memoryview, int, int]:
+        return request.numbers.text, request.dtype_number, self._max_depth
+
+    def _parse_in_pool(self, request: _Request) -> None:
+        self._metrics.json_parses.add("server")
+        finished = self._workers.started_elsewhere(len(request.numbers.text))
+
+        def parse() -> None:
+            array = read_numbers(*self._arguments(request))
+            with suppress(RuntimeError):  # the grace is over and the loop is closed
+                self._host.loop.call_soon_threadsafe(done, array)
+
+        def done(array: np.ndarray | None) -> None:
+            finished()
+            self._add_parsed(request, array)
+
+        self._host.pool.submit(parse)
+
+    # ---- 2. arrays to batches, once everything that has arrived by now is parsed
+
+    def _add_parsed(self, request: _Request, array: np.ndarray | None) -> None:
+        if array is None:
+            self._host.answer_plainly(request.origin)
+            return
+        if not self._parsed:
+            self._host.loop.call_soon(self._answer_parsed)
+        self._parsed.append((request, array))
+
+    def _answer_parsed(self) -> None:
+        parsed, self._parsed = self._parsed, []
+        batches, unmatched = self._sort(parsed)
+        for batch in batches:
+            if self._shares_runs and 0 < batch.expected_seconds < _INLINE_SECONDS:
+                self._runner.answer(batch)
+            else:
+                self._host.pool.submit(self._runner.answer, batch)
+        for request in unmatched:
+            self._host.answer_plainly(request.origin)
+
+    def _sort(self, parsed: Iterable[tuple[_Request, np.ndarray]]) -> tuple[list[Batch], list[_Request]]:
+        """Batches to answer, and the requests that the plain path must answer."""
+        begun = time.perf_counter()
+        batches: list[Batch] = []
+        unmatched: list[_Request] = []
+        held: dict[ModelSpec, Servable] = {}
+        try:
+            for request, array in parsed:
+                spec, numbers = request.spec, request.numbers
+                try:
+                    if spec not in held:
+                        held[spec] = self._models.acquire(spec)
+                    target = _target(held[spec], numbers.signature_name, array)
+                except ServingError:  # the plain path meets the same error and reports it
+                    target = None
+                except Exception:
+                    log.exception("a REST request could not be put into a batch")
+                    target = None
+                if target is None:
+                    self._dtypes.pop((spec, numbers.signature_name), None)
+                    unmatched.append(request)
+                else:
+                    call = Call(_ReplyTo(request.origin, numbers.as_rows), array, request.size)
+                    self._runner.add(batches, target, [call], begun)
+        finally:
+            for servable in held.values():
+                servable.release()
+        return batches, unmatched
+
+    def _learn(self, spec: ModelSpec, name: str) -> int | None:
+        try:
+            with self._models.use(spec) as servable:
+                signature = _signature(servable, name)
+        except ServingError:
+            return None
+        if signature is None:
+            return None
+        put(self._dtypes, (spec, name), signature.dtype_number, _MAX_ENTRIES)
+        return signature.dtype_number
+
+    # ---- 3. outputs to answers
+
+    def _write(self, target: BatchTarget, reply_to: _ReplyTo, arrays: list[np.ndarray]) -> None:
+        outputs = dict(zip(target.outputs, arrays, strict=True))
+        self._host.answered(reply_to.origin, Answer(200, json_outputs.predictions(outputs, reply_to.as_rows)))
+
+    def _fail(self, reply_to: _ReplyTo, error: ServingError) -> None:
+        self._host.answered(reply_to.origin, refusal(error))
 
 
 class _Signature(NamedTuple):
@@ -38,93 +212,9 @@ class _Signature(NamedTuple):
     outputs: list[str]
 
 
-class Asked(NamedTuple):
-    """A predict request whose array is still text. `dtype_number` is that of the last one like it."""
-
-    spec: ModelSpec
-    numbers: Numbers
-    dtype_number: int
-    size: int
-
-
-class Token(NamedTuple):
-    """What `respond` is told of a request: the caller's own `of`, and whether it asked in row form."""
-
-    of: Any
-    as_rows: bool
-
-
-class RestBursts:
-    """Sorts and answers; may be used by several threads. `respond` and `fail` take what `sort` was given."""
-
-    def __init__(
-        self,
-        models: Models,
-        recorder: Recorder,
-        reader: Reader,
-        respond: Callable[[Any, bytes], object],
-        fail: Callable[[Any, ServingError], object],
-    ) -> None:
-        self._models, self._reader, self._respond = models, reader, respond
-        self._runner = Runner(recorder, "REST", self._write, lambda token, error: fail(token.of, error))
-        self._dtypes: dict[tuple[ModelSpec, str], int] = {}
-        self.answer = self._runner.answer
-
-    def read(self, path: str, body: bytes) -> Asked | None:
-        """A POST, if it is a usual predict request for a model that is served."""
-        spec = _model(path) if len(path) <= _MAX_PATH else None
-        numbers = self._reader.read(body) if spec is not None else None
-        if spec is None or numbers is None:
-            return None
-        known = self._dtypes.get((spec, numbers.signature_name))
-        if known is None:
-            known = self._learn(spec, numbers.signature_name)
-        return None if known is None else Asked(spec, numbers, known, len(body))
-
-    def sort(self, requests: Iterable[tuple[Any, Asked, np.ndarray]]) -> tuple[list[Run], list[Any]]:
-        """What can be run, and those that have to be read with more care."""
-        begun = time.perf_counter()
-        runs: list[Run] = []
-        unread: list[Any] = []
-        held: dict[ModelSpec, Servable] = {}
-        try:
-            for of, asked, array in requests:
-                try:
-                    if asked.spec not in held:
-                        held[asked.spec] = self._models.acquire(asked.spec)
-                    lane = _lane(held[asked.spec], asked.numbers.signature_name, array)
-                except ServingError:  # whoever reads it with care will find the same, and has the words for it
-                    lane = None
-                if lane is None:
-                    self._dtypes.pop((asked.spec, asked.numbers.signature_name), None)
-                    unread.append(of)
-                else:
-                    call = Call(Token(of, asked.numbers.as_rows), array, asked.size)
-                    self._runner.pack(runs, lane, [call], begun)
-        finally:
-            for servable in held.values():
-                servable.release()
-        return runs, unread
-
-    def _learn(self, spec: ModelSpec, name: str) -> int | None:
-        try:
-            with self._models.use(spec) as servable:
-                signature = _signature(servable, name)
-        except ServingError:
-            return None
-        if signature is None:
-            return None
-        keep(self._dtypes, (spec, name), signature.dtype_number, _MAX_KNOWN)
-        return signature.dtype_number
-
-    def _write(self, lane: Lane, token: Token, arrays: list[np.ndarray]) -> None:
-        outputs = dict(zip(lane.outputs, arrays, strict=True))
-        self._respond(token.of, json_outputs.predictions(outputs, token.as_rows))
-
-
 @lru_cache(maxsize=256)
 def _model(path: str) -> ModelSpec | None:
-    """What a predict path names, if it does so in the usual way."""
+    """The model of a predict path in its most common form."""
     match = _PREDICT.fullmatch(path)
     if match is None:
         return None
@@ -134,24 +224,26 @@ def _model(path: str) -> ModelSpec | None:
 
 def _signature(servable: Servable, name: str) -> _Signature | None:
     """A signature that takes one input and passes the checks that do not depend on a request."""
-    known: _Signature | None = servable.single_inputs.get(name)
+    key = "signature", name
+    known: _Signature | None = servable.prepared.get(key)
     if known is None:
         signature = servable.signature(name)
         if signature is None or len(signature.inputs) != 1:
             return None
         check_method(servable, signature)
         ((alias, spec),) = signature.inputs.items()
-        known = servable.single_inputs[name] = _Signature(alias, spec.dtype, sorted(signature.outputs))
+        known = _Signature(alias, spec.dtype, sorted(signature.outputs))
+        put(servable.prepared, key, known, _MAX_ENTRIES)
     return known
 
 
-def _lane(servable: Servable, name: str, array: np.ndarray) -> Lane | None:
+def _target(servable: Servable, name: str, array: np.ndarray) -> BatchTarget | None:
     key = (name, array.dtype, array.shape[1:])
-    lane: Lane | None = servable.lanes.get(key)
-    if lane is None:
+    target: BatchTarget | None = servable.prepared.get(key)
+    if target is None:
         signature = _signature(servable, name)
         if signature is None or signature.dtype_number != number_of(array):
             return None
-        lane = Lane(servable, name, signature.alias, signature.outputs, array.dtype, array.shape[1:])
-        keep(servable.lanes, key, lane, _MAX_KNOWN)
-    return lane
+        target = BatchTarget(servable, name, signature.alias, signature.outputs, array.dtype, array.shape[1:])
+        put(servable.prepared, key, target, _MAX_ENTRIES)
+    return target

@@ -1,141 +1,220 @@
-"""The gRPC door, two ways behind one interface: grpcio for every address, and a compiled front for loopback.
+"""The portable gRPC server: grpc.aio, for every address, with TLS and limits.
 
-Both take full method names to functions from bytes to bytes. What is theirs alone: grpcio has TLS, unix sockets,
-channel arguments and a limit on the size of messages; the compiled front (pygrpc-native, HTTP/2 in Rust) has none of
-these and several times the throughput, see `grpc_native`.
+It runs on an event loop in a thread of its own, so calls that have not sent their request yet, and health watches, hold
+no thread. Methods run in a pool of threads.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from threading import Event
-from typing import Any, Protocol
+import threading
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Any
 
 import grpc
+import grpc.aio
 
-from ..api.grpc_methods import Method
+from ..api.grpc_methods import PREDICT, RELOAD, Method
 from ..errors import INTERNAL, ServingError
+from ..fast.grpc_predict import Make
 from .health import WATCH, watch
+from .interface import MAX_STREAMS, STOPPING, GrpcOptions, status_message
 
 log = logging.getLogger("hangtag.serving")
 
-_LONGEST_DETAILS = 1024  # tensorflow_serving/model_servers/grpc_status_util.cc
+_REQUEST_SECONDS = 60.0  # for the request of a call to arrive
+_QUIET_SECONDS = 0.2  # without a new call, before the connections are closed
+_LIMITS = (
+    ("grpc.so_reuseport", 0),  # two servers on one port would share the calls in silence
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_concurrent_streams", MAX_STREAMS),
+    ("grpc.max_allowed_incoming_connections", 2000),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 300_000),  # a client connects again without noticing
+    ("grpc.keepalive_time_ms", 60_000),
+)
+_INLINE_SECONDS = 0.001  # a batch that is expected to take longer runs in the pool
 
 
-class GrpcFront(Protocol):
-    """Listens from `start` to `stop`."""
+class GrpcioServer:
+    """Listens from `start` to `stop`. `make_fast` is None where every call takes the plain path."""
+
+    def __init__(self, options: GrpcOptions, methods: Mapping[str, Method], make_fast: Make | None = None) -> None:
+        self._options, self._methods = options, methods
+        self._fast = make_fast(self._respond, self._fail) if make_fast is not None else None
+        self._pool = ThreadPoolExecutor(options.threads, thread_name_prefix="grpc")
+        self._reloads = ThreadPoolExecutor(1, thread_name_prefix="reload")  # a reload may wait for a model for hours
+        self._arrived: list[tuple[asyncio.Future[bytes], bytes]] = []
+        self._running = self._calls = 0
+        self._stopping = False
+        self._loop = asyncio.new_event_loop()
+        self._stopped = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="grpc", daemon=True)
+        self._listening: Future[None] = Future()
 
     def start(self) -> None:
-        """Accept calls."""
+        """Accept calls. Raises RuntimeError if it cannot listen."""
+        self._thread.start()
+        self._listening.result()
 
     def stop(self, grace: float) -> None:
-        """Refuse new calls, let running ones finish for `grace` seconds, then cut them."""
+        """Refuse new calls, let running ones finish for `grace` seconds, then end them."""
+        asyncio.run_coroutine_threadsafe(self._drain(grace), self._loop).result()
+        self._thread.join()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._reloads.shutdown(wait=False, cancel_futures=True)
 
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._serve())
+        finally:
+            self._loop.close()
 
-@dataclass(frozen=True)
-class Tls:
-    """PEM texts, as in --ssl_config_file."""
+    async def _serve(self) -> None:
+        options = self._options
+        arguments = [*_LIMITS, ("grpc.max_receive_message_length", options.max_message_bytes)]
+        self._server = grpc.aio.server(handlers=[_Handlers(self)], options=[*arguments, *options.channel_arguments])
+        try:
+            targets = [options.address] if options.address else []
+            targets += [f"unix:{options.socket_path}"] if options.socket_path else []
+            for target in targets:
+                if options.tls is None or target.startswith("unix:"):
+                    self._server.add_insecure_port(target)
+                else:
+                    self._server.add_secure_port(target, _credentials(options))
+            await self._server.start()
+        except Exception as error:
+            self._listening.set_exception(error)
+            await self._server.stop(None)
+            return
+        self._listening.set_result(None)
+        await self._stopped.wait()
 
-    key: bytes
-    certificate: bytes
-    clients_ca: bytes | None
-    client_must_prove: bool
+    async def _drain(self, grace: float) -> None:
+        """Refuse new calls, and close the connections once none comes: a call that arrives later ends as CANCELLED."""
+        self._stopping = True
+        end = self._loop.time() + grace
+        calls = -1
+        while (self._running or calls != self._calls) and self._loop.time() < end:
+            calls = self._calls
+            await asyncio.sleep(_QUIET_SECONDS)
+        await self._server.stop(max(0.0, end - self._loop.time()))
+        self._stopped.set()
 
+    # ---- calls, in the loop's thread
 
-@dataclass(frozen=True)
-class GrpcOptions:
-    """Where and how to listen. `address` is host:port, None for a unix socket alone."""
+    def handlers(self) -> dict[str, Any]:
+        """By full method name; bytes in, bytes out."""
+        found = {name: grpc.stream_unary_rpc_method_handler(partial(self._call, name)) for name in self._methods}
+        if self._options.health:
+            found[WATCH] = grpc.unary_stream_rpc_method_handler(self._watch)
+        return found
 
-    address: str | None
-    socket_path: str = ""
-    threads: int = 8
-    max_message_bytes: int = 256 << 20
-    channel_arguments: Sequence[tuple[str, int | str]] = ()
-    tls: Tls | None = None
-    health: bool = False
+    async def _call(self, name: str, requests: Any, context: Any) -> bytes:
+        """Answer a call. Taken as a stream of one request, which lets us limit the time until it has arrived."""
+        try:
+            async with asyncio.timeout(_REQUEST_SECONDS):
+                body = await context.read()
+        except TimeoutError:
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"no request within {_REQUEST_SECONDS:g} seconds")
+        if body is grpc.aio.EOF:
+            await context.abort(grpc.StatusCode.INTERNAL, "the call has no request message")
+        self._calls += 1
+        if self._stopping:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, STOPPING)
+        self._running += 1
+        try:
+            return await self._answer(name, body)
+        except ServingError as error:
+            code, message = error.code, error.message
+        except Exception:
+            log.exception("a gRPC request failed")
+            code, message = "INTERNAL", INTERNAL
+        finally:
+            self._running -= 1
+        await context.abort(grpc.StatusCode[code], status_message(message))
+        raise AssertionError("abort raises")
 
+    async def _answer(self, name: str, body: bytes) -> bytes:
+        if self._fast is None or name != PREDICT:
+            pool = self._reloads if name == RELOAD else self._pool
+            return await self._loop.run_in_executor(pool, self._methods[name], body)
+        answer: asyncio.Future[bytes] = self._loop.create_future()
+        if not self._arrived:
+            self._loop.call_soon(self._answer_arrived)
+        self._arrived.append((answer, body))
+        return await answer
 
-def cut(words: str) -> str:
-    """A status message is sent up to 1024 characters, as in C++."""
-    return words if len(words) <= _LONGEST_DETAILS else words[:_LONGEST_DETAILS] + "...TRUNCATED"
+    async def _watch(self, body: bytes, context: Any) -> AsyncIterator[bytes]:
+        yield watch(body)
+        await self._stopped.wait()
 
+    # ---- the fast path: calls that have arrived together
 
-class GrpcioFront:
-    """grpcio's threaded server. Raises RuntimeError if it cannot listen."""
-
-    def __init__(self, options: GrpcOptions, methods: Mapping[str, Method]) -> None:
-        self._ended = Event()
-        self._server = grpc.server(
-            ThreadPoolExecutor(options.threads, thread_name_prefix="grpc"),
-            handlers=[_Handler(methods, self._ended, options.health)],
-            options=[
-                ("grpc.so_reuseport", 0),  # two servers on one port would share the calls in silence
-                ("grpc.max_receive_message_length", options.max_message_bytes),
-                ("grpc.max_send_message_length", -1),
-                *options.channel_arguments,
-            ],
-        )
-        targets = [options.address] if options.address else []
-        targets += [f"unix:{options.socket_path}"] if options.socket_path else []
-        for target in targets:
-            if options.tls is None or target.startswith("unix:"):
-                self._server.add_insecure_port(target)
+    def _answer_arrived(self) -> None:
+        assert self._fast is not None  # noqa: S101 - without it nothing arrives here
+        arrived, self._arrived = self._arrived, []
+        batches, unmatched = self._fast.sort(arrived)
+        for batch in batches:
+            if 0 < batch.expected_seconds < _INLINE_SECONDS:
+                self._fast.answer(batch)
             else:
-                self._server.add_secure_port(target, _credentials(options.tls))
+                self._pool.submit(self._fast.answer, batch)
+        for answer, body in unmatched:
+            self._pool.submit(self._answer_unmatched, answer, body)
 
-    def start(self) -> None:
-        """Accept calls."""
-        self._server.start()
+    def _answer_unmatched(self, answer: asyncio.Future[bytes], body: bytes) -> None:
+        assert self._fast is not None  # noqa: S101 - without it nothing arrives here
+        try:
+            self._respond(answer, self._methods[PREDICT](body))
+            self._fast.learn(body)
+        except Exception as error:
+            self._fail(answer, error)
 
-    def stop(self, grace: float) -> None:
-        """Refuse new calls, let running ones finish for `grace` seconds, then cut them."""
-        self._ended.set()
-        self._server.stop(grace).wait()
+    def _respond(self, answer: asyncio.Future[bytes], body: bytes) -> None:
+        self._in_loop(_set_result, answer, body)
+
+    def _fail(self, answer: asyncio.Future[bytes], error: Exception) -> None:
+        self._in_loop(_set_exception, answer, error)
+
+    def _in_loop(self, function: Any, *arguments: Any) -> None:
+        if threading.current_thread() is self._thread:
+            function(*arguments)
+        else:
+            with suppress(RuntimeError):  # the grace is over and the loop is closed
+                self._loop.call_soon_threadsafe(function, *arguments)
 
 
-def _credentials(tls: Tls) -> Any:
-    return grpc.ssl_server_credentials(
-        [(tls.key, tls.certificate)],
-        root_certificates=tls.clients_ca,
-        require_client_auth=tls.client_must_prove,
-    )
+class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Finds the handler of a method by its full name."""
 
-
-class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """Looks up a method by its full name; bytes in, bytes out."""
-
-    def __init__(self, methods: Mapping[str, Method], ended: Event, health: bool) -> None:
-        self._handlers = {
-            name: grpc.unary_unary_rpc_method_handler(_answering(method)) for name, method in methods.items()
-        }
-        if health:
-            self._handlers[WATCH] = grpc.unary_stream_rpc_method_handler(_watching(ended))
+    def __init__(self, server: GrpcioServer) -> None:
+        self._handlers = server.handlers()
 
     def service(self, details: Any) -> Any:
         return self._handlers.get(details.method)
 
 
-def _answering(method: Method) -> Any:
-    def answer(body: bytes, context: Any) -> bytes:
-        try:
-            return method(body)
-        except ServingError as error:
-            context.abort(grpc.StatusCode[error.code], cut(error.message))
-        except Exception:
-            log.exception("a gRPC request failed")
-            context.abort(grpc.StatusCode.INTERNAL, INTERNAL)
-        raise AssertionError("abort raises")
-
-    return answer
+def _set_result(answer: asyncio.Future[bytes], body: bytes) -> None:
+    if not answer.done():  # a client that cancels its call cancels the future
+        answer.set_result(body)
 
 
-def _watching(ended: Event) -> Any:
-    def answer(body: bytes, context: Any) -> Iterator[bytes]:
-        yield watch(body)
-        while context.is_active() and not ended.wait(0.5):
-            pass
+def _set_exception(answer: asyncio.Future[bytes], error: Exception) -> None:
+    if not answer.done():
+        answer.set_exception(error)
 
-    return answer
+
+def _credentials(options: GrpcOptions) -> Any:
+    tls = options.tls
+    assert tls is not None  # noqa: S101 - the caller has checked
+    return grpc.ssl_server_credentials(
+        [(tls.key, tls.certificate)],
+        root_certificates=tls.clients_ca,
+        require_client_auth=tls.client_must_prove,
+    )

@@ -1,6 +1,6 @@
-"""The compiled gRPC front: HTTP/2 and framing by pygrpc-native, in Rust, outside the interpreter's lock.
+"""The compiled gRPC server: HTTP/2 and framing by pygrpc-native, in Rust, outside the interpreter's lock.
 
-It has no limit on the size of a message, no TLS and no drain of its own, so it listens on loopback only, and drain is
+It has no limit on the size of a message, no TLS and no drain of its own. So it listens on loopback only, and drain is
 done here: new calls are answered UNAVAILABLE, running ones finish, then it is closed.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,149 +18,157 @@ import pygrpc_native
 
 from hangtag.codes import CODES
 
-from ..api.grpc_methods import PREDICT, Method
-from ..api.tensor_protos import Encode
+from ..api.grpc_methods import PREDICT, RELOAD, Method
 from ..errors import INTERNAL, ServingError
-from ..fast.coalescing import Run
-from ..fast.grpc_predict import GrpcBursts
+from ..fast.coalescing import Batch
+from ..fast.grpc_predict import Make
 from ..machine import usable_cores
-from ..models.registry import Models
-from ..request_log import Recorder
-from .grpcio_server import GrpcOptions, cut
 from .health import WATCH, watch
+from .interface import MAX_STREAMS, STOPPING, GrpcOptions, status_message
 
 log = logging.getLogger("hangtag.serving")
 
-_BURST = 64  # calls that one thread takes at once
+_MAX_EVENTS = 64  # calls that one thread takes at once
 _QUICK_SECONDS = 0.001  # less than this is not worth waking another thread for
-_SLOW_SECONDS = 0.02  # a run that takes longer goes to the pool: a slow model must not stop a quick one
-_STOPPING = "the server is stopping"
+_SLOW_SECONDS = 0.02  # a batch that takes longer goes to the pool: a slow model must not stop a quick one
+_FLUSH_SECONDS = 0.2  # from the last answer to the close: answers leave in threads of their own
+
+_Event = tuple[int, int, int, bytes, bytes]  # kind, call id, method id, request, client
 
 
-class NativeFront:
-    """Listens from `start` to `stop`. Raises OSError or RuntimeError if it cannot listen."""
+class NativeServer:
+    """Listens from `start` to `stop`. Raises OSError or RuntimeError if it cannot listen.
 
-    def __init__(
-        self, options: GrpcOptions, methods: Mapping[str, Method], models: Models, encode: Encode, recorder: Recorder
-    ) -> None:
+    `make_fast` is None where every call takes the plain path.
+    """
+
+    def __init__(self, options: GrpcOptions, methods: Mapping[str, Method], make_fast: Make | None = None) -> None:
         names = [PREDICT, *(name for name in methods if name != PREDICT)]
         self._methods = [methods[name] for name in names]
+        self._reload = names.index(RELOAD)
         streams = [(WATCH, True)] if options.health else []
         self._watch = len(names) if streams else -1
         cores = usable_cores()
-        self._front = pygrpc_native.NativeGrpcFront(
-            options.address, [*((name, False) for name in names), *streams], io_threads=1 if cores <= 2 else 2
+        self._native = pygrpc_native.NativeGrpcFront(
+            options.address,
+            [*((name, False) for name in names), *streams],
+            io_threads=1 if cores <= 2 else 2,
+            max_concurrent_streams=MAX_STREAMS,
+            keepalive_time_ms=60_000,
         )
-        self._bursts = GrpcBursts(models, encode, recorder, self._respond, self._fail)
+        self._fast = make_fast(self._respond, self._fail) if make_fast is not None else None
         self._pool = ThreadPoolExecutor(options.threads, thread_name_prefix="grpc")
+        self._reloads = ThreadPoolExecutor(1, thread_name_prefix="reload")  # a reload may wait for a model for hours
         self._running, self._stopping = 0, False
         self._idle = threading.Condition()
         # One thread at a time takes calls in, and answers what is quick; two that did so together would mostly hand
-        # the interpreter's lock to and fro. Before a longer run it passes the turn on: TensorFlow needs no such lock.
+        # the interpreter's lock to and fro. Before a longer batch it passes the turn on: TensorFlow needs no such lock.
         self._turn = threading.Lock()
-        self._waiting: deque[Run] = deque()
+        self._waiting: deque[Batch] = deque()
         self._workers = [
             threading.Thread(target=self._work, name=f"grpc-{number}", daemon=True) for number in range(max(2, cores))
         ]
 
     def start(self) -> None:
         """Accept calls."""
-        self._front.start()
+        self._native.start()
         for worker in self._workers:
             worker.start()
 
     def stop(self, grace: float) -> None:
-        """Refuse new calls, let running ones finish for `grace` seconds, then cut them."""
+        """Refuse new calls, let running ones finish for `grace` seconds, then end them."""
         with self._idle:
             self._stopping = True
             self._idle.wait_for(lambda: self._running == 0, grace)
-        self._front.close()
+        time.sleep(min(grace, _FLUSH_SECONDS))
+        self._native.close()
         for worker in self._workers:
             worker.join(1)
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._reloads.shutdown(wait=False, cancel_futures=True)
+
+    # ---- taking calls in
 
     def _work(self) -> None:
-        while (run := self._next()) is not None:
-            self._run(run)
+        while (batch := self._next()) is not None:
+            self._answer_batch(batch)
 
-    def _next(self) -> Run | None:
-        """A run that is worth a thread of its own; quick ones are answered on the way. None when closed."""
+    def _next(self) -> Batch | None:
+        """A batch that is worth a thread of its own; quick ones are answered on the way. None when closed."""
         while True:
             with suppress(IndexError):
                 return self._waiting.popleft()
             with self._turn:
                 while not self._waiting:
-                    events = self._front.recv_batch(_BURST)
+                    events = self._native.recv_batch(_MAX_EVENTS)
                     if events is None:
                         return None
-                    runs = self._sorted(events)
-                    if sum(run.expected for run in runs) < _QUICK_SECONDS:
-                        for run in runs:
-                            self._run(run)
+                    batches = self._dispatch(events)
+                    if sum(batch.expected_seconds for batch in batches) < _QUICK_SECONDS:
+                        for batch in batches:
+                            self._answer_batch(batch)
                     else:
-                        self._waiting.extend(runs)
+                        self._waiting.extend(batches)
 
-    def _sorted(self, events: Iterable[tuple[int, int, int, bytes, bytes]]) -> list[Run]:
-        """The runs among these events. All other calls, and runs not known to be quick enough, go to the pool."""
+    def _dispatch(self, events: Iterable[_Event]) -> list[Batch]:
+        """Batches known to be quick enough for this thread; all other calls and batches go to the pool."""
         calls = [event for event in events if event[0] == pygrpc_native.EVENT_CALL]
         if not self._enter(len(calls)):
             for call in calls:
-                self._front.fail(call[1], CODES.index("UNAVAILABLE"), _STOPPING)
+                self._native.fail(call[1], CODES.index("UNAVAILABLE"), STOPPING)
             return []
-        predicts = [(number, body) for _, number, method, body, _ in calls if method == 0]
-        try:
-            runs, unread = self._bursts.sort(predicts)
-        except Exception:
-            log.exception("gRPC calls could not be sorted")
-            runs, unread = [], predicts
-        for number, body in unread:
-            self._pool.submit(self._answer_unread, number, body)
+        if self._fast is None:
+            for _, number, method, body, _ in calls:
+                self._submit(number, method, body)
+            return []
         for _, number, method, body, _ in calls:
             if method != 0:
-                self._pool.submit(self._answer, number, method, body)
+                self._submit(number, method, body)
+        batches, unmatched = self._fast.sort((number, body) for _, number, method, body, _ in calls if method == 0)
+        for number, body in unmatched:
+            self._submit(number, 0, body)
         ours = []
-        for run in runs:
-            if not 0 < run.expected <= _SLOW_SECONDS:  # 0: never run before, which takes TensorFlow longest
-                self._pool.submit(self._run, run)
+        for batch in batches:
+            if 0 < batch.expected_seconds <= _SLOW_SECONDS:  # 0: the first of its size, which takes TensorFlow longest
+                ours.append(batch)
             else:
-                ours.append(run)
+                self._pool.submit(self._answer_batch, batch)
         return ours
 
-    def _run(self, run: Run) -> None:
+    def _submit(self, number: int, method: int, body: bytes) -> None:
+        pool = self._reloads if method == self._reload else self._pool
+        pool.submit(self._answer, number, method, body)
+
+    # ---- answering
+
+    def _answer_batch(self, batch: Batch) -> None:
+        assert self._fast is not None  # noqa: S101 - it made the batch
         try:
-            self._bursts.answer(run)
-        except Exception:
-            log.exception("a burst of gRPC calls failed")
+            self._fast.answer(batch)
         finally:
-            self._leave(len(run.calls))
+            self._leave(len(batch.calls))
 
-    def _answer_unread(self, number: int, body: bytes) -> None:
-        if self._answer(number, 0, body):
-            self._bursts.learn(body)
-
-    def _answer(self, number: int, method: int, body: bytes) -> bool:
-        """Answer a call; returns whether it was not with an error."""
+    def _answer(self, number: int, method: int, body: bytes) -> None:
         try:
             if method == self._watch:
-                self._front.stream_send(number, watch(body))  # and never a second message
-            else:
-                self._respond(number, self._methods[method](body))
-            return True
+                self._native.stream_send(number, watch(body))  # and never a second message
+                return
+            self._respond(number, self._methods[method](body))
+            if method == 0 and self._fast is not None:
+                self._fast.learn(body)
         except ServingError as error:
             self._fail(number, error)
-            return False
         except Exception:
             log.exception("a gRPC request failed")
             self._fail(number, ServingError("INTERNAL", INTERNAL))
-            return False
         finally:
             self._leave(1)
 
     def _respond(self, number: int, answer: bytes) -> None:
-        self._front.respond(number, answer)
+        self._native.respond(number, answer)
 
     def _fail(self, number: int, error: ServingError) -> None:
-        self._front.fail(number, CODES.index(error.code), cut(error.message))
+        self._native.fail(number, CODES.index(error.code), status_message(error.message))
 
     def _enter(self, calls: int) -> bool:
         with self._idle:

@@ -8,14 +8,14 @@ from typing import NamedTuple, Protocol
 import httptools
 
 from ..api.rest_resources import Answer, too_large
-
-_MAX_HEADER_BYTES = 64 << 10
+from . import limits
 
 
 class Request(NamedTuple):
-    """One that has been received; the names of `headers` are lower-case.
+    """One complete request; the names of `headers` are lower-case.
 
-    `keep`: whether the client goes on with the connection; `confirm`: whether it has to be told so, as HTTP/1.0 wants.
+    `keep`: whether the client goes on with the connection; `confirm`: whether the response must say so, as HTTP/1.0
+    requires; `held`: the bytes that it counts for in the server's limit.
     """
 
     verb: str
@@ -24,42 +24,57 @@ class Request(NamedTuple):
     body: bytes
     keep: bool
     confirm: bool
+    held: int
 
     @property
     def is_encoded(self) -> bool:
-        """Whether the body is gzip, or claims to be something else."""
+        """Whether the body is gzip, or claims another encoding."""
         return "content-encoding" in self.headers
 
 
 class Receiver(Protocol):
-    """Who gets what is read, while it is being read."""
+    """What gets the requests."""
+
+    def begun(self) -> None:
+        """A request has begun to arrive."""
+
+    def body_grew(self, size: int) -> None:
+        """So many bytes of a body have arrived."""
 
     def received(self, request: Request) -> None:
         """A request is complete."""
 
-    def asked(self) -> None:
-        """A client wants to be told to send the body of the request that it has begun."""
+    def continue_expected(self) -> None:
+        """A client waits for 100 Continue before it sends the body of the request that it has begun."""
 
     def refused(self, answer: Answer) -> None:
-        """What has come is no request that could be answered otherwise; nothing is read after it."""
+        """The bytes are no acceptable request; nothing is read after them."""
 
 
-class RequestReader:
-    """Reads requests until one is the connection's last or is refused; what follows is thrown away."""
+class RequestParser:
+    """Parses requests until one is the connection's last or is refused; what follows is thrown away."""
 
     def __init__(self, receiver: Receiver, max_body_bytes: int, unknown_method: Callable[[], Answer]) -> None:
-        """`unknown_method`: what a request with a method that HTTP does not have gets."""
+        """`unknown_method`: what answers a request with a method that HTTP does not have."""
         self._receiver, self._max_body_bytes, self._unknown_method = receiver, max_body_bytes, unknown_method
         self._parser = httptools.HttpRequestParser(self)
-        self.begun = self._over = False  # begun: a request has begun to come and is not complete
-        self.size = 0  # bytes of its body so far
+        self.begun = self._over = False  # begun: a request has begun to arrive and is not complete
+        self.body_bytes = self.held_bytes = 0  # of the request that is arriving
         self._pieces: list[bytes] = []
-        self._unheard = 0  # bytes since the parser last told of something: it keeps a header without a limit
+        self._silent_bytes = 0  # since the last callback: httptools collects a header without a limit
+        self._in_head = True
+
+    @property
+    def allowed_seconds(self) -> float:
+        """How long the request that is arriving may take, from its beginning on."""
+        if self._in_head:
+            return limits.HEAD_SECONDS
+        return limits.HEAD_SECONDS + limits.BODY_SECONDS + self.body_bytes / limits.BODY_BYTES_A_SECOND
 
     def feed(self, data: bytes) -> None:
         """Take in what has arrived."""
         while not self._over:
-            self._unheard += len(data)
+            self._silent_bytes += len(data)
             try:
                 self._parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
@@ -67,27 +82,29 @@ class RequestReader:
                 self._parser = httptools.HttpRequestParser(self)
                 continue
             except httptools.HttpParserInvalidMethodError:
-                self._refuse(self._unknown_method())
+                self.refuse(self._unknown_method())
             except httptools.HttpParserError:
-                self._refuse(Answer(400, b"", "text/html"))
-            if self._unheard > _MAX_HEADER_BYTES:
-                self._refuse(Answer(431, b"", "text/html"))
+                self.refuse(Answer(400, b"", "text/html"))
+            if self._silent_bytes > limits.MAX_HEAD_BYTES:
+                self.refuse(Answer(431, b"", "text/html"))
             return
 
-    def end(self) -> None:
-        """Read no more, and forget what is half received."""
-        self._over = True
-        self._pieces = []
+    def end(self) -> int:
+        """Read no more, and forget what is half received; returns the bytes that were held for it."""
+        held, self.held_bytes = self.held_bytes, 0
+        self._over, self._pieces = True, []
+        return held
 
-    def _refuse(self, answer: Answer) -> None:
+    def refuse(self, answer: Answer) -> None:
+        """Read no more: this answers the request that is arriving."""
         if not self._over:
-            self.end()
+            self._over = True
             self._receiver.refused(answer)
 
     def _head_again(self) -> bytes:
-        """The head just read, without the wish for another protocol: at that the parser stops before the body.
+        """The head just read, without the request for another protocol: at that, httptools stops before the body.
 
-        Java's HttpClient and `curl --http2` wish for HTTP/2 in this way, and are content with HTTP/1.1 (RFC 9110, 7.8).
+        Java's HttpClient and `curl --http2` ask for HTTP/2 in this way and accept HTTP/1.1 (RFC 9110, 7.8).
         """
         parser, headers = self._parser, self._headers
         headers["connection"] = "keep-alive" if parser.should_keep_alive() else "close"
@@ -100,49 +117,56 @@ class RequestReader:
 
     def on_message_begin(self) -> None:
         self.begun = self._in_head = True
-        self._url, self._head_size = b"", 0
+        self._url, self._head_bytes = b"", 0
         self._headers: dict[str, str] = {}
         self._pieces = []
+        self._receiver.begun()
 
     def on_url(self, url: bytes) -> None:
         self._url += url
         self._count_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count_head(len(name) + len(value))
+        self._count_head(len(name) + len(value) + limits.HEADER_OVERHEAD)
         if self._in_head:  # and not after the body, where nothing may change what the request is (RFC 9110, 6.5.1)
             self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def _count_head(self, size: int) -> None:
-        self._unheard = 0
-        self._head_size += size
-        if self._head_size > _MAX_HEADER_BYTES:
-            self._refuse(Answer(431, b"", "text/html"))
+        self._silent_bytes = 0
+        self._head_bytes += size
+        if self._head_bytes > limits.MAX_HEAD_BYTES:
+            self.refuse(Answer(431, b"", "text/html"))
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        if self._parser.should_upgrade():
+        if self._parser.get_http_version() not in ("1.0", "1.1"):
+            self.refuse(Answer(505, b"", "text/html"))
+        elif self._parser.should_upgrade():
             if "upgrade" not in self._headers:  # CONNECT
-                self._refuse(Answer(501, b"", "text/html"))
-            return
-        length = self._headers.get("content-length", "0")
-        if length.isdecimal() and int(length[:20]) > self._max_body_bytes:
-            self._refuse(too_large(self._max_body_bytes))
+                self.refuse(Answer(501, b"", "text/html"))
+        elif self._content_length() > self._max_body_bytes:
+            self.refuse(too_large(self._max_body_bytes))
         elif "expect" in self._headers and not self._over:
             if self._headers["expect"].lower() == "100-continue":
-                self._receiver.asked()
+                self._receiver.continue_expected()
             else:
-                self._refuse(Answer(417, b"", "text/html"))
+                self.refuse(Answer(417, b"", "text/html"))
+
+    def _content_length(self) -> int:
+        length = self._headers.get("content-length", "0")
+        return int(length[:20]) if length.isdecimal() else 0
 
     def on_body(self, body: bytes) -> None:
-        self._unheard = 0
+        self._silent_bytes = 0
         if self._over:
             return
-        self.size += len(body)
-        if self.size > self._max_body_bytes:
-            self._refuse(too_large(self._max_body_bytes))
-        else:
-            self._pieces.append(body)
+        self.body_bytes += len(body)
+        if self.body_bytes > self._max_body_bytes:
+            self.refuse(too_large(self._max_body_bytes))
+            return
+        self._pieces.append(body)
+        self.held_bytes += len(body) + limits.PIECE_OVERHEAD
+        self._receiver.body_grew(len(body) + limits.PIECE_OVERHEAD)
 
     def on_message_complete(self) -> None:
         parser = self._parser
@@ -150,8 +174,9 @@ class RequestReader:
             return
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces = []
-        self.begun, self.size, self._unheard = False, 0, 0
+        held, self.held_bytes = self.held_bytes, 0
+        self.begun, self.body_bytes, self._silent_bytes = False, 0, 0
         verb, keep, headers = parser.get_method().decode("latin-1"), parser.should_keep_alive(), self._headers
         confirm = keep and "connection" in headers and parser.get_http_version() == "1.0"
         self._over = not keep
-        self._receiver.received(Request(verb, self._url.decode("latin-1"), headers, body, keep, confirm))
+        self._receiver.received(Request(verb, self._url.decode("latin-1"), headers, body, keep, confirm, held))

@@ -1,101 +1,122 @@
-"""The REST door: an event loop that reads, sorts and answers; what takes long is done elsewhere.
+"""The REST server: an event loop in a thread of its own reads requests, a pool of threads answers them.
 
-Small predict requests of the usual kind are answered in the loop's own thread, all that are ready at once, which saves
-two hand-overs and many runs. The numbers of large ones are parsed by helpers, other processes. Runs that are not known
-to be quick, and whatever else is posted, go to a pool of threads.
+Requests that only look (status, metadata, metrics) are answered in the loop's thread as long as that is quick. With
+--fast, `fast.rest_predict` takes the predict requests of the most common form; all others go to the pool.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import errno
 import logging
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from email.utils import formatdate
-from functools import partial
 
-import numpy as np
-
-from ..api.rest_resources import Answer, RestService
-from ..fast.coalescing import Run
-from ..fast.json_numbers import MANY_BYTES, read_numbers
-from ..fast.json_workers import Helpers, helper_count
-from ..fast.rest_predict import Asked
+from ..api.rest_resources import Answer, RestService, refusal
+from ..errors import ServingError
+from ..fast.rest_predict import RestFastPath
+from ..machine import raise_descriptor_limit
+from . import limits
 from .connection import Connection
 from .parser import Request
 
 log = logging.getLogger("hangtag.serving")
 
 _INLINE_SECONDS = 0.001  # what is expected to take longer goes to the pool
+_ACCEPTS_AT_A_TIME = 64
+_SO_ATTACH_FILTER = 26  # Linux's; Python has no name for it
+_ACCEPT_PAUSE_SECONDS = 0.2  # where there is no descriptor for another connection
 
 _Origin = tuple[Connection, Request]
 
 
-class RestFront:
-    """Serves an already bound socket from `start` to `stop`, on an event loop in a thread of its own.
-
-    `in_bursts`: whether predict requests may be answered together.
-    """
+class RestServer:
+    """Serves an already bound socket from `start` to `stop`."""
 
     def __init__(
-        self, listener: socket.socket, service: RestService, *, threads: int, max_body_bytes: int, in_bursts: bool
+        self,
+        listener: socket.socket,
+        service: RestService,
+        *,
+        threads: int,
+        max_body_bytes: int,
+        make_fast: Callable[[RestServer], RestFastPath] | None = None,
     ) -> None:
+        """`make_fast` is None where every request takes the plain path."""
         self._listener, self._service, self.max_body_bytes = listener, service, max_body_bytes
         self.cors, self.stopping = service.cors, False
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="rest")
-        self._connections: set[Connection] = set()
-        self._look_seconds = 0.0  # a moving average of requests that only look: status, metadata, metrics
-        self._loop = _new_loop()
-        self._bursts = service.bursts(self._answered) if in_bursts else None
-        self._helpers = Helpers(self._loop, helper_count())
-        self._ready: list[tuple[_Origin, Asked, np.ndarray]] = []
-        self._empty = asyncio.Event()
+        self.loop = _new_loop()
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="rest")
+        self._fast = make_fast(self) if make_fast is not None else None
+        self._connections: dict[Connection, None] = {}  # the one used last is the last
+        self._max_connections = min(limits.MAX_CONNECTIONS, raise_descriptor_limit() // 2)
+        self._held_bytes, self._max_held_bytes = 0, limits.HELD_BODIES * max_body_bytes
+        self._look_seconds = 0.0  # a moving average of requests that only look
         self._date = (0, b"")
         self._thread = threading.Thread(target=self._run, name="rest", daemon=True)
 
     def start(self) -> None:
         """Accept connections."""
         self._listener.listen(1024)  # from here on a client gets in, even before the loop runs
+        self._listener.setblocking(False)
         self._thread.start()
 
     def stop(self, grace: float) -> None:
-        """Refuse new connections, let running requests finish for `grace` seconds, then cut them."""
-        asyncio.run_coroutine_threadsafe(self._drain(grace), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        """Refuse new connections, let running requests finish for `grace` seconds, then end them."""
+        asyncio.run_coroutine_threadsafe(self._drain(grace), self.loop).result()
+        self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.pool.shutdown(wait=False, cancel_futures=True)
 
-    # ---- for connections
-
-    def opened(self, connection: Connection) -> None:
-        """A client has come."""
-        self._connections.add(connection)
-
-    def closed(self, connection: Connection) -> None:
-        """A client has gone."""
-        self._connections.discard(connection)
-        if self.stopping and not self._connections:
-            self._empty.set()
+    # ---- requests
 
     def take(self, connection: Connection, request: Request) -> None:
-        """Answer a request, now or later."""
+        """Answer a request, now or later. In the loop's thread."""
         origin = connection, request
-        asked = None
-        if self._bursts is not None and request.verb == "POST" and not request.is_encoded:
-            asked = self._bursts.read(request.path, request.body)
-        if asked is None:
-            self._respond(origin)
-        elif len(asked.numbers.text) < MANY_BYTES:
-            self._parsed(origin, asked, read_numbers(*self._numbers(asked)))
-        elif not self._helpers.read(*self._numbers(asked), partial(self._parsed, origin, asked)):
-            self._respond(origin)
+        if self._held_bytes > 2 * self._max_held_bytes:
+            connection.answered(_too_much(), request)
+        elif (
+            self._fast is None
+            or request.verb != "POST"
+            or request.is_encoded
+            or not self._fast.take(origin, request.path, request.body)
+        ):
+            self.answer_plainly(origin)
+
+    def answer_plainly(self, origin: _Origin) -> None:
+        """Answer a request by the plain path. In the loop's thread."""
+        connection, request = origin
+        if request.verb == "GET" and self._look_seconds < _INLINE_SECONDS:
+            connection.answered(self._answer(request), request)
+        else:
+            work: Future[Answer] = self.pool.submit(self._answer, request)
+            work.add_done_callback(lambda work: None if work.cancelled() else self.answered(origin, work.result()))
+
+    def _answer(self, request: Request) -> Answer:
+        begun = time.perf_counter()
+        answer = self._service.respond(request.verb, request.path, request.headers, request.body)
+        if request.verb == "GET":
+            self._look_seconds += (min(time.perf_counter() - begun, 0.1) - self._look_seconds) / 16
+        return answer
+
+    def answered(self, origin: _Origin, answer: Answer) -> None:
+        """Send the answer of a request. In any thread."""
+        connection, request = origin
+        if threading.current_thread() is self._thread:
+            connection.answered(answer, request)
+        else:
+            with suppress(RuntimeError):  # the grace is over and the loop closed: nobody waits for the answer
+                self.loop.call_soon_threadsafe(connection.answered, answer, request)
 
     def unknown_method(self) -> Answer:
-        """What a request with a method that HTTP does not have gets."""
+        """The answer to a request with a method that HTTP does not have."""
         return self._service.respond("?", "/", {}, b"")
 
     def date(self) -> bytes:
@@ -105,104 +126,117 @@ class RestFront:
             self._date = (now, f"Date: {formatdate(now, usegmt=True)}\r\n".encode())
         return self._date[1]
 
-    # ---- predict requests of the usual kind
+    # ---- connections and their limits
 
-    def _numbers(self, asked: Asked) -> tuple[memoryview, int, int]:
-        return asked.numbers.text, asked.dtype_number, self._service.max_json_depth
+    def opened(self, connection: Connection) -> None:
+        """A client has connected. Beyond the limit, it takes the place of the one that was idle longest."""
+        self._connections[connection] = None
+        if len(self._connections) > self._max_connections:
+            idle = next((c for c in self._connections if c.is_idle), connection)
+            idle.abort()
+            self.closed(idle)
 
-    def _parsed(self, origin: _Origin, asked: Asked, array: np.ndarray | None) -> None:
-        """Answer it once everything that has arrived by now is parsed."""
-        if array is None:
-            self._respond(origin)
-            return
-        if not self._ready:
-            self._loop.call_soon(self._answer_ready)
-        self._ready.append((origin, asked, array))
+    def closed(self, connection: Connection) -> None:
+        """A client has disconnected."""
+        self._connections.pop(connection, None)
 
-    def _answer_ready(self) -> None:
-        ready, self._ready = self._ready, []
-        assert self._bursts is not None  # noqa: S101 - only they fill the list
-        try:
-            runs, unread = self._bursts.sort(ready)
-        except Exception:
-            log.exception("REST requests could not be sorted")
-            runs, unread = [], [origin for origin, _, _ in ready]
-        for run in runs:
-            if 0 < run.expected < _INLINE_SECONDS:
-                self._run_calls(run)
-            else:
-                self._pool.submit(self._run_calls, run)
-        for origin in unread:
-            self._respond(origin)
+    def used(self, connection: Connection) -> None:
+        """A request has arrived on this connection."""
+        if self._connections.pop(connection, 0) is None:
+            self._connections[connection] = None
 
-    def _run_calls(self, run: Run) -> None:
-        assert self._bursts is not None  # noqa: S101 - it made the run
-        try:
-            self._bursts.answer(run)
-        except Exception:
-            log.exception("a burst of REST requests failed")
+    def holds(self, size: int) -> None:
+        """So many more bytes of bodies are held. Beyond the limit, the largest unfinished body is given up."""
+        self._held_bytes += size
+        if size > 0 and self._held_bytes > self._max_held_bytes:
+            largest = max(self._connections, key=lambda c: c.unfinished_bytes, default=None)
+            if largest is not None and largest.unfinished_bytes:
+                largest.refuse_unfinished(_too_much())
 
-    def _answered(self, origin: _Origin, answer: Answer) -> None:
-        connection, request = origin
-        if threading.current_thread() is self._thread:
-            connection.answered(answer, request)
-        else:
-            with suppress(RuntimeError):  # the grace is over and the loop closed: nobody waits for the answer
-                self._loop.call_soon_threadsafe(connection.answered, answer, request)
+    def _accept(self) -> bool:
+        """Accept the connections that wait; returns whether there was one."""
+        for count in range(_ACCEPTS_AT_A_TIME):
+            try:
+                accepted, _ = self._listener.accept()
+            except (BlockingIOError, ConnectionError, InterruptedError):
+                return count > 0
+            except OSError as error:
+                if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    raise
+                self.loop.remove_reader(self._listener.fileno())
+                self.loop.call_later(_ACCEPT_PAUSE_SECONDS, self._listen)
+                return False
+            accepted.setblocking(False)
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.loop.create_task(self._connect(accepted))
+        return True
 
-    # ---- all others
+    async def _connect(self, accepted: socket.socket) -> None:
+        with suppress(OSError):  # the client has gone already
+            await self.loop.connect_accepted_socket(lambda: Connection(self, self.loop), accepted)
 
-    def _respond(self, origin: _Origin) -> None:
-        connection, request = origin
-        if request.verb == "GET" and self._look_seconds < _INLINE_SECONDS:
-            connection.answered(self._answer(request), request)
-        else:
-            work: Future[Answer] = self._pool.submit(self._answer, request)
-            work.add_done_callback(self._when_done(origin))
-
-    def _answer(self, request: Request) -> Answer:
-        begun = time.perf_counter()
-        answer = self._service.respond(request.verb, request.path, request.headers, request.body)
-        if request.verb == "GET":
-            self._look_seconds += (min(time.perf_counter() - begun, 0.1) - self._look_seconds) / 16
-        return answer
-
-    def _when_done(self, origin: _Origin) -> Callable[[Future[Answer]], None]:
-        def done(work: Future[Answer]) -> None:
-            if not work.cancelled():
-                self._answered(origin, work.result())
-
-        return done
+    def _listen(self) -> None:
+        if not self.stopping:
+            self.loop.add_reader(self._listener.fileno(), self._accept)  # by number: a socket would stay open
 
     # ---- the loop
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
+        asyncio.set_event_loop(self.loop)
         try:
-            self._server = self._loop.run_until_complete(
-                self._loop.create_server(lambda: Connection(self, self._loop), sock=self._listener)
-            )
-            self._loop.run_forever()
+            self._listen()
+            self._watching = self.loop.create_task(self._watch())
+            self.loop.run_forever()
         finally:
-            self._loop.close()
+            self.loop.close()
+
+    async def _watch(self) -> None:
+        """Close the connections of clients that take too long."""
+        while True:
+            await asyncio.sleep(0.1 if self.stopping else 1.0)
+            now = self.loop.time()
+            for connection in list(self._connections):
+                connection.check_time(now)
 
     async def _drain(self, grace: float) -> None:
+        """Let every request that has been sent get its answer.
+
+        First the connections that wait to be accepted, which closing the listener would reset. Then each connection is
+        closed after its next response, or when it has been idle for a moment.
+        """
+        end = self.loop.time() + grace
         self.stopping = True
-        self._server.close()
+        self.loop.remove_reader(self._listener.fileno())
+        _ignore_new_connections(self._listener)
+        while self._accept():
+            await asyncio.sleep(0)
+        self._listener.close()
+        self._watching.cancel()
+        self._watching = self.loop.create_task(self._watch())
+        await asyncio.sleep(limits.QUIET_SECONDS)
+        while self._connections and self.loop.time() < end:
+            await asyncio.sleep(0.02)
         for connection in list(self._connections):
-            connection.finish()
-        if self._connections:
-            try:
-                await asyncio.wait_for(self._empty.wait(), grace)
-            except TimeoutError:
-                for connection in list(self._connections):
-                    connection.cut()
-        self._helpers.close()
+            connection.abort()
+        self._watching.cancel()
+        if self._fast is not None:
+            self._fast.close()
+
+
+def _too_much() -> Answer:
+    return refusal(ServingError("UNAVAILABLE", "The server holds too many bytes of requests; try again later"))
+
+
+def _ignore_new_connections(listener: socket.socket) -> None:
+    """Have Linux drop whatever comes to the listener: a client tries again, and finds the port closed."""
+    drop_all = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # one BPF instruction: return 0
+    with suppress(OSError):  # another system
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(drop_all)))
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
     try:
         import uvloop
     except ImportError:  # Windows has none
-        return asyncio.new_event_loop()
+        return asyncio.SelectorEventLoop()
     return uvloop.new_event_loop()

@@ -1,7 +1,7 @@
 """A parsed JSON document to input arrays, one value at a time, with TensorFlow Serving's rules and texts.
 
-Semantics and texts: tensorflow_serving/util/json_tensor.cc, recorded on 2.20.0. This is the way of small, unusual and
-wrong requests; `json_fast` takes the usual ones and leaves to this whatever it does not like.
+Semantics and texts: tensorflow_serving/util/json_tensor.cc, recorded on 2.20.0. `fast.json_numbers` reads the most
+common requests without a Python object per number and leaves all others to this module.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from hangtag.protocol.dtypes import DataType
 
 from ..api.tensor_protos import numpy_dtype, shape_text, short_name
 from ..errors import ServingError, invalid
-from ..fast.json_numbers import FLOATS, RANGES
 from ..image_sizes import check_images
 from ..limits import Budget
 from .excerpts import excerpt
@@ -28,6 +27,18 @@ Spec = Any
 """A TensorInfo message."""
 
 _ELEMENT_BYTES = 24  # of the list of all elements, and of an array with its copy of another type
+# Integers are read as one of these, then cut to the size of the tensor's type: uint8 256 is 0, as in C++.
+_INT32 = (-(2**31), 2**31 - 1)
+RANGES = {
+    "DT_INT32": _INT32,
+    "DT_INT16": _INT32,
+    "DT_INT8": _INT32,
+    "DT_UINT8": _INT32,
+    "DT_INT64": (-(2**63), 2**63 - 1),
+    "DT_UINT32": (0, 2**32 - 1),
+    "DT_UINT64": (0, 2**64 - 1),
+}
+FLOATS = ("DT_FLOAT", "DT_DOUBLE")
 
 
 def read_inputs(document: Object, specs: Mapping[str, Spec], budget: Budget) -> tuple[dict[str, np.ndarray], bool]:

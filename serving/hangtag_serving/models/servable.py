@@ -74,9 +74,8 @@ class Servable:
         self._running, self._closing = 0, False
         self._idle = threading.Condition()
         self._plans: dict[tuple[str, ...], _Plan] = {}  # by signature and outputs
-        self.lanes: dict[object, Any] = {}
-        self.single_inputs: dict[str, Any] = {}
-        """What `quick_predict` and `rest_bursts` have found out about this version: it goes when the version goes."""
+        self.prepared: dict[object, Any] = {}
+        """What the fast paths have prepared for this version: it goes when the version goes."""
         self.batched: Batched | None = None
         """Runs a call together with others of the same key, if --enable_batching says so."""
         tf = require("tensorflow", extra="serving", what="hangtag serve")
@@ -231,8 +230,7 @@ class Servable:
 
     def _close_sessions(self) -> None:
         self._plans.clear()
-        self.lanes.clear()
-        self.single_inputs.clear()
+        self.prepared.clear()
         self._session.close()
         if self._frozen_session is not None:
             self._frozen_session.close()

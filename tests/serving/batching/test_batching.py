@@ -1,4 +1,4 @@
-"""Batches that wait (--enable_batching) and bursts that do not: who shares a run, and who fails."""
+"""--enable_batching: which requests share a batch, and which fail."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ from hangtag import Client
 from hangtag_serving.batching.parameters import BatchingOptions
 from hangtag_serving.batching.scheduler import BatchScheduler
 from hangtag_serving.errors import ServingError
-from hangtag_serving.fast.batch_target import Lane
 from hangtag_serving.metrics import Metrics
-from hangtag_serving.models.servable import Servable
 from support import Server, eventually, serving
 
 MODELS = Path(__file__).parents[1] / "conformance" / "models"
@@ -204,53 +202,3 @@ def test_other_shapes_are_padded_or_kept_apart():
         narrow, wide = pool.submit(call, 1, (1, 2)), pool.submit(call, 2, (1, 3))
         assert narrow.result()[0].shape == wide.result()[0].shape == (1, 3)
     assert seen == [(2, 3)]
-
-
-@pytest.fixture(scope="module")
-def types() -> Iterator[Servable]:
-    servable = Servable("types", 1, MODELS / "types" / "1")
-    yield servable
-    servable.close()
-
-
-def test_a_signature_whose_rows_touch_is_never_merged(types):
-    """`special` treats each row by itself; `scalar_out` sums over all of them."""
-    by_row, over_all = lane(types, "special", "x", "y"), lane(types, "scalar_out", "x", "total")
-    ones = [np.ones(1, np.float32), np.ones(2, np.float32)]
-    assert by_row.is_row_wise()
-    assert not over_all.is_row_wise()
-    assert over_all.run_together(ones) is None
-    together = by_row.run_together(ones)
-    assert together is not None
-    assert [len(arrays[0]) for arrays in together] == [1, 2]
-
-
-def test_calls_run_together_get_what_each_would_get_alone(types):
-    doubled = row_wise_lane(types)
-    arrays = [np.arange(n, dtype=np.float32) for n in (1, 2, 3)]
-    together = doubled.run_together(arrays)
-    assert together is not None
-    for array, (result,) in zip(arrays, together, strict=True):
-        np.testing.assert_array_equal(result, doubled.run(array)[0])
-
-
-def test_a_size_at_which_sharing_a_run_was_slow_is_tried_again(types, monkeypatch):
-    doubled = row_wise_lane(types)
-    pair = [np.ones(2, np.float32)] * 2
-    assert doubled.run_together(pair) is not None
-    for place in range(64):
-        doubled._note(place, 0.001)  # one or several rows: the same
-    doubled._seconds[(4).bit_length()] = 1.0  # as if TensorFlow had been disturbed
-    outcomes = [doubled.run_together(pair) is not None for _ in range(1000)]
-    assert not outcomes[0]
-    assert any(outcomes)
-
-
-def row_wise_lane(servable: Servable) -> Lane:
-    found = lane(servable, "special", "x", "y")
-    assert found.is_row_wise()
-    return found
-
-
-def lane(servable: Servable, signature: str, alias: str, output: str) -> Lane:
-    return Lane(servable, signature, alias, [output], np.dtype(np.float32), ())

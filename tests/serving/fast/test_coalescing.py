@@ -15,7 +15,7 @@ import requests
 from hangtag.model import ModelSpec
 from hangtag.optional import require
 from hangtag.protocol.grpc_codec import predict_request, read_predict_response
-from hangtag_serving.fast.request_templates import Reader
+from hangtag_serving.fast.request_templates import RequestTemplates
 from hangtag_serving.metrics import Metrics
 from hangtag_serving.request_log import Recorder
 from support import Server, serving
@@ -136,7 +136,8 @@ def test_an_access_log_that_nobody_reads_any_more_ends_alone(caplog):
 
     recorder = Recorder(Metrics(), access_log=True, stream=Gone())
     for _ in range(2):
-        recorder.answered(model="fashion", api="Predict", door="GRPC", code="OK", begun=0.0)
+        recorder.answered(model="fashion", api="Predict", entrypoint="GRPC", code="OK", begun=0.0)
+    recorder.close()
     assert [record.message for record in caplog.records] == [
         "the access log cannot be written and ends here: [Errno 32] Broken pipe"
     ]
@@ -145,9 +146,9 @@ def test_an_access_log_that_nobody_reads_any_more_ends_alone(caplog):
 
 def test_requests_of_ever_new_sizes_do_not_use_up_the_memory_for_patterns():
     """The oldest goes when a new one comes."""
-    reader, spec = Reader(), ModelSpec("fashion")
+    templates, spec = RequestTemplates(), ModelSpec("fashion")
     bodies = [predict_request(spec, {"images": np.zeros((n, 28, 28), np.uint8)}) for n in range(1, 400)]
     for body in bodies:
-        reader.learn(body)
-    assert reader.find(bodies[-1]) is not None
-    assert reader.find(bodies[0]) is None
+        templates.learn(body)
+    assert templates.find(bodies[-1]) is not None
+    assert templates.find(bodies[0]) is None

@@ -14,14 +14,14 @@ import pytest
 import requests
 
 from hangtag.protocol import dtypes
-from hangtag_serving.fast.json_numbers import MANY_BYTES, read_numbers
-from hangtag_serving.fast.json_templates import Reader
-from hangtag_serving.fast.json_workers import helper_count
+from hangtag_serving.fast.json_numbers import LARGE_BYTES, read_numbers
+from hangtag_serving.fast.json_templates import JsonTemplates
+from hangtag_serving.fast.json_workers import worker_count
 from support import Server, eventually, serving
 
 MODELS = Path(__file__).parents[1] / "conformance" / "models"
 
-needs_helpers = pytest.mark.skipif(helper_count() == 0, reason="one core: the server parses JSON itself")
+needs_helpers = pytest.mark.skipif(worker_count() == 0, reason="one core: the server parses JSON itself")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def helpers_of(pid: int) -> list[int]:
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     threads = [thread.name for thread in Path(f"/proc/{pid}/task").iterdir()]
     children += [c for t in threads for c in Path(f"/proc/{pid}/task/{t}/children").read_text().split()]
-    return sorted({int(child) for child in children if b"json_helpers" in command_of(child)})
+    return sorted({int(child) for child in children if b"json_workers" in command_of(child)})
 
 
 def command_of(pid: str) -> bytes:
@@ -71,9 +71,9 @@ def test_requests_at_the_same_moment_get_their_own_answers(server):
 @needs_helpers
 def test_large_requests_are_parsed_elsewhere_and_answered_alike(server):
     array = images(64)
-    assert len(json.dumps(array.tolist())) > MANY_BYTES
+    assert len(json.dumps(array.tolist())) > LARGE_BYTES
     first = predict(server, array)
-    eventually(lambda: len(helpers_of(server.process.pid)) == helper_count(), "the helpers to start")
+    eventually(lambda: len(helpers_of(server.process.pid)) == worker_count(), "the helpers to start")
     rows = np.concatenate([predict(server, array[i : i + 1]) for i in range(0, 64, 9)])
     with ThreadPoolExecutor(8) as pool:
         for answer in pool.map(lambda _: predict(server, array), range(16)):
@@ -109,7 +109,7 @@ def test_a_helper_that_is_killed_costs_no_request_and_is_replaced(server):
 
     def replaced() -> bool:
         np.testing.assert_allclose(predict(server, array), expected, atol=1e-6)
-        return len(helpers_of(server.process.pid)) == helper_count()
+        return len(helpers_of(server.process.pid)) == worker_count()
 
     eventually(replaced, "as many helpers as before")
 
@@ -118,24 +118,24 @@ def test_a_helper_that_is_killed_costs_no_request_and_is_replaced(server):
 def test_helpers_end_with_their_server(tmp_path):
     with serving(MODELS / "fashion", tmp_path / "log") as server:
         predict(server, images(64))
-        eventually(lambda: len(helpers_of(server.process.pid)) == helper_count(), "the helpers to start")
+        eventually(lambda: len(helpers_of(server.process.pid)) == worker_count(), "the helpers to start")
         helpers = helpers_of(server.process.pid)
     eventually(lambda: not any(Path(f"/proc/{helper}").exists() for helper in helpers), "the helpers to end")
 
 
 def test_what_stands_around_the_numbers_is_read_only_where_it_is_whole():
-    reader = Reader()
-    usual = reader.read(b'{"signature_name": "a", "instances": [1, 2]}')
+    templates = JsonTemplates()
+    usual = templates.match(b'{"signature_name": "a", "instances": [1, 2]}')
     assert usual is not None
     assert (usual.as_rows, usual.signature_name, bytes(usual.text)) == (True, "a", b"[1, 2]")
     # The first bracket is inside a string: no request that begins like this is read the quick way.
-    assert reader.read(b'{"signature_name": "a[b", "instances": [1]}') is None
-    assert reader.read(b'{"signature_name": "a[1], "instances": [1]}') is None
-    assert reader.read(b'{"instances": [1]} trailing') is None
-    assert reader.read(b'{"instances": 7}') is None
+    assert templates.match(b'{"signature_name": "a[b", "instances": [1]}') is None
+    assert templates.match(b'{"signature_name": "a[1], "instances": [1]}') is None
+    assert templates.match(b'{"instances": [1]} trailing') is None
+    assert templates.match(b'{"instances": 7}') is None
 
 
 def test_two_arrays_are_not_read_as_one():
-    numbers = Reader().read(b'{"instances": [1], "inputs": [1]}')
+    numbers = JsonTemplates().match(b'{"instances": [1], "inputs": [1]}')
     assert numbers is not None
     assert read_numbers(numbers.text, dtypes.BY_NAME["DT_UINT8"].number, 254) is None
