@@ -22,12 +22,13 @@ from ..api.grpc_methods import PREDICT, RELOAD, Method
 from ..errors import INTERNAL, ServingError
 from ..fast.grpc_predict import Make
 from .health import WATCH, watch
-from .interface import MAX_STREAMS, STOPPING, GrpcOptions, status_message
+from .interface import MAX_STREAMS, GrpcOptions, status_message
 
 log = logging.getLogger("hangtag.serving")
 
 _REQUEST_SECONDS = 60.0  # for the request of a call to arrive
-_QUIET_SECONDS = 0.2  # without a new call, before the connections are closed
+_QUIET_SECONDS = 0.1  # without a new call, before the end is announced
+_MAX_QUIET_SECONDS = 1.0
 _LIMITS = (
     ("grpc.so_reuseport", 0),  # two servers on one port would share the calls in silence
     ("grpc.max_send_message_length", -1),
@@ -49,10 +50,10 @@ class GrpcioServer:
         self._pool = ThreadPoolExecutor(options.threads, thread_name_prefix="grpc")
         self._reloads = ThreadPoolExecutor(1, thread_name_prefix="reload")  # a reload may wait for a model for hours
         self._arrived: list[tuple[asyncio.Future[bytes], bytes]] = []
-        self._running = self._calls = 0
-        self._stopping = False
+        self._calls = 0
         self._loop = asyncio.new_event_loop()
-        self._stopped = asyncio.Event()
+        self._may_answer, self._stopped = asyncio.Event(), asyncio.Event()
+        self._may_answer.set()
         self._thread = threading.Thread(target=self._run, name="grpc", daemon=True)
         self._listening: Future[None] = Future()
 
@@ -96,14 +97,20 @@ class GrpcioServer:
         await self._stopped.wait()
 
     async def _drain(self, grace: float) -> None:
-        """Refuse new calls, and close the connections once none comes: a call that arrives later ends as CANCELLED."""
-        self._stopping = True
-        end = self._loop.time() + grace
-        calls = -1
-        while (self._running or calls != self._calls) and self._loop.time() < end:
+        """Announce the end to clients, while no call is on its way: one that arrives later ends as CANCELLED.
+
+        So new calls are held until none comes, which is soon where clients wait for their answers. They are answered
+        once their clients know that they must connect elsewhere.
+        """
+        self._may_answer.clear()
+        end, calls = self._loop.time() + min(grace, _MAX_QUIET_SECONDS), -1
+        while calls != self._calls and self._loop.time() < end:
             calls = self._calls
             await asyncio.sleep(_QUIET_SECONDS)
-        await self._server.stop(max(0.0, end - self._loop.time()))
+        stopping = self._loop.create_task(self._server.stop(grace))
+        await asyncio.sleep(_QUIET_SECONDS)
+        self._may_answer.set()
+        await stopping
         self._stopped.set()
 
     # ---- calls, in the loop's thread
@@ -125,9 +132,7 @@ class GrpcioServer:
         if body is grpc.aio.EOF:
             await context.abort(grpc.StatusCode.INTERNAL, "the call has no request message")
         self._calls += 1
-        if self._stopping:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, STOPPING)
-        self._running += 1
+        await self._may_answer.wait()
         try:
             return await self._answer(name, body)
         except ServingError as error:
@@ -135,8 +140,6 @@ class GrpcioServer:
         except Exception:
             log.exception("a gRPC request failed")
             code, message = "INTERNAL", INTERNAL
-        finally:
-            self._running -= 1
         await context.abort(grpc.StatusCode[code], status_message(message))
         raise AssertionError("abort raises")
 

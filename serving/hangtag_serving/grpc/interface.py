@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 MAX_STREAMS = 256  # calls under way on one connection; a client waits before it starts more
-STOPPING = "the server is stopping"
 _MAX_STATUS_BYTES = 1024  # tensorflow_serving/model_servers/grpc_status_util.cc
 
 

@@ -24,7 +24,7 @@ from ..fast.coalescing import Batch
 from ..fast.grpc_predict import Make
 from ..machine import usable_cores
 from .health import WATCH, watch
-from .interface import MAX_STREAMS, STOPPING, GrpcOptions, status_message
+from .interface import MAX_STREAMS, GrpcOptions, status_message
 
 log = logging.getLogger("hangtag.serving")
 
@@ -32,6 +32,8 @@ _MAX_EVENTS = 64  # calls that one thread takes at once
 _QUICK_SECONDS = 0.001  # less than this is not worth waking another thread for
 _SLOW_SECONDS = 0.02  # a batch that takes longer goes to the pool: a slow model must not stop a quick one
 _FLUSH_SECONDS = 0.2  # from the last answer to the close: answers leave in threads of their own
+
+_STOPPING = "the server is stopping"
 
 _Event = tuple[int, int, int, bytes, bytes]  # kind, call id, method id, request, client
 
@@ -115,7 +117,7 @@ class NativeServer:
         calls = [event for event in events if event[0] == pygrpc_native.EVENT_CALL]
         if not self._enter(len(calls)):
             for call in calls:
-                self._native.fail(call[1], CODES.index("UNAVAILABLE"), STOPPING)
+                self._native.fail(call[1], CODES.index("UNAVAILABLE"), _STOPPING)
             return []
         if self._fast is None:
             for _, number, method, body, _ in calls:
