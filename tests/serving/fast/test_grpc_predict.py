@@ -1,4 +1,4 @@
-"""Calls that arrive together: none may notice the others, whatever the model is, and none may stop them."""
+"""The fast path of gRPC: calls that arrive together share runs, and none of them can tell."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from hangtag.protocol.grpc_codec import predict_request, read_predict_response
 from hangtag_serving.fast.request_templates import RequestTemplates
 from hangtag_serving.metrics import Metrics
 from hangtag_serving.request_log import Recorder
-from support import Server, serving
+from serving_metrics import metric, monitoring
+from support import Server, eventually, serving
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 MODELS = Path(__file__).parents[1] / "conformance" / "models"
@@ -60,7 +61,7 @@ def save_awkward(folder: Path) -> None:
 def awkward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("awkward")
     save_awkward(folder / "1")
-    with serving(folder, folder / "log", "--model_name=awkward", model="awkward") as server:
+    with serving(folder, folder / "log", "--model_name=awkward", monitoring(folder), model="awkward") as server:
         yield server
 
 
@@ -74,6 +75,49 @@ def at_once(server: Server, signature: str, arrays: list[np.ndarray]) -> list[np
     return [next(iter(reply.outputs.values())) for reply in replies]
 
 
+@pytest.fixture(scope="module", params=["native", "grpcio"])
+def fashion(request, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp(request.param)
+    flags = [monitoring(folder), f"--grpc_front={request.param}"]
+    with serving(MODELS / "fashion", folder / "log", *flags) as server:
+        yield server
+
+
+def call_often(server: Server) -> None:
+    """128 calls of one image, all sent before the first answer is read."""
+    with grpc.insecure_channel(server.grpc, [("grpc.enable_http_proxy", 0)]) as channel:
+        call = channel.unary_unary(PREDICT)
+        request = predict_request(ModelSpec("fashion"), {"images": np.zeros((1, 28, 28), np.uint8)})
+        for future in [call.future(request, timeout=60) for _ in range(128)]:
+            assert read_predict_response(future.result()).outputs["probabilities"].shape == (1, 10)
+
+
+def test_calls_like_an_earlier_one_are_not_parsed(fashion):
+    call_often(fashion)  # the first of them makes the template
+    before = metric(fashion, ":hangtag:serving:fast_request_count", entrypoint="GRPC")
+    call_often(fashion)
+    assert metric(fashion, ":hangtag:serving:fast_request_count", entrypoint="GRPC") == before + 128
+
+
+def test_calls_that_arrive_together_share_runs(fashion):
+    def shared() -> bool:
+        call_often(fashion)
+        return metric(fashion, ":hangtag:serving:burst_rows_count") > 0
+
+    eventually(shared, "a run for several calls")
+
+
+@pytest.mark.parametrize("front", ["native", "grpcio"])
+def test_without_fast_paths_no_call_takes_one(front, tmp_path):
+    flags = [monitoring(tmp_path), f"--grpc_front={front}", "--fast=off"]
+    with serving(MODELS / "fashion", tmp_path / "log", *flags) as server:
+        for _ in range(2):
+            call_often(server)
+        assert metric(server, ":tensorflow:serving:request_count", model_name="fashion") >= 256
+        assert metric(server, ":hangtag:serving:fast_request_count") == 0
+        assert metric(server, ":hangtag:serving:burst_rows_count") == 0
+
+
 def row(high: int) -> np.ndarray:
     """One row whose first `high` numbers are 2, the others 0."""
     return np.where(np.arange(8) < high, 2, 0).astype(np.float32)[np.newaxis]
@@ -85,7 +129,7 @@ def test_an_input_left_to_its_default_is_filled_in_for_each_of_many_calls(awkwar
             np.testing.assert_array_equal(array, 2 * row(3))
 
 
-def test_what_a_run_pads_or_counts_is_not_shared(awkward):
+def test_a_signature_that_pads_or_counts_never_shares_a_run(awkward):
     for _ in range(4):
         found = at_once(awkward, "padded", [row(1), row(3)] * 16)
         assert [array.tolist() for array in found] == [[[2.0]], [[2.0, 2.0, 2.0]]] * 16
@@ -108,15 +152,14 @@ def test_a_call_that_waits_for_a_batch_does_not_stop_others(tmp_path):
         waiting = pool.submit(
             requests.post, f"{url}:predict", json={"instances": np.zeros((1, 28, 28), int).tolist()}, timeout=30
         )
-        while not waiting.running():
-            pass
+        eventually(waiting.running, "the request to be sent")
         for _ in range(20):
             session.get(url, timeout=30).raise_for_status()
         assert not waiting.done()
         assert waiting.result().status_code == 200
 
 
-def test_names_that_strangers_make_up_are_counted_as_one(recorded):
+def test_names_that_clients_make_up_are_counted_as_one(recorded):
     with grpc.insecure_channel(recorded.grpc, [("grpc.enable_http_proxy", 0)]) as channel:
         for number in range(3):
             request = predict_request(ModelSpec("fashion", None, None, f"made-up-{number}"), {})
@@ -127,7 +170,7 @@ def test_names_that_strangers_make_up_are_counted_as_one(recorded):
     assert 'signature="(unknown)"' in metrics
 
 
-def test_an_access_log_that_nobody_reads_any_more_ends_alone(caplog):
+def test_an_access_log_whose_reader_has_ended_ends_alone(caplog):
     class Gone:
         def write(self, text: str) -> int:
             raise BrokenPipeError(errno.EPIPE, "Broken pipe")
@@ -144,8 +187,8 @@ def test_an_access_log_that_nobody_reads_any_more_ends_alone(caplog):
     assert b'{model_name="fashion",status="OK"} 2' in recorder.metrics.text()
 
 
-def test_requests_of_ever_new_sizes_do_not_use_up_the_memory_for_patterns():
-    """The oldest goes when a new one comes."""
+def test_templates_are_bounded_in_number():
+    """The oldest one is replaced."""
     templates, spec = RequestTemplates(), ModelSpec("fashion")
     bodies = [predict_request(spec, {"images": np.zeros((n, 28, 28), np.uint8)}) for n in range(1, 400)]
     for body in bodies:
