@@ -65,9 +65,16 @@ class Server:
 
 
 @contextmanager
-def serving(base_path: Path, log: Path, *flags: str, wait: bool = True, model: str = "fashion") -> Iterator[Server]:
-    """Run `hangtag serve` on free ports until the block ends; `log` gets all it prints."""
-    grpc, rest = free_port(), free_port()
+def serving(
+    base_path: Path,
+    log: Path,
+    *flags: str,
+    wait: bool = True,
+    model: str = "fashion",
+    ports: tuple[int, int] | None = None,
+) -> Iterator[Server]:
+    """Run `hangtag serve` on free ports, or on these, until the block ends; `log` gets all it prints."""
+    grpc, rest = ports or (free_port(), free_port())
     command = [*HANGTAG, "serve", f"--model_base_path={base_path}", f"--port={grpc}", f"--rest_api_port={rest}", *flags]
     with log.open("w") as file:
         process = subprocess.Popen(

@@ -13,6 +13,7 @@ import pytest
 from tensorflow_serving.apis import predict_pb2
 
 from hangtag.optional import require
+from support import serving
 
 CONFORMANCE = Path(__file__).parent / "conformance"
 DELIBERATE = CONFORMANCE / "deliberate.json"
@@ -37,12 +38,23 @@ def replay(server) -> str:
     return done.stdout + done.stderr
 
 
+def check_replay(server) -> None:
+    deliberate = len(json.loads(DELIBERATE.read_text()))
+    output = replay(server)
+    assert f"{CASES - deliberate} passed, {deliberate} differ deliberately, 0 failed" in output, output
+
+
 @pytest.mark.parametrize("server", ["recorded", "careful"])
 def test_recorded_requests_get_the_recorded_answers(server, request):
     """From the compiled gRPC server, which is the default on loopback, and from grpcio; over REST from both."""
-    deliberate = len(json.loads(DELIBERATE.read_text()))
-    output = replay(request.getfixturevalue(server))
-    assert f"{CASES - deliberate} passed, {deliberate} differ deliberately, 0 failed" in output, output
+    check_replay(request.getfixturevalue(server))
+
+
+@pytest.mark.parametrize("front", ["native", "grpcio"])
+def test_the_plain_path_gives_the_same_answers(front, recorded_flags, tmp_path):
+    flags = [*recorded_flags, "--fast=off", f"--grpc_front={front}"]
+    with serving(CONFORMANCE / "models" / "fashion", tmp_path / "log", *flags) as server:
+        check_replay(server)
 
 
 def test_deliberate_differences_are_documented():
