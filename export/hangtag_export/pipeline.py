@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import hangtag
 from hangtag.errors import InvalidInput
 from hangtag.fashion_mnist import translate
 from hangtag.optional import require
@@ -21,11 +18,11 @@ from . import DATASET, plots
 from .data.fashion_mnist import Dataset, load_fashion_mnist
 from .data.folder import load_folder
 from .errors import ExportError, GateNotMet
-from .publishing import gates, savedmodel, warmup
+from .publishing import card, gates, savedmodel
 from .publishing.atomic import publish, staging
 from .publishing.model_config import ModelConfig
 from .publishing.verification import TOLERANCE, verify
-from .publishing.versions import CARD, prune
+from .publishing.versions import prune
 from .training import architectures, fit
 from .training.evaluation import Evaluation, evaluate
 from .training.fit import Say, TrainingOptions
@@ -85,8 +82,9 @@ def export(options: ExportOptions, say: Say) -> Exported:
                 say(f"drew {file}")
         _pass_gates(found, model, dataset, options)
 
-        savedmodel.write(served, dataset.class_names, folder)
-        _write_beside(folder, _card(options, dataset, found, len(history["loss"]), seconds), dataset, options)
+        savedmodel.write(savedmodel.Classifier.of_keras(served), dataset.class_names, folder)
+        document = _card(options, dataset, found, len(history["loss"]), seconds)
+        card.write_beside(folder, document, dataset.test_images[:1], options.model_name)
         sample = dataset.test_images[:_CHECKED_IMAGES]
         verify(folder, sample, found.probabilities[: len(sample)], dataset.class_names)
         version = publish(folder, options.base_path)
@@ -167,15 +165,11 @@ def _pass_gates(found: Evaluation, model: Any, dataset: Dataset, options: Export
 
 
 def _card(options: ExportOptions, dataset: Dataset, found: Evaluation, epochs: int, seconds: float) -> dict[str, Any]:
-    tf = require("tensorflow", extra="export", what="exporting")
-    keras = require("keras", extra="export", what="exporting")
     recipe = architectures.RECIPES[options.architecture]
     return {
-        "class_names": list(dataset.class_names),
-        "class_names_zh": list(translate(dataset.class_names, "zh")),
+        **card.common(dataset.class_names, dataset.test_images.shape[1:]),
         "dataset": dataset.name,
         "dataset_sha256": dataset.checksum,
-        "image_shape": list(dataset.test_images.shape[1:]),
         "architecture": options.architecture,
         "hidden": list(options.hidden or recipe.hidden),
         "epochs": epochs,
@@ -186,18 +180,4 @@ def _card(options: ExportOptions, dataset: Dataset, found: Evaluation, epochs: i
         "resumed_from": None if options.resume is None else str(options.resume),
         **found.to_dict(),
         "training_seconds": round(seconds, 2),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "hangtag": hangtag.__version__,
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
     }
-
-
-def _write_beside(folder: Path, card: dict[str, Any], dataset: Dataset, options: ExportOptions) -> None:
-    """What lies beside the graph, in ``assets.extra``: the card and the warmup records."""
-    path = folder / CARD
-    inputs = savedmodel.inputs_of_all_signatures(dataset.test_images[:1], len(dataset.class_names))
-    with savedmodel.writing(folder):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(card, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        warmup.write(folder, inputs, options.model_name)

@@ -31,6 +31,7 @@ _MAKE, _SERVE, _USE = "train and publish", "serve", "use a running server"
 
 COMMANDS = {
     "export": Command(_MAKE, "hangtag_export.cli.export", "train a classifier and publish it as a SavedModel version"),
+    "publish": Command(_MAKE, "hangtag_export.cli.publish", "publish a model that is already trained"),
     "versions": Command(_MAKE, "hangtag_export.cli.versions", "list, prune, promote and roll back published versions"),
     "inspect": Command(_MAKE, "hangtag.cli.inspect", "show signatures, class names and card of a model"),
     "serve": Command(_SERVE, "hangtag_serving.cli", "serve models as TensorFlow Serving does, without Docker"),

@@ -1,16 +1,23 @@
-"""Kinds of words on the command line: each function returns the value of a word, or says what the word is not."""
+"""Types of command-line arguments, and the arguments that several commands share.
+
+A type returns the value of an argument, or says what the argument is not.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
+import shlex
 import sys
-from argparse import ArgumentTypeError
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from hangtag.errors import InvalidInput
 
 NONE = "none"
-"""Instead of a file or a server, where leaving it out may be forgetfulness."""
+"""In place of a file or a server: says that there is none, which leaving the argument out does not."""
 
 _Number = TypeVar("_Number", int, float)
 
@@ -36,7 +43,7 @@ accuracy = _number(float, lambda number: 0 <= number <= 1, "a number from 0 to 1
 
 
 def units(text: str) -> tuple[int, ...]:
-    """Whole numbers, with commas between them."""
+    """Whole numbers, separated by commas."""
     return tuple(positive(each) for each in text.split(","))
 
 
@@ -48,8 +55,8 @@ def size(text: str) -> tuple[int, int]:
 
 def model_name(text: str) -> str:
     """A name that can be a folder's and a part of a URL."""
-    if not text.strip() or text in (".", "..") or "/" in text:
-        raise ArgumentTypeError(f"{text!r} is not a name: it must be one that a folder can have")
+    if not text.strip() or text in (".", "..") or "/" in text or not text.isprintable():
+        raise ArgumentTypeError(f"{text!r} is not a model name: it must be one that a folder can have")
     return text
 
 
@@ -61,8 +68,34 @@ def keras_file(text: str) -> Path:
     return path
 
 
-def config_that_keeps(config: Path | None) -> Path | None:
-    """The model config whose versions --keep leaves alone; a word on standard error where nothing was said of it."""
+def add_replace(group: Any) -> None:
+    """Add --replace."""
+    group.add_argument(
+        "--replace",
+        action="store_true",
+        help="publish although the newest version has other classes or takes images of another shape",
+    )
+
+
+def add_keep(group: Any) -> None:
+    """Add --keep and --config."""
+    group.add_argument("--keep", type=positive, metavar="N", help="afterwards remove all but the N newest versions")
+    group.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help=f"the model config file whose versions --keep does not remove, or `{NONE}`",
+    )
+
+
+def check_keep(arguments: Namespace) -> None:
+    """Raise InvalidInput for --config without --keep, which would have no effect."""
+    if arguments.config is not None and arguments.keep is None:
+        raise InvalidInput("--config is for --keep N: without it no version is removed")
+
+
+def config_for_keep(config: Path | None) -> Path | None:
+    """The model config file whose versions --keep does not remove; a warning where none is given."""
     if config is None:
         print(
             "--keep without --config FILE: versions that a label or a policy names are not known, and not spared "
@@ -70,3 +103,18 @@ def config_that_keeps(config: Path | None) -> Path | None:
             file=sys.stderr,
         )
     return None if config == Path(NONE) else config
+
+
+def silence_tensorflow() -> None:
+    """Hide warnings that are not the user's concern.
+
+    Keras recommends .keras whenever it meets an .h5 file, and TensorFlow calls the Session API deprecated, which
+    TensorFlow Serving loads models with.
+    """
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+def serve_command(base_path: Path, model_name: str) -> str:
+    """The command that serves what was published."""
+    return f"hangtag serve --model_name={shlex.quote(model_name)} --model_base_path={shlex.quote(str(base_path))}"

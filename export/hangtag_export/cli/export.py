@@ -125,7 +125,7 @@ def _export(arguments: argparse.Namespace) -> int:
             min_accuracy=arguments.min_accuracy,
             no_worse_than_current=arguments.no_worse_than_current,
             keep=arguments.keep,
-            config=None if arguments.keep is None else argument_types.config_that_keeps(arguments.config),
+            config=None if arguments.keep is None else argument_types.config_for_keep(arguments.config),
         ),
         say=lambda words: print(words, flush=True),
     )

@@ -100,7 +100,7 @@ def _list(arguments: argparse.Namespace) -> int:
 def _prune(arguments: argparse.Namespace) -> int:
     from ..publishing.versions import prune
 
-    arguments.config = argument_types.config_that_keeps(arguments.config)
+    arguments.config = argument_types.config_for_keep(arguments.config)
     config = _config(arguments)
     gone = prune(_base_path(arguments, config), arguments.keep, config)
     print(f"removed {', '.join(map(str, gone)) or 'nothing'}")

@@ -14,7 +14,7 @@ import numpy as np
 from hangtag.optional import require
 
 from ..errors import DataError
-from ..publishing.savedmodel import decode
+from ..publishing.image_files import decode
 from .fashion_mnist import Dataset
 
 ENDINGS = (".png", ".jpg", ".jpeg")

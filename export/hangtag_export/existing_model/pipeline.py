@@ -2,19 +2,236 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from hangtag.errors import InvalidInput
+from hangtag.optional import require
+
+from ..publishing import card, gates, savedmodel
+from ..publishing.atomic import publish as publish_folder
+from ..publishing.atomic import staging
+from ..publishing.model_config import ModelConfig
+from ..publishing.verification import TOLERANCE, TOLERANCE_16_BITS, verify
+from ..publishing.versions import prune
+from .class_names import read_class_names
+from .inputs import PIXELS, ImageInput, image_input, known_pixels
+from .loading import Source, load
+from .outputs import SCORES, ScoreOutput, check_scores, choose_output, last_operation, score_output
+
+Say = Callable[[str], None]
+
+_WHAT = "publishing a model"
+_SAMPLES = 16  # images that are put through every signature before publishing
+
 
 @dataclass(frozen=True)
 class Published:
-    """The version number and its folder."""
+    """The new version: its number, its folder, and its model card."""
 
     version: int
     folder: Path
+    card: dict[str, Any]
 
 
-def publish(model: Any, class_names: Any, base_path: str | Path, **options: Any) -> Published:
-    """Write the six signatures around a trained model and publish it as the next version."""
-    raise NotImplementedError
+def publish(
+    model: Any,
+    class_names: Any,
+    base_path: str | Path,
+    *,
+    model_name: str | None = None,
+    pixels: str | None = None,
+    scores: str | None = None,
+    output: str | None = None,
+    signature: str | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    imports: Sequence[str] = (),
+    replace: bool = False,
+    keep: int | None = None,
+    config: str | Path | None = None,
+    say: Say = lambda _: None,
+) -> Published:
+    """Write Hangtag's six signatures around a trained model, verify them, and publish it as the next version.
+
+    Nothing is trained, and the weights stay as they are. The model's own signature is published too, as `original`.
+
+        >>> publish("cats.keras", ["cat", "dog"], "models/cats", pixels="0..1")  # doctest: +SKIP
+        Published(version=1, folder=PosixPath('models/cats/1'), …)
+
+    Args:
+        model: a Keras model, or the path of a `.keras` or `.h5` file (of Keras 2, too) or of a SavedModel folder. It
+            takes one image input [N, H, W], [N, H, W, 1 or 3] or [N, 1 or 3, H, W].
+        class_names: in label order: a list, or the path of a text file (one a line), a JSON file, or a folder with one
+            folder a class. For a single sigmoid two names: that of 0 and that of 1.
+        base_path: the local folder of the model's versions.
+        model_name: for the warmup records; the base path's name by default.
+        pixels: the range that the model takes, one of "0..1", "0..255", "-1..1", "imagenet" and "caffe". Needed unless
+            the model's first layer is a Rescaling or a Normalization, or its input is of whole numbers.
+        scores: "probabilities", "logits" or "sigmoid". Needed unless the model ends in a softmax or a sigmoid.
+        output: the name of the output with the scores, for a model of several.
+        signature: of a SavedModel; `serving_default` by default, or the only one.
+        image_size: height and width, for a model that takes images of any size, or flattened ones.
+        imports: modules to import before loading, which register layers of your own.
+        replace: publish although the newest version has other classes or takes images of another shape.
+        keep: afterwards remove all but this many of the newest versions, and those that `config` needs.
+        config: TensorFlow Serving's model config file, whose versions `keep` does not remove.
+        say: called with a line for each step.
+
+    Raises:
+        InvalidInput: the model or an option is not right; the message says what to do.
+        ExportError: the version could not be written, or does not answer as the model does; nothing was published.
+    """
+    base_path = Path(base_path)
+    _check("pixels", pixels, PIXELS)
+    _check("scores", scores, SCORES)
+    names = read_class_names(class_names)
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    model_name = model_name or base_path.resolve().name
+    model_config = None if config is None or keep is None else ModelConfig(Path(config), model_name)
+    with staging(base_path) as folder:
+        source = load(model, signature, imports)
+        images = _image_input(source, size, pixels, say)
+        original = _original(source, images)
+        scored = _score_output(original, output, scores, names)
+        say(
+            f"takes {'x'.join(map(str, images.image_shape))} images with pixels {images.pixels}, "
+            f"returns {scored.scores} for {len(names)} classes"
+        )
+        gates.check_replacement(base_path, names, images.image_shape, replace=replace)
+
+        sample = _sample(images.image_shape)
+        tolerance = TOLERANCE_16_BITS if _computes_in_16_bits(original) else TOLERANCE
+        expected = _expected(source, images, scored, sample)
+        check_scores(scored, expected, tolerance)
+        classifier = _classifier(source, images, scored, original)
+        savedmodel.write(classifier, names, folder)
+        document = card.of_existing_model(
+            names,
+            source=source.origin,
+            image_shape=images.image_shape,
+            pixels=images.pixels,
+            scores=scored.scores,
+            output=scored.signature_output,
+        )
+        card.write_beside(folder, document, sample[:1], model_name)
+        verify(folder, sample, expected, names, output=scored.signature_output, tolerance=tolerance)
+        say(f"every signature answers {len(sample)} test images as the model itself does")
+        version = publish_folder(folder, base_path)
+    if keep is not None:
+        removed = prune(base_path, keep, model_config)
+        say(f"removed {', '.join(map(str, removed)) or 'no old version'}")
+    return Published(version, base_path / str(version), document)
+
+
+def _check(option: str, value: str | None, allowed: Sequence[str]) -> None:
+    if value is not None and value not in allowed:
+        raise InvalidInput(f"{option} {value!r} is not one of {', '.join(allowed)}")
+
+
+def _image_input(source: Source, size: tuple[int, int] | None, declared: str | None, say: Say) -> ImageInput:
+    if source.dtype.is_integer:
+        known: tuple[str, str] | None = ("0..255", f"input {source.input_name!r}, of {source.dtype.name},")
+    else:
+        known = None if source.keras_model is None else known_pixels(source.keras_model)
+    if declared is None and known is None:
+        raise InvalidInput(
+            "nothing in the model says which range its pixels have: say it with --pixels, one of "
+            f"{', '.join(PIXELS)}, as the images were when it was trained"
+        )
+    if declared is not None and known is not None and declared != known[0]:
+        say(f"note: {known[1]} is for pixels {known[0]}, and --pixels {declared} is what counts")
+    pixels = declared or (known or ("",))[0]
+    return image_input(source.shape, size, pixels, is_integer=source.dtype.is_integer)
+
+
+def _original(source: Source, images: ImageInput) -> Any:
+    """The model's own signature, as a concrete function."""
+    tf = require("tensorflow", extra="export", what=_WHAT)
+    spec = tf.TensorSpec(source.shape, source.dtype, name=source.input_name)
+
+    def original(batch: Any) -> dict[str, Any]:
+        return {name: tf.identity(tensor) for name, tensor in source.call(batch).items()}
+
+    try:
+        return tf.function(original, input_signature=[spec], autograph=False).get_concrete_function()
+    except (ValueError, TypeError, tf.errors.OpError) as error:
+        raise InvalidInput(f"the model does not take {source.shape}: {' '.join(str(error).split())[:300]}") from error
+
+
+def _score_output(original: Any, wanted: str | None, declared: str | None, names: Sequence[str]) -> ScoreOutput:
+    outputs = original.structured_outputs
+    name = choose_output(sorted(outputs), wanted)
+    if outputs[name].shape.rank is None:
+        raise InvalidInput(f"output {name!r} has no shape: a classifier's is [N, C], one number for each class")
+    shape = outputs[name].shape.as_list()
+    return score_output(name, shape, last_operation(original, name), declared, names)
+
+
+def _classifier(source: Source, images: ImageInput, scored: ScoreOutput, original: Any) -> savedmodel.Classifier:
+    """The model with its input and output adapted, as functions in the graph."""
+    tf = require("tensorflow", extra="export", what=_WHAT)
+
+    def call(prepared: Any) -> Any:
+        if images.batch is None:
+            return source.call(prepared)[scored.name]
+        one_by_one = tf.map_fn(
+            lambda image: tf.cast(source.call(image[None])[scored.name], tf.float32),
+            prepared,
+            fn_output_signature=tf.float32,
+        )
+        return tf.reshape(one_by_one, (-1, 1 if scored.is_single else scored.classes))
+
+    def score(prepared: Any) -> Any:
+        prepared = tf.cast(tf.round(prepared) if images.is_integer else prepared, source.dtype)
+        probabilities = scored.probabilities(call(prepared))
+        return tf.ensure_shape(probabilities, (None, scored.classes))
+
+    prepared = images.prepare(np.zeros((1, *images.image_shape), np.float32))
+    spec = tf.TensorSpec((None, *prepared.shape[1:]), tf.float32)
+    concrete = tf.function(score, input_signature=[spec], autograph=False).get_concrete_function()
+    own = () if source.keras_model is None else savedmodel.captured_variables(concrete, source.keras_model)
+    return savedmodel.Classifier(
+        image_shape=images.image_shape,
+        from_pixels=lambda pixels: concrete(images.prepare(pixels)),
+        from_unit=lambda floats: concrete(images.prepare(floats, unit=True)),
+        output=scored.signature_output,
+        variables=own,
+        resources=source.resources,
+        original=original,
+    )
+
+
+def _sample(shape: Sequence[int]) -> np.ndarray:
+    """Images with large and small structures, and two of one colour: uint8 [N, *shape]."""
+    chance = np.random.default_rng(0)
+    each = (_SAMPLES, *(1,) * len(shape))
+    noise = chance.integers(0, 256, (_SAMPLES, *shape))
+    ramp = np.linspace(0, 255, shape[0]).reshape(-1, *(1,) * (len(shape) - 1))
+    images = np.where(chance.random(each) < 0.5, noise, ramp * chance.random(each))
+    images[0], images[1] = 0, 255
+    return images.astype(np.uint8)
+
+
+def _expected(source: Source, images: ImageInput, scored: ScoreOutput, sample: np.ndarray) -> np.ndarray:
+    """The probabilities that the model itself gives, prepared and completed by numpy: float64 [N, C]."""
+    tf = require("tensorflow", extra="export", what=_WHAT)
+    prepared = images.prepare(sample.astype(np.float32))
+    step = images.batch or len(prepared)
+    parts = [
+        tf.cast(source.call(tf.cast(prepared[start : start + step], source.dtype))[scored.name], tf.float32).numpy()
+        for start in range(0, len(prepared), step)
+    ]
+    return scored.expected(np.concatenate([part.reshape(step, -1) for part in parts]))
+
+
+def _computes_in_16_bits(function: Any) -> bool:
+    """Whether any operation of a concrete function computes in float16 or bfloat16."""
+    tf = require("tensorflow", extra="export", what=_WHAT)
+    graph = function.graph.as_graph_def()
+    types = {tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum}
+    nodes = [*graph.node, *(node for each in graph.library.function for node in each.node_def)]
+    return any(node.attr["T"].type in types or node.attr["DstT"].type in types for node in nodes)

@@ -13,6 +13,7 @@ from hangtag.optional import require
 
 from ..errors import ExportError, GateNotMet
 from ..training.evaluation import Evaluation, compare
+from . import card
 from .atomic import newest
 
 _BATCH = 1000
@@ -35,6 +36,27 @@ def check(
         best = published_accuracy(current, images, labels, found.class_names)
         if found.accuracy < best:
             raise GateNotMet(f"test accuracy {found.accuracy:.4f} is below the {best:.4f} of version {current.name}")
+
+
+def check_replacement(
+    base_path: Path, class_names: Sequence[str], image_shape: Sequence[int], *, replace: bool
+) -> None:
+    """Raise GateNotMet if clients of the newest version would get other classes or need images of another shape."""
+    current = None if replace else newest(base_path)
+    if current is None:
+        return
+    document = card.read(current)
+    hint = "publish to another base path, or with --replace"
+    if not document:
+        raise GateNotMet(
+            f"version {current.name} in {base_path} was not published by Hangtag, so its clients may send other images "
+            f"and expect other classes: {hint}"
+        )
+    if document.get("class_names") != list(class_names):
+        raise GateNotMet(f"version {current.name} in {base_path} has other classes: {hint}")
+    if document.get("image_shape") != list(image_shape):
+        shapes = ["x".join(map(str, shape)) for shape in (document.get("image_shape") or "?", image_shape)]
+        raise GateNotMet(f"version {current.name} in {base_path} takes images of {shapes[0]}, not {shapes[1]}: {hint}")
 
 
 def published_accuracy(folder: Path, images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> float:

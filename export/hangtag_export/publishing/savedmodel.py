@@ -1,11 +1,4 @@
-"""The SavedModel and its six signatures: the contract between export, servers and clients.
-
-    serving_default    images uint8 [N, H, W] (or [N, H, W, 3])   -> probabilities float32 [N, C]
-    normalized_images  images float32 of that shape, 0..1         -> probabilities
-    encoded_images     images string [N], PNG or JPEG files       -> probabilities
-    top_classes        images uint8                               -> classes string [N, k], scores float32 [N, k]
-    labels             index int64 [K]                            -> class_name string [K]
-    classify           inputs string [N], tf.Example with `image` -> classes, scores
+"""The SavedModel with its six signatures, as hangtag/contract.py defines them.
 
 All preprocessing is in the graph, so training and serving cannot drift apart, and every output has a batch dimension,
 so that server-side batching and REST's row form work.
@@ -15,38 +8,81 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hangtag import contract
 from hangtag.optional import require
 
 from ..errors import ExportError
+from .image_files import decode
 
 TOP = 5
 """Classes in the answers of `top_classes` and `classify`, or all of them if there are fewer."""
 
 
-def write(model: Any, class_names: Sequence[str], folder: Path) -> None:
-    """Write `model` (float32 images 0..1 in, probabilities out) with all signatures into `folder`."""
-    tf = require("tensorflow", extra="export", what="exporting")
-    keras = require("keras", extra="export", what="exporting")
-    shape = tuple(model.input_shape[1:])
-    names = tf.constant(list(class_names))
-    k = min(TOP, len(class_names))
+@dataclass(frozen=True)
+class Classifier:
+    """A function in the graph from images to probabilities, and what to write with it.
 
-    def probabilities(floats: Any) -> Any:
-        return model(floats, training=False)
+    `from_pixels` takes float32 [N, *image_shape] 0..255, `from_unit` the same images as 0..1; both return float32
+    [N, C] for C classes. `output` is the name of that output in the signatures.
+    """
+
+    image_shape: tuple[int, ...]  # (H, W), or (H, W, 3)
+    from_pixels: Callable[[Any], Any]
+    from_unit: Callable[[Any], Any]
+    output: str = contract.PROBABILITIES
+    variables: tuple[Any, ...] = ()  # tf.Variable objects that the functions read
+    resources: tuple[Any, ...] = ()  # other objects to save: a loaded SavedModel
+    original: Any = None  # the model's own signature, a concrete function
+
+    @classmethod
+    def of_keras(cls, model: Any) -> Classifier:
+        """Of a Keras model that takes float32 images 0..1 and returns probabilities."""
+        tf = require("tensorflow", extra="export", what="exporting")
+        shape = tuple(model.input_shape[1:])
+        spec = tf.TensorSpec((None, *shape), tf.float32, name="images")
+        score = tf.function(lambda images: model(images, training=False), input_signature=[spec], autograph=False)
+        concrete = score.get_concrete_function()
+        return cls(
+            shape, lambda pixels: concrete(pixels / 255.0), concrete, variables=captured_variables(concrete, model)
+        )
+
+
+def captured_variables(concrete: Any, model: Any) -> tuple[Any, ...]:
+    """The tf.Variable objects of `model` that a concrete function reads."""
+    by_handle = {id(variable.handle): variable for variable in concrete.graph.variables}
+    captured = {id(tensor) for tensor in concrete.captured_inputs}
+    for variable in model.variables:
+        own = getattr(variable, "value", variable)  # Keras 3 wraps it; Keras 2 has a method of this name
+        own = variable if callable(own) else own
+        if id(getattr(own, "handle", None)) in captured:
+            by_handle.setdefault(id(own.handle), own)
+    return tuple(by_handle.values())
+
+
+def write(classifier: Classifier, class_names: Sequence[str], folder: Path) -> None:
+    """Write `classifier` with all signatures into `folder`. Raises ExportError."""
+    tf = require("tensorflow", extra="export", what="exporting")
+    shape, output = classifier.image_shape, classifier.output
+    k = min(TOP, len(class_names))
+    names = tf.constant(list(class_names))
 
     def from_pixels(images: Any) -> Any:
-        return probabilities(tf.cast(images, tf.float32) / 255.0)
+        return classifier.from_pixels(tf.cast(images, tf.float32))
 
     def from_files(files: Any) -> Any:
         image = tf.TensorSpec(shape, tf.uint8)
-        return from_pixels(tf.map_fn(lambda file: decode(file, shape), files, fn_output_signature=image))
+        # Four at a time: a large photograph takes some 200 MB while it is decoded and resized.
+        return from_pixels(
+            tf.map_fn(lambda file: decode(file, shape), files, fn_output_signature=image, parallel_iterations=4)
+        )
 
     def top(scores: Any) -> dict[str, Any]:
         best = tf.math.top_k(scores, k)
@@ -56,33 +92,41 @@ def write(model: Any, class_names: Sequence[str], folder: Path) -> None:
         features = tf.io.parse_example(examples, {"image": tf.io.FixedLenFeature([], tf.string)})
         return from_files(features["image"])
 
-    # ExportArchive with track(): a Keras model that is merely an attribute of a tf.Module loads in Python, and then
-    # TensorFlow Serving answers "Could not find variable".
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    pixels = tf.TensorSpec((None, *shape), tf.uint8, name="images")
-    floats = tf.TensorSpec((None, *shape), tf.float32, name="images")
-    files = tf.TensorSpec((None,), tf.string, name="images")
-    for name, function, spec in (
-        ("serving_default", lambda images: {"probabilities": from_pixels(images)}, pixels),
-        ("normalized_images", lambda images: {"probabilities": probabilities(images)}, floats),
-        ("encoded_images", lambda images: {"probabilities": from_files(images)}, files),
-        ("top_classes", lambda images: top(from_pixels(images)), pixels),
-        (
-            "labels",
-            lambda index: {"class_name": tf.gather(names, index)},
-            tf.TensorSpec((None,), tf.int64, name="index"),
-        ),
-        ("classify", lambda inputs: top(from_examples(inputs)), tf.TensorSpec((None,), tf.string, name="inputs")),
-    ):
-        archive.add_endpoint(name, function, input_signature=[spec])
+    pixels = tf.TensorSpec((None, *shape), tf.uint8, name=contract.IMAGES)
+    floats = tf.TensorSpec((None, *shape), tf.float32, name=contract.IMAGES)
+    files = tf.TensorSpec((None,), tf.string, name=contract.IMAGES)
+    index = tf.TensorSpec((None,), tf.int64, name="index")
+    examples = tf.TensorSpec((None,), tf.string, name="inputs")
+    functions = {
+        contract.SERVING_DEFAULT: (lambda images: {output: from_pixels(images)}, pixels),
+        contract.NORMALIZED_IMAGES: (lambda images: {output: classifier.from_unit(images)}, floats),
+        contract.ENCODED_IMAGES: (lambda images: {output: from_files(images)}, files),
+        contract.TOP_CLASSES: (lambda images: top(from_pixels(images)), pixels),
+        contract.LABELS: (lambda index: {"class_name": tf.gather(names, index)}, index),
+        contract.CLASSIFY: (lambda inputs: top(from_examples(inputs)), examples),
+    }
+    signatures = {
+        name: tf.function(function, input_signature=[spec], autograph=False).get_concrete_function()
+        for name, (function, spec) in functions.items()
+    }
+    if classifier.original is not None:
+        signatures[contract.ORIGINAL] = classifier.original
+    # A module of the plain variables, not of the Keras model: Keras would save each variable twice.
+    module = tf.Module()
+    module.weights = list(classifier.variables)
+    module.resources = list(classifier.resources)
     with writing(folder):
-        archive.write_out(str(folder), verbose=False)
+        try:
+            tf.saved_model.save(module, str(folder), signatures=signatures)
+        except (AssertionError, ValueError, NotImplementedError) as error:
+            raise ExportError(
+                f"TensorFlow cannot save this model: {_first_line(error)}; nothing was published"
+            ) from error
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Turn what a disk says while a version is written into `folder` into one ExportError."""
+    """Turn the disk's errors while a version is written into `folder` into one ExportError."""
     tf = require("tensorflow", extra="export", what="exporting")
     try:
         yield
@@ -91,16 +135,20 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """What the disk said; TensorFlow wraps it in the names of its own files and functions."""
-    words = str(error)
-    for said in (os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)):
-        if said in words:
-            return said
-    return words.splitlines()[0]
+    """The disk's error; TensorFlow wraps it in the names of its own files and functions."""
+    message = str(error)
+    for known in (os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)):
+        if known in message:
+            return known
+    return _first_line(error)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def inputs_of_all_signatures(images: np.ndarray, classes: int) -> dict[str, dict[str, Any]]:
-    """The same uint8 `images` as each signature wants them: signature name to arrays by input name."""
+    """The same uint8 `images` as each signature takes them: signature name to arrays by input name."""
     tf = require("tensorflow", extra="export", what="exporting")
     files = [tf.io.encode_png(image if image.ndim == 3 else image[..., np.newaxis]).numpy() for image in images]
 
@@ -110,30 +158,10 @@ def inputs_of_all_signatures(images: np.ndarray, classes: int) -> dict[str, dict
         return serialized
 
     return {
-        "serving_default": {"images": images},
-        "normalized_images": {"images": images.astype(np.float32) / np.float32(255)},
-        "encoded_images": {"images": np.array(files, object)},
-        "top_classes": {"images": images},
-        "labels": {"index": np.arange(classes)},
-        "classify": {"inputs": np.array([example(file) for file in files], object)},
+        contract.SERVING_DEFAULT: {contract.IMAGES: images},
+        contract.NORMALIZED_IMAGES: {contract.IMAGES: images.astype(np.float32) / np.float32(255)},
+        contract.ENCODED_IMAGES: {contract.IMAGES: np.array(files, object)},
+        contract.TOP_CLASSES: {contract.IMAGES: images},
+        contract.LABELS: {"index": np.arange(classes)},
+        contract.CLASSIFY: {"inputs": np.array([example(file) for file in files], object)},
     }
-
-
-def decode(file: Any, shape: Sequence[int]) -> Any:
-    """One PNG or JPEG file as uint8 pixels of `shape`, in the graph; training on a folder uses the same code.
-
-    The decoder greys the image or makes it RGB, and drops alpha.
-    """
-    tf = require("tensorflow", extra="export", what="exporting")
-    channels = shape[2] if len(shape) == 3 else 1
-    return resize(tf.io.decode_image(file, channels=channels, expand_animations=False), shape)
-
-
-def resize(image: Any, shape: Sequence[int]) -> Any:
-    """uint8 [H, W, C] as uint8 of `shape`, in the graph: stretched without regard to aspect, bilinear, antialiased.
-
-    An image that already has the size keeps its pixels exactly.
-    """
-    tf = require("tensorflow", extra="export", what="exporting")
-    image = tf.image.resize(image, shape[:2], method="bilinear", antialias=True)
-    return tf.cast(tf.round(tf.reshape(image, shape)), tf.uint8)

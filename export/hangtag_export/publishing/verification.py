@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from hangtag import contract
 from hangtag.optional import require
 
 from ..errors import ExportError
@@ -25,9 +26,23 @@ from .savedmodel import inputs_of_all_signatures
 TOLERANCE = 1e-5
 """Largest difference of a probability; float32 sums in another order differ by some 1e-7."""
 
+TOLERANCE_16_BITS = 2e-2
+"""The same for a model that computes in float16 or bfloat16, of 11 and 8 significant bits."""
 
-def verify(folder: Path, images: np.ndarray, expected: np.ndarray, class_names: Sequence[str]) -> None:
-    """Raise ExportError unless all signatures answer uint8 `images` with `expected` (float32 [N, C]) and the names."""
+
+def verify(
+    folder: Path,
+    images: np.ndarray,
+    expected: np.ndarray,
+    class_names: Sequence[str],
+    *,
+    output: str = contract.PROBABILITIES,
+    tolerance: float = TOLERANCE,
+) -> None:
+    """Raise ExportError unless all signatures answer uint8 `images` with `expected` (float [N, C]) and the names.
+
+    `output` is the name of the probabilities in the signatures.
+    """
     with tempfile.TemporaryDirectory(prefix="hangtag-verify-") as scratch:
         images_file, answers_file = Path(scratch, "images.npy"), Path(scratch, "answers.npz")
         np.save(images_file, images)
@@ -41,28 +56,30 @@ def verify(folder: Path, images: np.ndarray, expected: np.ndarray, class_names: 
             reason = (child.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise ExportError(f"the written version does not load and run as TensorFlow Serving would: {reason}")
         with np.load(answers_file) as answers:
-            _compare(dict(answers), expected, np.array(class_names))
+            _compare(dict(answers), expected, np.array(class_names), output, tolerance)
 
 
-def _compare(answers: dict[str, np.ndarray], expected: np.ndarray, names: np.ndarray) -> None:
-    for signature in ("serving_default", "normalized_images", "encoded_images"):
-        _require_close(signature, answers[f"{signature}.probabilities"], expected)
-    if answers["labels.class_name"].tolist() != names.tolist():
+def _compare(
+    answers: dict[str, np.ndarray], expected: np.ndarray, names: np.ndarray, output: str, tolerance: float
+) -> None:
+    for signature in (contract.SERVING_DEFAULT, contract.NORMALIZED_IMAGES, contract.ENCODED_IMAGES):
+        _require_close(signature, answers[f"{signature}.{output}"], expected, tolerance)
+    if answers[f"{contract.LABELS}.class_name"].tolist() != names.tolist():
         raise ExportError("signature 'labels' of the written version does not give the class names")
     index_of = {name: index for index, name in enumerate(names.tolist())}
-    for signature in ("top_classes", "classify"):
+    for signature in (contract.TOP_CLASSES, contract.CLASSIFY):
         classes, scores = answers[f"{signature}.classes"], answers[f"{signature}.scores"]
         chosen = np.array([[index_of[name] for name in row] for row in classes.tolist()])
-        _require_close(signature, scores, np.take_along_axis(expected, chosen, axis=1))
-        _require_close(signature, scores, -np.sort(-expected, axis=1)[:, : scores.shape[1]])
+        _require_close(signature, scores, np.take_along_axis(expected, chosen, axis=1), tolerance)
+        _require_close(signature, scores, -np.sort(-expected, axis=1)[:, : scores.shape[1]], tolerance)
 
 
-def _require_close(signature: str, found: np.ndarray, expected: np.ndarray) -> None:
-    if found.shape != expected.shape or not np.allclose(found, expected, rtol=0, atol=TOLERANCE):
-        worst = np.abs(found - expected).max() if found.shape == expected.shape else float("nan")
+def _require_close(signature: str, actual: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
+    if actual.shape != expected.shape or not np.allclose(actual, expected, rtol=0, atol=tolerance):
+        worst = np.abs(actual - expected).max() if actual.shape == expected.shape else float("nan")
         raise ExportError(
             f"signature {signature!r} of the written version does not answer as Keras does: "
-            f"shape {found.shape}, largest difference {worst:.3g}"
+            f"shape {actual.shape}, largest difference {worst:.3g}"
         )
 
 

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from hangtag import contract
 
 from ..errors import ExportError
+from . import card
 from .atomic import folders, hide, sweep
 from .locks import locked_base_path, locked_config
 from .model_config import ModelConfig
-
-CARD = Path(contract.CARD)
-"""The model card, relative to a version's folder."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +24,6 @@ class Listed:
     test_accuracy: float | None
     size: int
     labels: tuple[str, ...]
-
-
-def read_card(folder: Path) -> dict[str, Any]:
-    """The model card of a version; empty if it has none that can be read."""
-    try:
-        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return card if isinstance(card, dict) else {}
 
 
 def list_versions(base_path: Path, labels: Mapping[str, int]) -> list[Listed]:
@@ -81,11 +66,11 @@ def prune(base_path: Path, keep: int, config: ModelConfig | None) -> list[int]:
 
 
 def _listed(version: int, folder: Path, labels: Mapping[str, int]) -> Listed:
-    card = read_card(folder)
+    document = card.read(folder)
     return Listed(
         version=version,
-        created=card.get("created"),
-        test_accuracy=card.get("test_accuracy"),
+        created=document.get("created"),
+        test_accuracy=document.get("test_accuracy"),
         size=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
         labels=tuple(sorted(label for label, number in labels.items() if number == version)),
     )

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hangtag import contract
 from hangtag.optional import require
 
-FILE = Path("assets.extra", "tf_serving_warmup_requests")
+FILE = Path(contract.WARMUP)
 
 
 def write(folder: Path, inputs: Mapping[str, Mapping[str, Any]], model_name: str) -> None:

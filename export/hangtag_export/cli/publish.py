@@ -1,0 +1,106 @@
+"""The command `hangtag publish`."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+from hangtag.cli.terminal import done
+
+from . import argument_types
+
+_PIXELS = ("0..1", "0..255", "-1..1", "imagenet", "caffe")
+_SCORES = ("probabilities", "logits", "sigmoid")
+
+
+def register(commands: Any) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "publish",
+        description="Publish a model that is already trained: write Hangtag's six signatures around it, compare their "
+        "answers with the model's own, and give it the next version number. Nothing is trained. Loading a model can "
+        "run code that is stored in it: publish only files that you trust.",
+        examples=[
+            "hangtag publish cats.keras --class-names cat,dog --pixels 0..1",
+            "hangtag publish exported/ --class-names photos/train --pixels -1..1 --scores logits --model-name goods",
+        ],
+    )
+    parser._negative_number_matcher = re.compile(r"-\d")  # "-1..1" is a value, not a flag
+    parser.add_argument("model", metavar="MODEL", help="a .keras or .h5 file (of Keras 2, too), or a SavedModel folder")
+    parser.add_argument(
+        "--class-names",
+        required=True,
+        metavar="NAMES",
+        help="in label order: NAME,NAME,…, a text file (one a line), a JSON file, or a folder with one folder a class; "
+        "for a single sigmoid the name of 0, then that of 1",
+    )
+    about = parser.add_argument_group("the model, where it does not say so itself")
+    about.add_argument(
+        "--pixels",
+        choices=_PIXELS,
+        help="the range it takes; imagenet: RGB, less the mean, divided by the deviation, as with PyTorch; "
+        "caffe: BGR, less the mean, as Keras's ResNet50 and VGG",
+    )
+    about.add_argument(
+        "--scores", choices=_SCORES, help="what it returns; sigmoid: independent probabilities, of several labels"
+    )
+    about.add_argument("--output", metavar="NAME", help="the output with the scores, of several")
+    about.add_argument(
+        "--signature", metavar="NAME", help="of a SavedModel (default: serving_default, or the only one)"
+    )
+    about.add_argument(
+        "--image-size", type=argument_types.size, metavar="N[xM]", help="height and width, where it takes any size"
+    )
+    about.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a Python module that registers layers of your own; may be repeated",
+    )
+    out = parser.add_argument_group("output")
+    out.add_argument(
+        "--model-name",
+        type=argument_types.model_name,
+        metavar="NAME",
+        help="default: the base path's name, or else the file's",
+    )
+    out.add_argument("--base-path", type=Path, metavar="DIR", help="where versions go (default models/NAME)")
+    argument_types.add_replace(out)
+    argument_types.add_keep(out)
+    parser.set_defaults(run=_publish)
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    argument_types.check_keep(arguments)
+    argument_types.silence_tensorflow()
+    from ..existing_model.pipeline import publish
+
+    base_path = arguments.base_path
+    name = arguments.model_name or (Path(arguments.model).resolve().stem if base_path is None else base_path.name)
+    config = None if arguments.keep is None else argument_types.config_for_keep(arguments.config)
+    published = publish(
+        arguments.model,
+        arguments.class_names,
+        base_path or Path("models", name),
+        model_name=name,
+        pixels=arguments.pixels,
+        scores=arguments.scores,
+        output=arguments.output,
+        signature=arguments.signature,
+        image_size=arguments.image_size,
+        imports=arguments.imports,
+        replace=arguments.replace,
+        keep=arguments.keep,
+        config=config,
+        say=lambda line: print(line, flush=True),
+    )
+    print(f"published {published.folder}")
+    done(
+        f"version {published.version} of {name} is on disk",
+        next_step=argument_types.serve_command(published.folder.parent, name),
+    )
+    return 0

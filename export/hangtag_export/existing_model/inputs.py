@@ -1,0 +1,165 @@
+"""What a trained model takes: the layout of its images, and the range of its pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hangtag.errors import InvalidInput
+from hangtag.optional import require
+
+PIXELS = ("0..1", "0..255", "-1..1", "imagenet", "caffe")
+"""Ranges of pixels: `imagenet` is RGB 0..1 less ImageNet's mean, divided by its standard deviation (PyTorch's models);
+`caffe` is BGR 0..255 less ImageNet's mean (ResNet50 and VGG of keras.applications)."""
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # RGB mean and standard deviation, of pixels 0..1
+_CAFFE_MEAN = (103.939, 116.779, 123.68)  # BGR, of pixels 0..255
+
+_TRANSPARENT = frozenset(
+    {"InputLayer", "Reshape", "Resizing", "CenterCrop", "ZeroPadding2D", "Permute", "Concatenate", "Dropout"}
+)
+"""Layers that leave pixels in their range; so do all whose name begins with Random, which change training only."""
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """How uint8 images [N, H, W] or [N, H, W, 3] become what the model takes."""
+
+    image_shape: tuple[int, ...]  # (H, W), or (H, W, 3)
+    layout: str  # of one image, as the model takes it: "HW", "HWC", "CHW" or "flat"
+    batch: int | None  # 1 for a model that takes one image at a time
+    pixels: str
+    is_integer: bool
+
+    def prepare(self, images: Any, *, unit: bool = False) -> Any:
+        """float32 0..255 (0..1 with `unit`) as float32 in the model's range and layout; tensors, or numpy arrays."""
+        images = self._scaled(images, unit)
+        if self.layout == "flat":
+            return images.reshape(len(images), -1) if isinstance(images, np.ndarray) else _flat(images)
+        if self.layout == "HW" or (self.layout == "HWC" and len(self.image_shape) == 3):
+            return images
+        if len(self.image_shape) == 2:
+            return images[..., None] if self.layout == "HWC" else images[:, None]
+        return _transposed(images)
+
+    def _scaled(self, images: Any, unit: bool) -> Any:
+        one = np.float32(1)
+        if self.pixels == "0..1":
+            return images if unit else images / np.float32(255)
+        if self.pixels == "imagenet":
+            mean, deviation = (np.array(values, np.float32) for values in _IMAGENET)
+            return ((images if unit else images / np.float32(255)) - mean) / deviation
+        raw = images * np.float32(255) if unit else images
+        if self.pixels == "0..255":
+            return raw
+        if self.pixels == "-1..1":
+            return raw / np.float32(127.5) - one
+        return raw[..., ::-1] - np.array(_CAFFE_MEAN, np.float32)
+
+
+def _flat(images: Any) -> Any:
+    tf = require("tensorflow", extra="export", what="publishing a model")
+    return tf.reshape(images, (-1, int(np.prod(images.shape[1:]))))
+
+
+def _transposed(images: Any) -> Any:
+    if isinstance(images, np.ndarray):
+        return images.transpose(0, 3, 1, 2)
+    return require("tensorflow", extra="export", what="publishing a model").transpose(images, (0, 3, 1, 2))
+
+
+def image_input(
+    shape: Sequence[int | None], size: tuple[int, int] | None, pixels: str, *, is_integer: bool
+) -> ImageInput:
+    """The input of a model that takes `shape`, the batch included. Raises InvalidInput, which says what to do."""
+    batch, *dimensions = shape
+    if batch not in (None, 1):
+        raise InvalidInput(f"the model takes exactly {batch} images at a time: save it with an open batch size, or 1")
+    layout, height, width, channels = _layout(dimensions, size)
+    if size is not None:
+        for given, fixed in zip(size, (height, width), strict=True):
+            if fixed not in (None, given):
+                raise InvalidInput(
+                    f"the model takes images of {height}x{width}, not {size[0]}x{size[1]}: leave --image-size out"
+                )
+        height, width = size
+    if height is None or width is None:
+        raise InvalidInput("the model takes images of any size: choose one with --image-size, like 224 or 240x320")
+    if channels == 1 and pixels in ("imagenet", "caffe"):
+        raise InvalidInput(f"--pixels {pixels} is for colour images, and the model takes grey ones")
+    image_shape = (height, width) if channels == 1 else (height, width, 3)
+    return ImageInput(image_shape, layout, batch, pixels, is_integer)
+
+
+def _layout(dimensions: Sequence[int | None], size: tuple[int, int] | None) -> tuple[str, int | None, int | None, int]:
+    """Layout, height, width and channels."""
+    listed = ", ".join("?" if each is None else str(each) for each in dimensions)
+    if len(dimensions) == 1:
+        count = dimensions[0]
+        if size is None:
+            raise InvalidInput(
+                f"the model takes [N, {listed}], flattened images: give their size with --image-size, like 28"
+            )
+        for channels in (1, 3):
+            if count == size[0] * size[1] * channels:
+                return "flat", *size, channels
+        raise InvalidInput(
+            f"{size[0]}x{size[1]} pixels, grey or in colour, are not the {listed} numbers that the model takes"
+        )
+    if len(dimensions) == 2:
+        return "HW", dimensions[0], dimensions[1], 1
+    if len(dimensions) == 3:
+        first, middle, last = dimensions
+        if last in (1, 3):
+            return "HWC", first, middle, last
+        if first in (1, 3):
+            return "CHW", middle, last, first
+    raise InvalidInput(
+        f"the model takes [N, {listed}]: only [N, H, W], [N, H, W, 1 or 3] and [N, 1 or 3, H, W] can be published"
+    )
+
+
+# ---- the range of a model's pixels
+
+
+def known_pixels(model: Any) -> tuple[str, str] | None:
+    """The range that the first layer of a Keras model determines, and that layer's name; None if it does not."""
+    for layer in _leading_layers(model):
+        name = type(layer).__name__
+        if name in _TRANSPARENT or name.startswith("Random"):
+            continue
+        pixels = _rescaled(layer) if name == "Rescaling" else _normalized(layer) if name == "Normalization" else None
+        return None if pixels is None else (pixels, f"{name} {layer.name!r}")
+    return None
+
+
+def _leading_layers(model: Any) -> Iterator[Any]:
+    """The layers in order, those of a nested model in its place, as long as each has one input."""
+    for layer in getattr(model, "layers", ()):
+        if hasattr(layer, "layers"):
+            yield from _leading_layers(layer)
+        else:
+            yield layer
+
+
+def _rescaled(layer: Any) -> str | None:
+    """By its factor: one of about 1/255 or 1/127.5 is for 0..255; 2, or 255, for 0..1."""
+    try:
+        scale = float(np.max(np.abs(np.asarray(layer.scale, np.float64))))
+    except (TypeError, ValueError):
+        return None
+    if 0 < scale <= 1 / 50:
+        return "0..255"
+    return "0..1" if scale >= 1.5 else None
+
+
+def _normalized(layer: Any) -> str | None:
+    """By its standard deviation: that of pixels 0..1 is at most a half."""
+    variance = getattr(layer, "variance", None)
+    if variance is None:
+        return None
+    deviation = float(np.sqrt(np.max(np.asarray(variance, np.float64))))
+    return "0..1" if 0 < deviation <= 0.5 else "0..255" if deviation > 2 else None

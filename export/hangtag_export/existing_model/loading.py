@@ -1,0 +1,235 @@
+"""Load a trained model from a file, a SavedModel folder or Python, as a function in TensorFlow's graph."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import sys
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hangtag.errors import InvalidInput
+from hangtag.optional import require
+
+_WHAT = "publishing a model"
+_KERAS_FILES = (".keras", ".h5", ".hdf5")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model as it was given: one input, and outputs by name.
+
+    `call` maps a tensor of `dtype` and `shape` (the first dimension is the batch) to the outputs.
+    """
+
+    call: Callable[[Any], dict[str, Any]]
+    shape: tuple[int | None, ...]
+    dtype: Any
+    input_name: str
+    origin: dict[str, Any]  # for the model card
+    keras_model: Any = None
+    resources: tuple[Any, ...] = ()  # objects whose variables and tables `call` reads
+
+
+def load(model: Any, signature: str | None = None, imports: Sequence[str] = ()) -> Source:
+    """Load `model`: a path, or a Keras model. Raises InvalidInput.
+
+    `imports` names modules to import first, which register layers of the user's own.
+    """
+    for name in imports:
+        _import(name)
+    if not isinstance(model, (str, Path)):
+        if signature is not None:
+            raise InvalidInput("a signature is for a SavedModel folder: a Keras model has none")
+        return _of_keras(model, {"format": "python", "file": None, "sha256": None})
+    path = Path(model)
+    if path.is_dir():
+        return _of_savedmodel(path, signature)
+    if not path.exists():
+        raise InvalidInput(f"there is no {path}: give a .keras or .h5 file or a SavedModel folder")
+    if signature is not None:
+        raise InvalidInput(f"--signature is for a SavedModel folder, and {path} is a file")
+    if path.suffix.lower() not in _KERAS_FILES:
+        hint = f": give its folder, {path.parent}" if path.name.startswith("saved_model.pb") else ""
+        raise InvalidInput(f"{path} is neither a .keras or .h5 file nor a SavedModel folder{hint}")
+    kind = "keras" if path.suffix.lower() == ".keras" else "h5"
+    return _of_keras(_load_keras(path), {"format": kind, "file": str(path), "sha256": _sha256(path)})
+
+
+def _import(name: str) -> None:
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        importlib.import_module(name)
+    except Exception as error:  # the user's module may raise anything
+        raise InvalidInput(f"cannot import {name}: {type(error).__name__}: {error}") from error
+
+
+def _sha256(path: Path) -> str:
+    """Of a file; of a folder, over the paths and contents of all its files."""
+    digest = hashlib.sha256()
+    files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
+    for file in files:
+        if file != path:
+            digest.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as opened:
+            while block := opened.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+# ---- Keras
+
+
+def _load_keras(path: Path) -> Any:
+    """The Keras model in a file: with the Keras that wrote it, 2 or 3, where that is installed."""
+    keras = require("keras", extra="export", what=_WHAT)
+    loaders = [keras.saving.load_model]
+    is_keras_2 = _keras_version(path).startswith(("1", "2"))
+    if is_keras_2:
+        try:
+            tf_keras = importlib.import_module("tf_keras")
+        except ImportError:
+            pass
+        else:
+            loaders.insert(0, tf_keras.models.load_model)
+    reasons = []
+    for loader in loaders:
+        try:
+            return loader(path, compile=False)
+        except Exception as error:  # a damaged file comes out as any of several libraries' errors
+            reasons.append(_reason(error, path))
+    hint = "; it is a file of Keras 2: pip install tf_keras, and try again" if is_keras_2 and len(loaders) == 1 else ""
+    raise InvalidInput(f"Keras cannot load {path}: {reasons[0]}{hint}")
+
+
+def _keras_version(path: Path) -> str:
+    """The version of Keras that wrote a file; "" if it does not say."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive, archive.open("metadata.json") as file:
+                return str(json.loads(file.read(100_000)).get("keras_version", ""))
+        h5py = require("h5py", extra="export", what=_WHAT)
+        with h5py.File(path) as file:
+            version = file.attrs.get("keras_version", b"")
+            return version.decode() if isinstance(version, bytes) else str(version)
+    except (OSError, KeyError, ValueError, AttributeError):
+        return ""
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """Why Keras could not load a file, in one sentence."""
+    message = " ".join(str(error).split())
+    if "lambda" in message.lower() and "unsafe" in message.lower():
+        return (
+            "it has a Lambda layer, whose code Keras does not run from a file: load it in Python "
+            "with safe_mode=False, if you trust it, and call hangtag_export.publish(model, …)"
+        )
+    for marker in ("Could not locate class '", "Unknown layer: '"):
+        if marker in message:
+            name = message.split(marker, 1)[1].split("'", 1)[0]
+            return f"it has a layer of your own, {name}: name the module that registers it with --import"
+    if "No model config found" in message or ("weights" in path.name and "config" in message):
+        return "it holds weights but no model: build the model in Python, load the weights, and save the whole model"
+    return message[:300] or type(error).__name__
+
+
+def _of_keras(model: Any, origin: dict[str, Any]) -> Source:
+    tf = require("tensorflow", extra="export", what=_WHAT)
+    inputs = getattr(model, "inputs", None)
+    if not callable(model) or not hasattr(model, "variables"):
+        raise InvalidInput(f"a {type(model).__name__} is not a model: give a Keras model, or the path of one")
+    if not inputs:
+        raise InvalidInput(
+            f"the model {getattr(model, 'name', '')!r} does not state its input: call it once on images, or wrap it as "
+            "keras.Sequential([keras.Input((224, 224, 3)), model])"
+        )
+    if len(inputs) > 1:
+        listed = ", ".join(str(each.name) for each in inputs)
+        raise InvalidInput(
+            f"the model takes {len(inputs)} inputs ({listed}): only a model of one image input can be published"
+        )
+    (one,) = inputs
+    names = list(getattr(model, "output_names", None) or ())
+
+    def call(images: Any) -> dict[str, Any]:
+        return _named(model(images, training=False), names)
+
+    library = sys.modules.get(type(model).__module__.split(".")[0])
+    origin = origin | {"keras": getattr(library, "__version__", None)}
+    dtype = tf.as_dtype(one.dtype)
+    return Source(call, tuple(one.shape), dtype, str(one.name).split(":")[0], origin, keras_model=model)
+
+
+def _named(outputs: Any, names: Sequence[str]) -> dict[str, Any]:
+    """A model's outputs by name, whether it returns one, a list or a dict."""
+    if isinstance(outputs, dict):
+        return dict(outputs)
+    if not isinstance(outputs, (list, tuple)):
+        return {names[0] if len(names) == 1 else "output": outputs}
+    if len(names) != len(outputs):
+        names = [f"output_{number}" for number in range(len(outputs))]
+    return dict(zip(names, outputs, strict=True))
+
+
+# ---- SavedModel
+
+
+def _of_savedmodel(path: Path, signature: str | None) -> Source:
+    tf = require("tensorflow", extra="export", what=_WHAT)
+    if not any((path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
+        numbered = sorted(each.name for each in path.iterdir() if (each / "saved_model.pb").is_file())
+        hint = f": give one of its versions, like {path / numbered[-1]}" if numbered else ""
+        raise InvalidInput(f"{path} is not a SavedModel: it has no saved_model.pb{hint}")
+    from . import tf1
+
+    try:
+        loaded = tf.saved_model.load(str(path), tags=None if tf1.has_objects(path) else [tf.saved_model.SERVING])
+        signatures = dict(loaded.signatures)
+    except Exception as error:  # a damaged folder comes out as any of several errors
+        message = " ".join(str(error).split())
+        raise InvalidInput(f"TensorFlow cannot load {path}: {message[:300]}") from error
+    name = _choose_signature(path, sorted(signatures), signature)
+    function = signatures[name]
+    if tf1.reads_reference_variables(function):
+        function = tf1.frozen(path, name)
+    (_, keywords) = function.structured_input_signature
+    if len(keywords) != 1:
+        raise InvalidInput(
+            f"signature {name!r} of {path} takes {len(keywords)} inputs ({', '.join(sorted(keywords))}): only a model "
+            "of one image input can be published"
+        )
+    ((input_name, spec),) = keywords.items()
+    if spec.shape.rank is None:
+        raise InvalidInput(f"input {input_name!r} of {path} has no shape: save the model with one")
+    if spec.dtype == tf.string:
+        raise InvalidInput(
+            f"input {input_name!r} of {path} takes strings, not pixels: choose another signature with --signature "
+            f"({', '.join(sorted(signatures))})"
+        )
+    return Source(
+        call=lambda images: dict(function(**{input_name: images})),
+        shape=tuple(spec.shape.as_list()),
+        dtype=spec.dtype,
+        input_name=input_name,
+        origin={"format": "savedmodel", "file": str(path), "sha256": _sha256(path), "signature": name},
+        resources=(loaded,),
+    )
+
+
+def _choose_signature(path: Path, names: list[str], wanted: str | None) -> str:
+    if wanted is not None:
+        if wanted not in names:
+            raise InvalidInput(f"{path} has no signature {wanted!r} (it has {', '.join(names) or 'none'})")
+        return wanted
+    if "serving_default" in names:
+        return "serving_default"
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise InvalidInput(f"{path} has no signature: save the model with one, or publish it from Python")
+    raise InvalidInput(f"{path} has no serving_default: choose a signature with --signature ({', '.join(names)})")

@@ -1,0 +1,78 @@
+"""The model card, and the other files beside the graph in `assets.extra`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import hangtag
+from hangtag import contract
+from hangtag.fashion_mnist import translate
+from hangtag.optional import require
+
+from . import savedmodel, warmup
+
+CARD = Path(contract.CARD)
+"""The model card, relative to a version's folder."""
+
+_LARGEST = 100_000_000  # bytes
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The model card of a version; empty if it has none that can be read."""
+    try:
+        if (folder / CARD).stat().st_size > _LARGEST:
+            return {}
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return card if isinstance(card, dict) else {}
+
+
+def common(class_names: Sequence[str], image_shape: Sequence[int]) -> dict[str, Any]:
+    """What every card says."""
+    tf = require("tensorflow", extra="export", what="exporting")
+    keras = require("keras", extra="export", what="exporting")
+    return {
+        "class_names": list(class_names),
+        "class_names_zh": list(translate(class_names, "zh")),
+        "image_shape": list(image_shape),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hangtag": hangtag.__version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+    }
+
+
+def of_existing_model(
+    class_names: Sequence[str],
+    *,
+    source: Mapping[str, Any],
+    image_shape: Sequence[int],
+    pixels: str,
+    scores: str,
+    output: str,
+) -> dict[str, Any]:
+    """The card of a model that was trained elsewhere. `source` says where it came from."""
+    return {
+        **common(class_names, image_shape),
+        "source": dict(source),
+        "pixels": pixels,
+        "scores": scores,
+        "output": output,
+    }
+
+
+def write_beside(folder: Path, card: Mapping[str, Any], image: np.ndarray, model_name: str) -> None:
+    """Write the card and the warmup records, which send `image`, uint8 [1, H, W] or [1, H, W, 3]."""
+    inputs = savedmodel.inputs_of_all_signatures(image, len(card["class_names"]))
+    with savedmodel.writing(folder):
+        path = folder / CARD
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(card, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        warmup.write(folder, inputs, model_name)
