@@ -114,10 +114,12 @@ def _from_json(text: str, path: Path) -> list[Any]:
         return document
     if isinstance(document, dict):
         if all(isinstance(index, int) and not isinstance(index, bool) for index in document.values()):
-            document = {index: name for name, index in document.items()}
-        by_index = {str(index): name for index, name in document.items()}
-        if document and set(by_index) == set(map(str, range(len(document)))):
-            return [by_index[str(index)] for index in range(len(document))]
+            pairs = [(str(index), name) for name, index in document.items()]
+        else:
+            pairs = list(document.items())
+        by_index = dict(pairs)
+        if document and set(by_index) == set(map(str, range(len(pairs)))):
+            return [by_index[str(index)] for index in range(len(pairs))]
     raise InvalidInput(
         f'{path} is not a list of class names, nor an object like {{"0": "cat", "1": "dog"}} with every index from 0'
     )
