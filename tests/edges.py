@@ -19,10 +19,10 @@ import pytest
 import requests
 import trustme
 
-from hangtag.core.failures import from_http, from_status
-from hangtag.core.steps import Exchange
+from hangtag.errors import from_http, from_status
 from hangtag.model import ModelSpec
 from hangtag.protocol import grpc_codec, rest_codec
+from hangtag.protocol.request import Request
 from programs import program
 from support import ROOT, eventually, free_port
 
@@ -121,7 +121,7 @@ def new_token() -> str:
 
 
 class Caller:
-    """Sends exchanges of the SDK through the edge, once, over either protocol; raises HangtagError."""
+    """Sends requests of the SDK through the edge, once, over either protocol; raises HangtagError."""
 
     def __init__(self, edge: Edge, token: str | None, certificate: str | None) -> None:
         folder = edge.secrets
@@ -145,17 +145,17 @@ class Caller:
         metadata = [(key.lower(), value) for key, value in self.headers.items()]
         return self.channel.unary_unary(method)(body, metadata=metadata, timeout=60)
 
-    def ask(self, exchange: Exchange):
+    def ask(self, exchange: Request):
         """What the answer says."""
         if exchange.path.startswith("/tensorflow"):
             try:
-                return exchange.answer(self.grpc(exchange.path, exchange.body))
+                return exchange.decode(self.grpc(exchange.path, exchange.body))
             except grpc.RpcError as error:
                 raise from_status(error.code().name, error.details(), "the edge") from error
-        answer = self.http(exchange.verb, exchange.path, data=exchange.body)
+        answer = self.http(exchange.method, exchange.path, data=exchange.body)
         if answer.status_code != 200:
             raise from_http(answer.status_code, answer.content, "the edge")
-        return exchange.answer(answer.content)
+        return exchange.decode(answer.content)
 
     def close(self) -> None:
         self.session.close()

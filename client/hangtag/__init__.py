@@ -3,11 +3,11 @@
 >>> from hangtag import Client
 >>> with Client("localhost:8500", model="fashion") as client:
 ...     result = client.classify(images)                           # uint8 [N, 28, 28]
->>> result.labels[0], result.scores.shape, result.probabilities.shape
-(np.str_('Ankle boot'), (10000,), (10000, 10))
+>>> result[0].label, result.scores.shape, result.probabilities.shape
+('Ankle boot', (10000,), (10000, 10))
 
 Importing this package loads nothing but this module: the public names below are loaded when first used, so that
-`hangtag --help` does not pay for numpy, and numpy's import does not pay for gRPC.
+`hangtag --help` does not import numpy, and a program that only reads images does not import gRPC.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     )
     from .model import ModelMetadata, Signature, TensorSpec, VersionStatus
     from .results import Classification, Prediction
-    from .tls import TLS
+    from .target import TLS
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "TLS": "tls",
+    "TLS": "target",
     "AsyncClient": "async_client",
     "BadResponse": "errors",
     "Classification": "results",

@@ -6,26 +6,22 @@ import asyncio
 import math
 import time
 import warnings
-from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from . import config
-from .core.chunking import LINGER, Gatherer
 from .core.retry import NOT_READY, POLL
-from .core.session import Progress
-from .core.validation import Parcel
-from .errors import DeadlineExceeded, HangtagError
-from .model import ModelMetadata, Reply, VersionStatus
+from .core.session import Progress, Session
+from .core.streaming import stream
+from .errors import DeadlineExceeded
+from .model import ModelMetadata, VersionStatus
 from .results import Classification
-from .tls import TLS
-from .transports.async_runner import AsyncSender, cancel
+from .transports.async_runner import AsyncRunner
 
 if TYPE_CHECKING:
-    import aiohttp
     import numpy as np
-    from grpc import aio
 
 
 class AsyncClient:
@@ -41,45 +37,11 @@ class AsyncClient:
     which connections are made on the first call; any number of its tasks may use it.
     """
 
-    def __init__(
-        self,
-        target: str,
-        *,
-        model: str = "fashion",
-        version: int | None = None,
-        version_label: str | None = None,
-        signature: str = "serving_default",
-        labels: Sequence[str] | None = None,
-        language: str = "en",
-        timeout: float = 10.0,
-        retries: int = 2,
-        batch_size: int | None = None,
-        concurrency: int = 4,
-        tls: TLS | None = None,
-        headers: Mapping[str, str] | None = None,
-        gzip_above: int | None = None,
-        channel: aio.Channel | None = None,
-        session: aiohttp.ClientSession | None = None,
-    ) -> None:
-        self._settings, self._conversation = config.check(
-            target,
-            model=model,
-            version=version,
-            version_label=version_label,
-            signature=signature,
-            labels=labels,
-            language=language,
-            timeout=timeout,
-            retries=retries,
-            batch_size=batch_size,
-            concurrency=concurrency,
-            tls=tls,
-            headers=headers,
-            gzip_above=gzip_above,
-            channel=channel,
-            session=session,
-        )
-        self._sender = AsyncSender(self._settings)
+    @config.takes(config.Options)
+    def __init__(self, options: config.Options) -> None:
+        self._options = options
+        self._session = Session(options)
+        self._runner = AsyncRunner(options)
 
     # ---- the calls
 
@@ -91,7 +53,7 @@ class AsyncClient:
         >>> asyncio.run(with_client(lambda client: client.classify(images[0])))[0].label
         'Ankle boot'
         """
-        return await self._sender.run(self._conversation.classify(images, prepare, progress))
+        return await self._runner.run(self._session.classify(images, prepare, progress))
 
     async def classify_stream(
         self, items: Iterable[Any] | AsyncIterable[Any], *, prepare: str | None = None
@@ -103,55 +65,10 @@ class AsyncClient:
         >>> asyncio.run(with_client(names))
         ['Ankle boot', 'Pullover', 'Trouser']
         """
-        gatherer = Gatherer(self._conversation, prepare)
-        waiting: deque[tuple[Parcel, list[asyncio.Task[Reply]]]] = deque()
-
-        async def gathered() -> AsyncIterator[tuple[list[Parcel], bool]]:
-            asked = time.monotonic()
-            try:
-                async for item in _each(items):
-                    slow = time.monotonic() - asked > LINGER
-                    full = await self._sender.run(gatherer.put(item))
-                    yield (full + gatherer.flush() if slow else full), slow
-                    asked = time.monotonic()
-            except Exception:
-                yield gatherer.flush(), True
-                raise
-            yield gatherer.flush(), True
-
-        async def cancel_all() -> None:
-            await cancel([task for _, tasks in waiting for task in tasks])
-
-        async def receive() -> AsyncIterator[Classification]:
-            parcel, tasks = waiting[0]
-            replies: list[Reply] = []
-            try:
-                for task in tasks:
-                    replies.append(await task)
-            except HangtagError:
-                await cancel_all()
-                whole = parcel.begin(len(replies))
-                if whole.items:
-                    for result in await self._sender.run(self._conversation.settle(whole, replies)):
-                        yield result
-                raise
-            waiting.popleft()
-            for result in await self._sender.run(self._conversation.settle(parcel, replies)):
+        steps = stream(self._session, prepare, self._options.concurrency)
+        async with aclosing(self._runner.stream(steps, items)) as results:
+            async for result in results:
                 yield result
-
-        try:
-            async for parcels, wanted in gathered():
-                for parcel in parcels:
-                    waiting.append((parcel, self._sender.submit(self._conversation.calls(parcel))))
-                while waiting and (
-                    wanted
-                    or sum(len(tasks) for _, tasks in waiting) > 2 * self._settings.concurrency
-                    or all(task.done() for task in waiting[0][1])
-                ):
-                    async for result in receive():
-                        yield result
-        finally:
-            await cancel_all()
 
     async def predict(self, inputs: Mapping[str, Any], *, signature: str | None = None) -> dict[str, np.ndarray]:
         """As Client.predict.
@@ -160,7 +77,7 @@ class AsyncClient:
         >>> asyncio.run(with_client(call))["class_name"].tolist()
         [b'Ankle boot']
         """
-        return await self._sender.run(self._conversation.predict(inputs, signature))
+        return await self._runner.run(self._session.predict(inputs, signature))
 
     async def labels(self) -> list[str]:
         """As Client.labels.
@@ -168,7 +85,7 @@ class AsyncClient:
         >>> asyncio.run(with_client(lambda client: client.labels()))[:2]
         ['T-shirt/top', 'Trouser']
         """
-        return list(await self._sender.run(self._conversation.class_names()))
+        return list(await self._runner.run(self._session.class_names()))
 
     async def status(self) -> tuple[VersionStatus, ...]:
         """As Client.status.
@@ -176,7 +93,7 @@ class AsyncClient:
         >>> asyncio.run(with_client(lambda client: client.status()))[0].state
         'AVAILABLE'
         """
-        return await self._sender.run(self._conversation.status())
+        return await self._runner.run(self._session.status())
 
     async def metadata(self) -> ModelMetadata:
         """As Client.metadata.
@@ -184,7 +101,7 @@ class AsyncClient:
         >>> asyncio.run(with_client(lambda client: client.metadata())).name
         'fashion'
         """
-        return await self._sender.run(self._conversation.metadata())
+        return await self._runner.run(self._session.metadata())
 
     async def ready(self) -> bool:
         """As Client.ready.
@@ -193,7 +110,7 @@ class AsyncClient:
         True
         """
         try:
-            await self._sender.run(self._conversation.metadata(), retries=0)
+            await self._runner.run(self._session.metadata(), retries=0)
         except NOT_READY:
             return False
         return True
@@ -204,27 +121,25 @@ class AsyncClient:
         >>> asyncio.run(with_client(lambda client: client.wait_ready(30))).version
         1
         """
-        end = time.monotonic() + config.check_seconds(timeout, least=-math.inf)  # with no time left it looks once
+        end = time.monotonic() + config.check_seconds(timeout, least=-math.inf)  # with no time left it asks once
         while True:
             left = max(end - time.monotonic(), 0.001)
             try:
-                return await self._sender.run(
-                    self._conversation.metadata(), min(left, self._settings.timeout), retries=0
-                )
+                return await self._runner.run(self._session.metadata(), min(left, self._options.timeout), retries=0)
             except NOT_READY as error:
                 if time.monotonic() + POLL >= end:
-                    spec = self._conversation.spec
+                    spec = self._session.spec
                     raise DeadlineExceeded(f"{spec} is not ready after {timeout:g} s: {error}") from error
             await asyncio.sleep(POLL)
 
-    # ---- the ending
+    # ---- closing
 
     async def close(self) -> None:
         """Free the connections. Closing twice does nothing.
 
         >>> asyncio.run(with_client(lambda client: client.close()))
         """
-        await self._sender.close()
+        await self._runner.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -235,18 +150,9 @@ class AsyncClient:
         await self.close()
 
     def __del__(self) -> None:
-        sender: AsyncSender | None = getattr(self, "_sender", None)  # there is none after a refused argument
-        if sender is not None and sender.opened:
+        runner: AsyncRunner | None = getattr(self, "_runner", None)  # there is none after a refused argument
+        if runner is not None and runner.opened:
             warnings.warn(f"{self!r} was left open: use `async with`, or await close()", ResourceWarning, stacklevel=2)
 
     def __repr__(self) -> str:
-        return f"<AsyncClient of {self._conversation.spec} at {self._settings.target}>"
-
-
-async def _each(items: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:
-    if isinstance(items, AsyncIterable):
-        async for item in items:
-            yield item
-    else:
-        for item in items:
-            yield item
+        return f"<AsyncClient of {self._session.spec} at {self._options.server}>"

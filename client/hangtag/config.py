@@ -1,110 +1,112 @@
-"""What both clients are told, checked once."""
+"""The options of both clients: one table, checked once."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from numbers import Integral, Real
 from types import UnionType
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from .core.session import Conversation
+from .contract import SERVING_DEFAULT
 from .errors import InvalidInput
 from .fashion_mnist import check_language
-from .model import ModelSpec
-from .target import Target, parse_target
-from .tls import TLS
+from .target import TLS, Target, parse_target
+
+_LONGEST = 1e9  # seconds, 31 years: somewhere above it the clocks of gRPC and of sockets overflow
+_VERSIONS = 1 << 63  # int64 in model.proto
 
 _HEADER_NAME, _HEADER_VALUE = re.compile(r"[\w.-]+", re.ASCII), re.compile(r"[ -~]*")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
-_LONGEST = 1e9  # seconds, 31 years: somewhere above it the clocks of gRPC and of sockets run over
-_VERSIONS = 1 << 63  # int64 in model.proto
-
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """How requests travel. `timeout` is in seconds, `gzip_above` in bytes; `channel` and `session` are the caller's."""
+class Options:
+    """The arguments of Client and AsyncClient, with their defaults. Raises InvalidInput for what cannot be right.
 
-    target: Target
-    timeout: float
-    retries: int
-    concurrency: int
-    headers: tuple[tuple[str, str], ...] = field(repr=False)
-    tls: TLS | None
-    gzip_above: int | None
-    channel: Any
-    session: Any
+    Nothing is read or connected yet.
+    """
+
+    target: str = field(repr=False)  # it may hold a password
+    _: KW_ONLY
+    model: str = "fashion"
+    version: int | None = None
+    version_label: str | None = None
+    signature: str = SERVING_DEFAULT
+    labels: Sequence[str] | None = None
+    language: str = "en"
+    timeout: float = 10.0
+    retries: int = 2
+    batch_size: int | None = None
+    concurrency: int = 4
+    tls: TLS | None = None
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
+    gzip_above: int | None = None
+    channel: Any = None
+    session: Any = None
+
+    server: Target = field(init=False)
+    sent_headers: tuple[tuple[str, str], ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        server = parse_target(self.target)
+        _check_kind(str, "a string", model=self.model, signature=self.signature)
+        _check_kind(str | None, "a string", version_label=self.version_label)
+        _check_kind(Integral, "a whole number", retries=self.retries, concurrency=self.concurrency)
+        for name in ("version", "batch_size", "gzip_above"):
+            _check_kind(Integral | None, "a whole number", **{name: getattr(self, name)})
+        _check_kind(Iterable | None, "a list of class names", labels=self.labels)
+        _check_kind(TLS | None, "a hangtag.TLS", tls=self.tls)
+        _check_kind(Mapping | None, "a dict of strings", headers=self.headers)
+        names = None if self.labels is None else tuple(self.labels)
+        if isinstance(self.labels, str) or not all(isinstance(name, str) for name in names or ()):
+            raise InvalidInput("labels is no list of class names: give a list of strings")
+        if self.version is not None and self.version_label is not None:
+            raise InvalidInput("give version or version_label, not both")
+        if self.version is not None and not 0 <= self.version < _VERSIONS:
+            raise InvalidInput(f"version is {self.version}: versions are counted from 0, and are less than 2 ** 63")
+        if not self.model:
+            raise InvalidInput("the model name is empty")
+        if self.retries < 0 or self.concurrency < 1 or (self.batch_size is not None and self.batch_size < 1):
+            raise InvalidInput("retries must be at least 0, concurrency and batch_size at least 1")
+        if server.protocol == "grpc" and (self.gzip_above is not None or self.session is not None):
+            raise InvalidInput("gzip_above and session are for REST targets, http://host:port")
+        if server.protocol == "rest" and self.channel is not None:
+            raise InvalidInput("channel is for gRPC targets, host:port")
+        if self.tls is not None and (self.channel is not None or self.session is not None):
+            raise InvalidInput("tls is set on your own channel or session, not beside it")
+        if self.tls is not None and server.address.startswith("http://"):
+            raise InvalidInput(f"{server} is not encrypted: tls needs https://")
+        check_language(self.language)
+        sent = tuple(_header(name, value, server.protocol) for name, value in (self.headers or {}).items())
+        checked = {"labels": names, "timeout": check_seconds(self.timeout), "server": server, "sent_headers": sent}
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)  # the way to set a field of a frozen dataclass
 
 
-def check(
-    target: str,
-    *,
-    model: str,
-    version: int | None,
-    version_label: str | None,
-    signature: str,
-    labels: Sequence[str] | None,
-    language: str,
-    timeout: float,
-    retries: int,
-    batch_size: int | None,
-    concurrency: int,
-    tls: TLS | None,
-    headers: Mapping[str, str] | None,
-    gzip_above: int | None,
-    channel: Any,
-    session: Any,
-) -> tuple[Settings, Conversation]:
-    """The two halves of a client; raises InvalidInput. Nothing is read or connected yet."""
-    where = parse_target(target)
-    _check_kind(str, "a string", model=model, signature=signature)
-    _check_kind(str | None, "a string", version_label=version_label)
-    _check_kind(Integral, "a whole number", retries=retries, concurrency=concurrency)
-    _check_kind(Integral | None, "a whole number", version=version, batch_size=batch_size, gzip_above=gzip_above)
-    _check_kind(Iterable | None, "a list of class names", labels=labels)
-    _check_kind(TLS | None, "a hangtag.TLS", tls=tls)
-    _check_kind(Mapping | None, "a dict of strings", headers=headers)
-    names = None if labels is None else tuple(labels)
-    if isinstance(labels, str) or not all(isinstance(name, str) for name in names or ()):
-        raise InvalidInput("labels is no list of class names: give a list of strings")
-    if version is not None and version_label is not None:
-        raise InvalidInput("give version or version_label, not both")
-    if version is not None and not 0 <= version < _VERSIONS:
-        raise InvalidInput(f"version is {version}: versions are counted from 0, and are less than 2 ** 63")
-    if not model:
-        raise InvalidInput("the model name is empty")
-    if retries < 0 or concurrency < 1 or (batch_size is not None and batch_size < 1):
-        raise InvalidInput("retries must be at least 0, concurrency and batch_size at least 1")
-    if where.protocol == "grpc" and (gzip_above is not None or session is not None):
-        raise InvalidInput("gzip_above and session are for REST targets, http://host:port")
-    if where.protocol == "rest" and channel is not None:
-        raise InvalidInput("channel is for gRPC targets, host:port")
-    if tls is not None and (channel is not None or session is not None):
-        raise InvalidInput("tls is set on your own channel or session, not beside it")
-    if tls is not None and where.address.startswith("http://"):
-        raise InvalidInput(f"{where} is not encrypted: tls needs https://")
-    sent = tuple(_header(key, value, where.protocol) for key, value in (headers or {}).items())
-    settings = Settings(
-        target=where,
-        timeout=check_seconds(timeout),
-        retries=retries,
-        concurrency=concurrency,
-        headers=sent,
-        tls=tls,
-        gzip_above=gzip_above,
-        channel=channel,
-        session=session,
-    )
-    conversation = Conversation(
-        protocol=where.protocol,
-        spec=ModelSpec(model, version, version_label, signature),
-        labels=names,
-        language=check_language(language),
-        batch_size=batch_size,
-    )
-    return settings, conversation
+Arguments = ParamSpec("Arguments")
+Client = TypeVar("Client")
+
+
+def takes(
+    options: Callable[Arguments, Options],
+) -> Callable[[Callable[[Client, Options], None]], Callable[Concatenate[Client, Arguments], None]]:
+    """Let a constructor that takes Options be called with their fields as arguments, for callers and type checkers."""
+
+    def decorate(init: Callable[[Client, Options], None]) -> Callable[Concatenate[Client, Arguments], None]:
+        @wraps(init)
+        def constructor(self: Client, /, *arguments: Arguments.args, **named: Arguments.kwargs) -> None:
+            init(self, options(*arguments, **named))
+
+        own = Parameter("self", Parameter.POSITIONAL_OR_KEYWORD)
+        parameters = [own, *signature(options).parameters.values()]
+        constructor.__signature__ = Signature(parameters, return_annotation=None)  # type: ignore[attr-defined]
+        return constructor
+
+    return decorate
 
 
 def check_seconds(timeout: float, *, least: float = 0) -> float:
@@ -114,10 +116,10 @@ def check_seconds(timeout: float, *, least: float = 0) -> float:
     return float(timeout)  # a float32 would round the clock it is added to
 
 
-def _check_kind(kind: type | UnionType, words: str, **given: object) -> None:
+def _check_kind(kind: type | UnionType, what: str, **given: object) -> None:
     for name, value in given.items():
         if not isinstance(value, kind):
-            raise InvalidInput(f"{name} is of type {type(value).__name__}: give {words}")
+            raise InvalidInput(f"{name} is of type {type(value).__name__}: give {what}")
         if isinstance(value, str) and _LONE_SURROGATE.search(value):
             raise InvalidInput(f"{name} is {value!r}, which cannot be sent: it has half of a character")
 

@@ -1,7 +1,7 @@
-"""Every error Hangtag raises, for both transports alike.
+"""Every error Hangtag raises, for both transports alike, and which status of a server becomes which of them.
 
     HangtagError
-    ├── ServerUnavailable   nobody answers at the target, or the connection broke
+    ├── ServerUnavailable   no server answers at the target, or the connection broke
     ├── DeadlineExceeded    the call's time ran out                       (also TimeoutError)
     ├── ModelNotFound       no such model, version or version label is being served
     ├── InvalidInput        the images or arguments cannot be right       (also ValueError)
@@ -11,8 +11,8 @@
     ├── BadResponse         the answer is not what TensorFlow Serving sends
     └── MissingExtra        an optional part of Hangtag is not installed  (also ImportError)
 
-An error that comes from the server keeps the server's own words in its message. In the examples, which the tests run,
-`Client` is asked for what goes wrong:
+An error that comes from the server keeps the server's own text in its message, on one line, without control characters
+and shortened to 1,000 characters. The tests run these examples:
 
     >>> with Client("localhost:8500", model="shoes") as client:
     ...     client.labels()
@@ -21,6 +21,8 @@ An error that comes from the server keeps the server's own words in its message.
 """
 
 from __future__ import annotations
+
+import re
 
 
 class HangtagError(Exception):
@@ -39,26 +41,31 @@ class HangtagError(Exception):
     exit_code = 1
     """What the command line exits with: 1 the work failed, 2 bad usage or bad input."""
 
+    retryable = False
+    """Whether the same call may succeed later; sending it again is safe, for a predict changes nothing."""
+
     def __init__(self, message: str, *, code: str | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.images: range | None = None
 
     def __str__(self) -> str:
-        words = super().__str__()
+        message = super().__str__()
         if self.images is None:
-            return words
-        return f"{words} (images {self.images.start} to {self.images.stop - 1})"
+            return message
+        return f"{message} (images {self.images.start} to {self.images.stop - 1})"
 
 
 class ServerUnavailable(HangtagError):
-    """Nobody answers at the target, or the connection broke before the answer was complete.
+    """No server answers at the target, or the connection broke before the response was complete.
 
     >>> with Client("localhost:1", retries=0) as client:
     ...     client.status()
     Traceback (most recent call last):
     hangtag.errors.ServerUnavailable: no answer from localhost:1: ...
     """
+
+    retryable = True
 
 
 class DeadlineExceeded(HangtagError, TimeoutError):
@@ -105,10 +112,12 @@ class ServerBusy(HangtagError):
     """The server refused the call because of its load, not because of what was sent.
 
     >>> with Client("busy.example.org:8500") as client:
-    ...     client.classify(images[:1])  # raised after the last of its retries
+    ...     client.classify(images[:1])  # raised when the timeout leaves no time to try again
     Traceback (most recent call last):
     hangtag.errors.ServerBusy: ... says RESOURCE_EXHAUSTED: Server Threadpool Exhausted
     """
+
+    retryable = True
 
 
 class ServerError(HangtagError):
@@ -143,3 +152,134 @@ class MissingExtra(HangtagError, ImportError):
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs more than the base install: pip install 'hangtag[{extra}]'")
         self.extra = extra
+
+
+# ---- from a server's status to an error
+
+CODES = (
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+)
+"""The canonical status codes in the order of their numbers, which gRPC and TensorFlow share: ``CODES[5]`` is
+``"NOT_FOUND"``. Source: google/rpc/code.proto.
+"""
+
+# What a server's code means here. Codes and texts: tensorflow_serving/model_servers/{grpc_status_util,
+# http_rest_api_util}.cc, recorded on 2.20.0. A client does not cancel its own calls, so CANCELLED comes from a server
+# that stops.
+_BY_CODE: dict[str, type[HangtagError]] = {
+    "CANCELLED": ServerUnavailable,
+    "DEADLINE_EXCEEDED": DeadlineExceeded,
+    "FAILED_PRECONDITION": ServerError,
+    "INVALID_ARGUMENT": InvalidInput,
+    "NOT_FOUND": ModelNotFound,
+    "OUT_OF_RANGE": InvalidInput,
+    "RESOURCE_EXHAUSTED": ServerBusy,
+    "UNAVAILABLE": ServerUnavailable,
+}
+
+# http_rest_api_util.cc folds several codes into one HTTP status; 400 is INVALID_ARGUMENT unless the text says more.
+# 401, 403 and 502 come from a proxy before the server.
+_BY_HTTP = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    413: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    501: "UNIMPLEMENTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
+# Texts that say more than their code does.
+_BY_TEXT: tuple[tuple[str, type[HangtagError]], ...] = (
+    ("CLIENT: Received message larger than max", BadResponse),  # RESOURCE_EXHAUSTED, by our own limit
+    ("Serving signature key", UnknownSignature),  # gRPC, FAILED_PRECONDITION
+    ("Serving signature name", UnknownSignature),  # REST, 400
+    ("No signature was found with the name", UnknownSignature),
+    ("Unrecognized servable version label", ModelNotFound),  # INVALID_ARGUMENT over both protocols
+    ("message larger than max", InvalidInput),  # RESOURCE_EXHAUSTED, though no load is meant
+    ("Sent message larger", InvalidInput),
+    ("batch scheduling queue", ServerBusy),  # UNAVAILABLE, though the server is there
+)
+
+# Texts of gRPC, sockets and aiohttp that have one likely cause, and what to do about it.
+_ADVICE = (
+    ("Failed parsing HTTP/2", "that port speaks HTTP/1: a target for REST begins with http://"),
+    ("onnection refused", "nothing listens there: is the server running, on this port?"),
+    ("Connect call failed", "nothing listens there: is the server running, on this port?"),
+    ("reset by peer", "if that is a gRPC port, leave out http://"),
+    ("Bad status line", "if that is a gRPC port, leave out http://"),
+)
+
+# A certificate that is not trusted now will not be trusted in a second.
+_UNTRUSTED = ("CERTIFICATE_VERIFY_FAILED", "certificate verify failed", "is not in peer certificate")
+
+_LONGEST_TEXT = 1000  # characters of a server's text in a message
+_ESCAPES = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")  # of ECMA-48: CSI, OSC
+_CONTROLS = re.compile("[\0-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]+")
+_CUT_ERROR = re.compile(r'\s*\{\s*"error"\s*:\s*"')
+
+
+def one_line(text: str) -> str:
+    r"""`text` of a server, fit for a terminal: on one line, no control characters, at most 1,000 characters.
+
+    >>> one_line("\x1b[31mno\n\tsuch\x07 model")
+    'no such model'
+    """
+    line = _CONTROLS.sub(" ", _ESCAPES.sub("", text[: 8 * _LONGEST_TEXT])).strip()
+    return line if len(line) <= _LONGEST_TEXT else f"{line[:_LONGEST_TEXT]}…"
+
+
+def no_answer(where: str, text: str, code: str | None = None) -> ServerUnavailable:
+    """The error for a connection that failed; `text` comes from the library or the system call that failed."""
+    text = " ".join(one_line(text).split())
+    advice = next((f" ({advice})" for part, advice in _ADVICE if part in text), "")
+    error = ServerUnavailable(f"no answer from {where}: {text}{advice}", code=code)
+    if any(part in text for part in _UNTRUSTED):
+        error.retryable = False
+    return error
+
+
+def from_status(code: str, text: str, where: str) -> HangtagError:
+    """The error for a gRPC status name and the server's text; `where` is the target, for the reader."""
+    text = one_line(text)
+    kind = next((kind for part, kind in _BY_TEXT if part in text), _BY_CODE.get(code, ServerError))
+    if kind is ServerUnavailable:
+        return no_answer(where, text, code)
+    return kind(f"{where} says {code}: {text}", code=code)
+
+
+def from_http(status: int, body: bytes, where: str) -> HangtagError:
+    """The error for an HTTP status and its body, which may be cut off."""
+    import json  # only here: a client that meets no error does not need it
+
+    code, text = _BY_HTTP.get(status, "INTERNAL"), body.decode("utf-8", "replace")
+    try:
+        return from_status(code, str(json.loads(text)["error"]), where)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        if cut := _CUT_ERROR.match(text):
+            return from_status(code, text[cut.end() :], where)
+    # Not TensorFlow Serving's own error document: a proxy's page, or no TensorFlow Serving at all.
+    kind = _BY_CODE.get(code, ServerError) if status in (429, 502, 503, 504) else ServerError
+    shown = " ".join(one_line(text[:200]).split()) or "no text"
+    return kind(f"{where} answers HTTP {status}, which is no TensorFlow Serving answer: {shown}", code=code)

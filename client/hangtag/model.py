@@ -1,9 +1,11 @@
-"""What the server says of its models: signatures, tensor specs and version states."""
+"""What a server tells about its models: signatures, tensor specs and version states."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ class TensorSpec:
         return f"{self.dtype.removeprefix('DT_').lower()} {shape}".replace("'", "")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Signature:
     """The named inputs and outputs of one function of the model.
 
@@ -55,6 +57,20 @@ class Signature:
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
     method_name: str = ""
+
+    @cached_property
+    def values_per_row(self) -> int | None:
+        """How many numbers all outputs have for one input row; None where a dimension is open or a dtype is string.
+
+        >>> Signature({}, {"probabilities": TensorSpec("y", "DT_FLOAT", (None, 10))}).values_per_row
+        10
+        """
+        total = 0
+        for spec in self.outputs.values():
+            if spec.shape is None or None in spec.shape[1:] or spec.dtype == "DT_STRING":
+                return None
+            total += prod(size or 1 for size in spec.shape[1:])
+        return total
 
 
 @dataclass(frozen=True, slots=True)

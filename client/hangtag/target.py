@@ -1,25 +1,32 @@
-"""Where the server is and which of the two protocols it is spoken to in."""
+"""Where the server is, which of the two protocols it speaks, and whose certificates are trusted."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from .errors import InvalidInput
 
+if TYPE_CHECKING:
+    import ssl
+
 DEFAULT_GRPC_PORT = 8500
+
 _LOOPBACK = ("localhost", "127.", "[::1]", "::1", "unix:")
 _USERINFO = re.compile(r"//[^/]*@")
-_SECRETIVE, _SCHEME = re.compile("[@?#]"), re.compile(r"\w+://")
+_MAY_BE_SECRET, _SCHEME = re.compile("[@?#]"), re.compile(r"\w+://")
 _BARE_IPV6 = re.compile(r"[0-9a-fA-F.]*:[0-9a-fA-F.]*:[0-9a-fA-F.:]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`address` is a URL for REST, and a gRPC name (``host:port``, ``dns:///…``, ``unix:…``) for gRPC.
+    """Where the server is, and which of the two protocols it speaks.
 
-    It may hold a password, so it is for connecting; what people read (errors, logs) has ``str(target)``.
+    `address` is a URL for REST, and a gRPC name (``host:port``, ``dns:///…``, ``unix:…``) for gRPC. It may hold a
+    password, so it is for connecting only; errors and logs show ``str(target)``.
     """
 
     protocol: str
@@ -65,7 +72,7 @@ def _rest(url: str) -> Target:
     try:
         parts = urlsplit(url)
         usable = parts.hostname and parts.port != 0 and not (parts.query or parts.fragment)
-    except ValueError:  # whose words may hold a part of the password
+    except ValueError:  # its message may hold a part of the password
         usable = False
     if not usable:
         raise InvalidInput(f"target {_shown(url)} is no URL of a server: give http://host:port, without a query")
@@ -89,7 +96,72 @@ def _with_port(address: str) -> str:
 
 def _shown(text: str) -> str:
     """A target that is refused; where it may hold a secret, no more of it than its scheme."""
-    if not _SECRETIVE.search(text):
+    if not _MAY_BE_SECRET.search(text):
         return repr(text)
     scheme = _SCHEME.match(text)
     return f"'{scheme[0] if scheme else ''}…'"
+
+
+# ---- certificates
+
+
+@dataclass(frozen=True, slots=True)
+class TLS:
+    """PEM files: `ca` signs the server's certificate; `certificate` and `key` are the client's own (mutual TLS).
+
+    Without `ca`, gRPC trusts the authorities that it ships with, and REST those of certifi; so do the targets
+    ``grpcs://`` and ``https://`` without any `tls`.
+
+    >>> TLS(ca="ca.pem", certificate="client.pem", key="client.key").ca
+    'ca.pem'
+    """
+
+    ca: str | Path | None = None
+    certificate: str | Path | None = None
+    key: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise InvalidInput("mutual TLS takes a certificate and its key, and only one of them was given")
+
+    def read(self) -> tuple[bytes | None, bytes | None, bytes | None]:
+        """The contents of the three files; raises InvalidInput for what cannot be read or does not fit together.
+
+        >>> TLS().read()
+        (None, None, None)
+        """
+        self.context()  # gRPC itself would only say that the handshake failed
+        ca, certificate, key = (
+            None if file is None else Path(file).read_bytes() for file in (self.ca, self.certificate, self.key)
+        )
+        return ca, certificate, key
+
+    def context(self) -> ssl.SSLContext:
+        """The same for HTTP.
+
+        >>> TLS().context().check_hostname
+        True
+        """
+        import ssl
+
+        import certifi  # a dependency of requests
+
+        for file in (self.ca, self.certificate, self.key):
+            try:
+                if file is not None:
+                    Path(file).open("rb").close()
+            except (OSError, TypeError, ValueError) as error:  # ValueError: what no file can be called
+                reason = getattr(error, "strerror", None) or error
+                raise InvalidInput(f"cannot read {file!s}: {reason}") from error
+        try:
+            context = ssl.create_default_context(cafile=self.ca or certifi.where())
+        except ssl.SSLError as error:
+            raise InvalidInput(f"{self.ca} holds no certificate: {error.reason}") from error
+        if self.certificate is not None and self.key is not None:
+            try:
+                # Without a password OpenSSL would ask for one on the terminal; a service has none.
+                context.load_cert_chain(self.certificate, self.key, password="")
+            except ssl.SSLError as error:
+                what = f"{self.certificate} and {self.key} are no certificate and its key, unencrypted"
+                raise InvalidInput(f"{what}: {error.reason or error}") from error
+        return context

@@ -7,7 +7,7 @@ INTERNAL = "internal error; the server's log has the reason"
 
 
 class ServingError(Exception):
-    """A refusal in TensorFlow Serving's words; `code` is a name in hangtag.codes."""
+    """A refusal in TensorFlow Serving's words; `code` is a name in hangtag.errors.CODES."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

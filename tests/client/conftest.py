@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from doubles import FIRST_PIXEL, Model, model_server
+from fake_server import FIRST_PIXEL, Model, model_server
 from hangtag import Client
 
 

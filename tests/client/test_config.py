@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from both_clients import opened
 from hangtag import TLS, DeadlineExceeded, InvalidInput, ServerUnavailable
 from support import free_port
-from surfaces import opened
 
 WRONG = [
     ({"version": 1, "version_label": "stable"}, "version or version_label, not both"),

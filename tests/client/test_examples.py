@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import hangtag
-from doubles import FIRST_PIXEL, Model, busy, model_server
+from fake_server import FIRST_PIXEL, Model, busy, model_server
 from hangtag import AsyncClient, Client, async_client, errors, plots
 from hangtag import client as client_module
 from hangtag.cli import compare

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from doubles import FIRST_PIXEL, Model, Signature, model_server
+from both_clients import opened
+from fake_server import FIRST_PIXEL, Model, Signature, model_server
 from hangtag import Client, InvalidInput, UnknownSignature
-from pictures_sent import PICTURES
-from surfaces import opened
+from sample_images import PICTURES
 
 
 def float_model(outputs: dict, run) -> Model:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from doubles import FIRST_PIXEL, Model, model_server
+from both_clients import opened
+from fake_server import FIRST_PIXEL, Model, model_server
 from hangtag import Client, InvalidInput
 from hangtag.photo import prepare_photo, prepared
-from surfaces import opened
 
 
 def test_a_photograph_becomes_what_fashion_mnist_looks_like(tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from hangtag import Classification, Client
-from hangtag.thumbnails import data_uri, png
+from hangtag.results import data_uri, png
 
 RESULT = Classification(np.array([[0.1, 0.9, 0], [0.5, 0.25, 0.25]], "f4"), ("bag", "<boot>", "hat"), model_version=3)
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import hangtag
-from doubles import FIRST_PIXEL, Model, model_server
+from both_clients import opened
+from fake_server import FIRST_PIXEL, Model, model_server
 from hangtag import AsyncClient, Client, InvalidInput, MissingExtra
-from surfaces import opened
 
 OWN_TO_ASYNC = {"__aenter__": "__enter__", "__aexit__": "__exit__"}
 

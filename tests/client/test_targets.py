@@ -7,12 +7,12 @@ import logging
 import pytest
 import requests
 
-from canned import answering
-from doubles import FIRST_PIXEL, Model, model_server
+from both_clients import opened
+from fake_server import FIRST_PIXEL, Model, model_server
 from hangtag import HangtagError, InvalidInput
 from hangtag.target import parse_target
+from raw_server import answering
 from support import free_port
-from surfaces import opened
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_password_in_the_url_is_sent_and_never_shown(kind, caplog):
     with model_server(model, "rest") as target, opened(kind, target.replace("//", "//me:s3cret@"), version=1) as client:
         client.labels()
         inner = getattr(client, "_client", client)
-        shown += [repr(inner), repr(inner._settings)]
+        shown += [repr(inner), repr(inner._options)]
         with pytest.raises(HangtagError) as refused:
             client.predict({"images": []}, signature="none")
         shown.append(str(refused.value))

@@ -9,8 +9,8 @@ import pytest
 
 from edges import DIALECTS, OTHER, SPEC, TOKEN, Certificates
 from hangtag import Client
-from hangtag.core.steps import Exchange
 from hangtag.model import Signature
+from hangtag.protocol.request import Request
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +29,6 @@ def signature(server) -> Signature:
 
 
 @pytest.fixture
-def predict(images: np.ndarray, signature: Signature) -> dict[str, Exchange]:
+def predict(images: np.ndarray, signature: Signature) -> dict[str, Request]:
     """The exchange that predicts the first 32 images, by protocol."""
     return {name: dialect.predict(SPEC, {"images": images[:32]}, signature) for name, dialect in DIALECTS.items()}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from doubles import FIRST_PIXEL, Model, Refused, model_server
+from fake_server import FIRST_PIXEL, Model, Refused, model_server
 from hangtag.cli.main import main
 from hangtag_serving.doctor.base_path import examine_base_path
 from hangtag_serving.doctor.config_file import examine_config

@@ -1,96 +1,87 @@
-"""A stream of items made into parcels: small items are gathered until some requests are full, large ones are cut."""
+"""How images are divided into requests: large batches are cut, small ones share a request."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import InvalidInput
-from ..photo import prepared
+from ..model import ModelMetadata, ModelSpec
 from ..protocol.tensors import Stack
-from .image_input import collect
-from .session import Conversation
-from .steps import Flow
-from .validation import Parcel, Plan
+from .image_input import Encoded, Pixels
+from .scores import class_count, is_ranked
+from .validation import Plan
 
-LINGER = 0.02
-"""Seconds. A source that takes longer over an item is not waited for: what is gathered goes out at once."""
+GRPC_ROWS = 1000
+"""Images of a gRPC request: TensorFlow Serving's default batch size; both servers are near their best there."""
 
-_REQUESTS = 4  # gathered before they are sent: items are cut between them, so only the last is less than full
-
-
-class Gatherer:
-    """Holds at most a few requests' worth of images."""
-
-    def __init__(self, conversation: Conversation, prepare: str | None) -> None:
-        self._conversation = conversation
-        self._prepare = prepare
-        self._unit: bool | None = None
-        self._open: list[Plan] = []
-        self._held = 0  # images in `_open`
-        self._items = self._images = 0
-
-    def put(self, item: Any) -> Flow[list[Parcel]]:
-        """Take one item; returns the parcels that are full now."""
-        try:
-            plan = self._conversation.plan_like(item) if self._prepare is None else None
-            if plan is None:
-                plan = yield from self._conversation.plan(collect(prepared(item, self._prepare)), self._unit)
-        except InvalidInput as error:
-            raise InvalidInput(f"item {self._items} of the stream: {error}", code=error.code) from error
-        self._items += 1
-        self._unit = plan.unit if plan.unit is not None else self._unit
-        done = []
-        large = len(plan.array) >= plan.rows
-        is_full = self._held + len(plan.array) > _REQUESTS * plan.rows
-        if self._open and (large or is_full or not _together(self._open[0], plan)):
-            done += self.flush()
-        if large:
-            done.append(Parcel(plan, plan.chunks(), [plan.array], self._count(plan)))
-        else:
-            self._open.append(plan)
-            self._held += len(plan.array)
-        return done
-
-    def flush(self) -> list[Parcel]:
-        """What has been gathered, as one parcel, or none."""
-        plans, self._open, self._held = self._open, [], 0
-        if not plans:
-            return []
-        first = self._images
-        for plan in plans:
-            self._count(plan)
-        arrays = [plan.array for plan in plans]
-        rows = min(plan.rows for plan in plans)  # of files: fewer, if they are large
-        chunks = [{plans[0].input_name: chunk} for chunk in _chunks(arrays, rows)]
-        return [Parcel(plans[0], chunks, arrays, first)]
-
-    def _count(self, plan: Plan) -> int:
-        first, self._images = self._images, self._images + len(plan.array)
-        return first
+_GRPC_BYTES = 2 << 20  # stays under the 4 MiB that many proxies and servers allow a message
+_REST_VALUES = 640  # 64 images of 10 classes: an answer over 16 KiB stalls 40 ms on TensorFlow Serving's HTTP server
 
 
-def _together(one: Plan, other: Plan) -> bool:
-    """Whether the images of both can go in one request."""
-    return (
-        one.signature_name == other.signature_name
-        and one.array.dtype == other.array.dtype
-        and one.array.shape[1:] == other.array.shape[1:]
-    )
+class RequestGroup(NamedTuple):
+    """Requests whose images are all answered by one version of the model.
+
+    `chunks` are the images of each request; `items` those of each item that the caller gave, one after another through
+    all chunks. `spec` is the servable and signature asked for. `first` is the position of the first image.
+    """
+
+    spec: ModelSpec
+    plan: Plan
+    chunks: Sequence[np.ndarray | Stack]
+    items: Sequence[np.ndarray]
+    first: int = 0
+
+    def rows(self) -> list[int]:
+        """The number of images in each chunk."""
+        return list(map(len, self.chunks))
+
+    def begin(self, count: int) -> RequestGroup:
+        """The first `count` requests, and the items that they hold whole."""
+        rows = sum(self.rows()[:count])
+        whole = [item for item, end in zip(self.items, accumulate(map(len, self.items)), strict=True) if end <= rows]
+        return self._replace(chunks=self.chunks[:count], items=whole)
+
+    def again(self, plan: Callable[[Pixels | Encoded], Plan]) -> RequestGroup:
+        """The same items, each planned again."""
+        batches = [Encoded(item.tolist()) if item.dtype == object else Pixels(item) for item in self.items]
+        plans = [plan(batch) for batch in batches]
+        chunks = [chunk for made in plans for chunk in split(made.array, made.rows)]
+        return self._replace(plan=plans[0], chunks=chunks, items=[made.array for made in plans])
 
 
-def _chunks(arrays: list[np.ndarray], rows: int) -> Iterator[np.ndarray | Stack]:
-    """The images of `arrays`, `rows` at a time; there is at least one array, and one chunk, be it empty."""
-    full = [array for array in arrays if array.size] or arrays[:1]
-    for pieces in _pieces(full, rows):
+def with_rows(plan: Plan, model: ModelMetadata, protocol: str, batch_size: int | None) -> Plan:
+    """`plan` with the number of images a request: the model's own, the caller's, or a good one for the protocol."""
+    rows = plan.rows or batch_size
+    if not rows and protocol == "rest":
+        classes = class_count(model, plan.signature_name) or 10
+        values = 2 * classes if is_ranked(plan.signature) else classes  # a class name is about as long as two numbers
+        rows = max(1, _REST_VALUES // values)
+    elif not rows:
+        array = plan.array
+        row_bytes = sum(map(len, array)) / max(1, len(array)) if array.dtype == object else array[:1].nbytes
+        rows = max(1, min(GRPC_ROWS, int(_GRPC_BYTES // max(1, row_bytes))))
+    return plan._replace(rows=rows)
+
+
+def split(array: np.ndarray, rows: int) -> list[np.ndarray]:
+    """`array` in chunks of at most `rows` images, without a copy; none of an empty array."""
+    if 0 < len(array) <= rows:
+        return [array]
+    return [array[start : start + rows] for start in range(0, len(array), rows)]
+
+
+def share(arrays: Sequence[np.ndarray], rows: int) -> Iterator[np.ndarray | Stack]:
+    """The images of `arrays`, one after another, in chunks of `rows`."""
+    for pieces in _pieces([array for array in arrays if array.size], rows):
         if len(pieces) == 1:
             yield pieces[0]
-        elif pieces[0].dtype.kind in "OSU":
+        elif pieces and pieces[0].dtype.kind in "OSU":
             yield np.concatenate(pieces)
-        else:
-            yield Stack(pieces)  # not copied together: writing the request does that
+        elif pieces:
+            yield Stack(pieces)  # not copied together: encoding the request does that
 
 
 def _pieces(arrays: Iterable[np.ndarray], rows: int) -> Iterator[list[np.ndarray]]:

@@ -1,6 +1,6 @@
-"""From what callers hand in to one of two kinds of batch: pixels, or encoded PNG and JPEG files.
+"""From a caller's images to one of two kinds of batch: pixels, or encoded PNG and JPEG files.
 
-Nothing here knows the model; `plan` holds the batch against the model's signatures.
+Nothing here knows the model; `validation` checks the batch against the model's signatures.
 """
 
 from __future__ import annotations
@@ -8,27 +8,25 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import InvalidInput
 from ..optional import require
+from ..photo import prepared
 
 MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 
-@dataclass(frozen=True, slots=True)
-class Pixels:
+class Pixels(NamedTuple):
     """An array of any dtype, [N, …] or a single image, or a list of single images that may yet differ in shape."""
 
     data: np.ndarray | list[np.ndarray]
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(NamedTuple):
     """PNG or JPEG files, byte for byte."""
 
     files: list[bytes]
@@ -40,8 +38,12 @@ class Encoded:
         return array
 
 
-def collect(images: Any) -> Pixels | Encoded:
+def read(images: Any, prepare: str | None = None) -> Pixels | Encoded:
     """Take an array, PNG or JPEG bytes, a path, a PIL image, or a sequence of one kind of these."""
+    if prepare is not None:
+        images = prepared(images, prepare)
+    if type(images) is np.ndarray and images.ndim and images.dtype.kind not in "OSU":  # the usual case, first
+        return Pixels(images)
     if isinstance(images, np.ndarray) and not images.ndim:
         raise InvalidInput("cannot read images from an array of one value without a dimension")
     if isinstance(images, np.ndarray) and images.dtype.kind not in "OSU":
@@ -77,7 +79,7 @@ def _pixels(items: list[Any]) -> Pixels:
 
 def plain(array: np.ndarray) -> np.ndarray:
     """The array that a subclass such as np.memmap is; a masked one is refused, for what lies under its mask."""
-    masked = sys.modules.get("numpy.ma")  # whoever holds a masked array has loaded it
+    masked = sys.modules.get("numpy.ma")  # who has a masked array has loaded it
     if masked is not None and isinstance(array, masked.MaskedArray):
         raise InvalidInput("a masked array cannot be sent: say what lies under its mask, for instance array.filled(0)")
     return np.asarray(array)
@@ -88,7 +90,7 @@ def _is_file(item: Any) -> bool:
 
 
 def _is_pil(item: Any) -> bool:
-    pil = sys.modules.get("PIL.Image")  # whoever holds a PIL image has loaded PIL
+    pil = sys.modules.get("PIL.Image")  # who has a PIL image has loaded PIL
     return pil is not None and isinstance(item, pil.Image)
 
 

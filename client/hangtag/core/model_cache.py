@@ -1,85 +1,88 @@
-"""What is remembered of a model's versions between the calls of a client. Pure: `conversation` does the asking."""
+"""What a client remembers of a model's versions between calls. The session does the asking."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from ..model import ModelMetadata, ModelSpec, Reply
-from ..results import Classification
+from ..model import ModelMetadata, ModelSpec
+from .image_input import Encoded, Pixels
 from .validation import Plan, fixed_rows
 
-REST_MEMORY = 5.0
-"""Seconds for which metadata is trusted over REST, whose answers do not say which version computed them."""
+REST_METADATA = 5.0
+"""Seconds for which metadata is used over REST, whose responses do not tell which version computed them."""
 
-_PLAIN = (np.ndarray, np.memmap)  # a subclass of another's may not be what it holds, as a masked array is not
+_MAX_VERSIONS = 64  # of a long-lived client, whose server counts on
 
 
-@dataclass
-class Memory:
-    """By version: metadata, class names (None: the model does not tell them), and what has been decided for good."""
+class ModelCache:
+    """By version: metadata, class names, and how images of a shape are sent.
 
-    protocol: str
-    spec: ModelSpec
-    models: dict[int, ModelMetadata] = field(default_factory=dict)
-    names: dict[int, tuple[str, ...] | None] = field(default_factory=dict)
-    logits: set[tuple[int | None, str]] = field(default_factory=set)
-    _newest: int | None = None
-    _asked_at: float = float("-inf")
-    _plans: dict[tuple[int, tuple[int, ...]], Plan] = field(default_factory=dict)
-    _settled: dict[tuple[int, int, str], tuple[str, ...]] = field(default_factory=dict)
+    `names` are those of the model's `labels` signature, None for a model that has none. `logits` holds the (version,
+    signature) whose scores are logits; `settled` the class names of those whose scores are known to be probabilities.
+    """
 
-    def learn(self, model: ModelMetadata, *, newest: bool) -> None:
-        """Keep metadata; `newest` says that this version answers now."""
-        self.models[model.version] = model
-        self._plans.clear()
-        self._settled.clear()
-        if newest:
-            self._newest, self._asked_at = model.version, time.monotonic()
+    def __init__(self, protocol: str) -> None:
+        self._protocol = protocol
+        self.models: dict[int, ModelMetadata] = {}
+        self.names: dict[int, tuple[str, ...] | None] = {}
+        self.logits: set[tuple[int, str]] = set()
+        self.settled: dict[tuple[int, str], tuple[str, ...]] = {}
+        self._latest: dict[str | None, tuple[int, float]] = {}  # by version label: the version, and when it was learnt
+        self._plans: dict[tuple[int, np.dtype, tuple[int, ...]], Plan] = {}
 
-    def saw(self, version: int | None) -> None:
-        """Note which version answered."""
-        if version is not None:
-            self._newest = version
+    def learn(self, model: ModelMetadata, spec: ModelSpec | None = None) -> None:
+        """Store metadata; with `spec`, this is the version that answers requests for `spec` now."""
+        if self.models.get(model.version) != model:
+            if len(self.models) >= _MAX_VERSIONS:
+                self.models.clear()
+                self.names.clear()
+                self.logits.clear()
+            self._plans.clear()
+            self.settled.clear()
+            self.models[model.version] = model
+        if spec is not None:
+            self._latest[spec.version_label] = (model.version, time.monotonic())
 
-    def current(self) -> ModelMetadata | None:
-        """Metadata of the version that would answer now, if what is remembered of it can be trusted."""
-        if self.spec.version is not None:
-            return self.models.get(self.spec.version)
-        if self.protocol == "rest" and time.monotonic() - self._asked_at > REST_MEMORY:
+    def answered(self, spec: ModelSpec, version: int) -> None:
+        """`version` answered a request for `spec`."""
+        self._latest[spec.version_label] = (version, time.monotonic())
+
+    def forget(self, spec: ModelSpec) -> None:
+        """The version that answered requests for `spec` is gone."""
+        self._latest.pop(spec.version_label, None)
+
+    def current(self, spec: ModelSpec) -> ModelMetadata | None:
+        """Metadata of the version that would answer requests for `spec` now, if it is known and recent."""
+        if spec.version is not None:
+            return self.models.get(spec.version)
+        version, learnt = self._latest.get(spec.version_label, (-1, 0.0))
+        if self._protocol == "rest" and time.monotonic() - learnt > REST_METADATA:
             return None
-        return self.models.get(self._newest) if self._newest is not None else None
+        return self.models.get(version)
 
-    # ---- uint8 images in one request, the common case: what fitted once fits again, and only the shape is looked at
+    # ---- plans: arrays that are sent as they are need no second look at the model, only at their shape
 
-    def keep_plan(self, model: ModelMetadata, plan: Plan) -> None:
-        """`plan` sends its uint8 images as they were given; whether their number fits is looked at each time."""
-        if fixed_rows(plan.signature.inputs[plan.input_name]) is None:
-            self._plans[model.version, plan.array.shape[1:]] = plan._replace(array=np.empty(0, np.uint8))
+    def add_plan(self, batch: Pixels | Encoded, plan: Plan) -> None:
+        """Store how `batch` is sent, if arrays of its dtype and shape are always sent as they are."""
+        if not isinstance(batch, Pixels) or not isinstance(batch.data, np.ndarray) or not len(plan.array):
+            return
+        data, array = batch.data, plan.array
+        spec = plan.signature.inputs[plan.input_name]
+        same_memory = array.__array_interface__["data"] == data.__array_interface__["data"]
+        same_shape = array.shape == data.shape or array.shape == (1, *data.shape)
+        if same_memory and same_shape and array.dtype == data.dtype and spec.shape and fixed_rows(spec) is None:
+            self._plans[plan.version, array.dtype, array.shape[1:]] = plan._replace(array=np.empty(0))
 
-    def plan_like(self, images: Any) -> Plan | None:
-        """How images of this shape went before."""
-        if not (type(images) in _PLAIN and images.dtype == np.uint8 and images.ndim and len(images)):
+    def plan_for(self, batch: Pixels | Encoded, spec: ModelSpec) -> Plan | None:
+        """The plan for `batch`, if an array of its dtype and shape was sent before; one image counts as a batch."""
+        data = batch.data if isinstance(batch, Pixels) else None
+        model = self.current(spec)
+        if model is None or not isinstance(data, np.ndarray) or not data.size:
             return None
-        model = self.current()
-        plan = None if model is None else self._plans.get((model.version, images.shape[1:]))
-        return None if plan is None else Plan._make((*plan[:3], images, *plan[4:]))  # _replace takes twice as long
-
-    def keep_names(self, version: int | None, plan: Plan, names: tuple[str, ...]) -> None:
-        """`version` takes what was planned so; its scores are surely no logits, and these its classes' names."""
-        if version is not None:
-            self._settled[version, plan.version, plan.signature_name] = names
-
-    def result(self, plan: Plan, reply: Reply, thumbnails: np.ndarray) -> Classification | None:
-        """The result of a request's answer, if nothing of it needs to be found out any more."""
-        version, found = reply.version, reply.outputs.get(plan.output_name)
-        if version is None or found is None:
-            return None
-        names = self._settled.get((version, plan.version, plan.signature_name))
-        if names is None or found.shape != (len(plan.array), len(names)) or found.dtype != np.float32:
-            return None
-        self._newest = version
-        return Classification(found, names, model_version=version, thumbnails=thumbnails)
+        plan = self._plans.get((model.version, data.dtype, data.shape[1:]))
+        if plan is None:
+            plan = self._plans.get((model.version, data.dtype, data.shape))
+            data = data[np.newaxis]
+        return None if plan is None else Plan._make((*plan[:3], data, *plan[4:]))  # _replace takes twice as long

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ..contract import LOGITS, PROBABILITIES, SERVING_DEFAULT
 from ..errors import BadResponse, InvalidInput
 from ..model import ModelMetadata, Reply, Signature
 
@@ -28,7 +29,7 @@ def score_output(signature: Signature, name: str) -> str:
 
 def _score_output(signature: Signature, name: str) -> str:
     outputs = signature.outputs
-    for known in ("probabilities", "logits", "scores"):
+    for known in (PROBABILITIES, LOGITS, "scores"):
         if known in outputs:
             return known
     if len(outputs) != 1:
@@ -39,18 +40,18 @@ def _score_output(signature: Signature, name: str) -> str:
 
 
 def _single(output: str) -> InvalidInput:
-    """Of a binary model, a sigmoid or a logit: only the caller knows which class it speaks for."""
+    """For a binary model, a sigmoid or a logit: only the caller knows which class it stands for."""
     return InvalidInput(f"{output} gives one number an image, not one score a class; use predict()")
 
 
 def is_ranked(signature: Signature) -> bool:
     """Whether the answer names its classes itself, row by row."""
-    return "probabilities" not in signature.outputs and signature.outputs.keys() >= set(RANKED)
+    return PROBABILITIES not in signature.outputs and signature.outputs.keys() >= set(RANKED)
 
 
 def class_count(model: ModelMetadata, signature_name: str) -> int | None:
     """How many classes there are, as far as the signature (or the default one, for a top-k signature) says."""
-    for name in (signature_name or "serving_default", "serving_default"):
+    for name in (signature_name or SERVING_DEFAULT, SERVING_DEFAULT):
         signature = model.signatures.get(name)
         if signature is not None and not is_ranked(signature):
             shape = signature.outputs[_score_output(signature, name)].shape
@@ -58,10 +59,12 @@ def class_count(model: ModelMetadata, signature_name: str) -> int | None:
     return None
 
 
-def join(replies: Sequence[Reply], rows: Sequence[int], output: str, *, ranked: bool) -> np.ndarray:
-    """The float output of all chunks, float32 [N, C]; `rows` is the number of images in each.
+def join(
+    replies: Sequence[Reply], rows: Sequence[int], output: str, classes: int | None = None, *, ranked: bool = False
+) -> np.ndarray:
+    """The float output of all chunks, float32 [N, C]; `rows` is the number of images in each, `classes` C if known.
 
-    Only of `ranked` scores a single one an image says something.
+    One score an image is enough only where it is `ranked`, beside the name of its class.
     """
     parts = []
     for reply, count in zip(replies, rows, strict=True):
@@ -72,8 +75,8 @@ def join(replies: Sequence[Reply], rows: Sequence[int], output: str, *, ranked: 
         if part.shape[1] == 1 and not ranked:
             raise _single(output)
         parts.append(part)
-    if len({part.shape[1] for part in parts}) > 1:
-        raise BadResponse(f"{output} came with differing numbers of classes")
+        if part.shape[1] != (classes or parts[0].shape[1]):
+            raise BadResponse(f"{output} came with differing numbers of classes")
     return (parts[0] if len(parts) == 1 else np.concatenate(parts)).astype(np.float32, copy=False)
 
 
@@ -114,11 +117,11 @@ def spread(
         classes = reply.outputs.get(RANKED[0])
         if classes is None or classes.dtype != object:
             raise BadResponse(f"{RANKED[0]} did not come as strings")
-        words = [name.decode("utf-8", "replace") for name in classes.ravel().tolist()]
+        answered = [name.decode("utf-8", "replace") for name in classes.ravel().tolist()]
         if names is None:
-            for word in words:
-                columns.setdefault(word, len(columns))
-        places += [_column(columns, word) for word in words]
+            for name in answered:
+                columns.setdefault(name, len(columns))
+        places += [_column(columns, name) for name in answered]
     if len(places) != scores.size:
         raise BadResponse(f"{len(places)} classes came with {scores.size} scores")
     known = tuple(columns) if names is None else names

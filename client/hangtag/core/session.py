@@ -1,70 +1,90 @@
-"""What is said to the server, in which order, and what is remembered of it: everything of a client but the sending.
+"""One model on one server: what is asked, in which order, and what the answers mean. All of a client but the I/O.
 
-Most methods are generators, flows: they yield what is to be sent, are sent the answers, and return the result. So the
-threaded and the asyncio client share every decision.
+The methods are generators. They yield `Calls`, are sent the replies, and return the result; a runner (`transports/`)
+sends the calls, with threads or with asyncio. So both clients share every decision.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import cached_property, partial
-from itertools import accumulate
-from typing import Any, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from ..errors import BadResponse, InvalidInput, UnknownSignature
+from ..config import Options
+from ..contract import LABELS, SERVING_DEFAULT
+from ..errors import BadResponse, InvalidInput, ModelNotFound, UnknownSignature
 from ..fashion_mnist import translate
 from ..model import ModelMetadata, ModelSpec, Reply, Signature, VersionStatus
-from ..photo import prepared
+from ..protocol.request import Request
 from ..protocol.tensors import Inputs
-from ..results import Classification
-from ..thumbnails import keep
-from . import scores
-from .image_input import Encoded, Pixels, collect
-from .model_cache import Memory
+from ..results import SHOWN, Classification
+from . import chunking, scores
+from .chunking import RequestGroup
+from .image_input import Encoded, Pixels, read
+from .model_cache import ModelCache
 from .predict_inputs import fit_inputs
-from .steps import Call, Exchange, Flow, SideBySide
-from .validation import LABELS, Parcel, Plan, find_signature, plan_classify
+from .validation import Plan, find_signature, plan_classify
+
+T = TypeVar("T")
 
 Progress = Callable[[int, int], object]
 
 MAX_CLASSES = 1_000_000
-"""More names than this are not asked for: their number is the server's word."""
+"""More names than this are not asked for: the server tells their number, and may be wrong."""
+
+MAX_SWAPS = 5
+"""How often one call starts again because the version that it was for is gone."""
 
 
-class Dialect(Protocol):
-    """How requests are written and answers read: the modules `dialect_grpc` and `dialect_rest`."""
+class Call(NamedTuple, Generic[T]):
+    """A request that is encoded only when it is sent, so that a long list of calls holds no bodies.
 
-    def predict(self, spec: ModelSpec, inputs: Inputs, signature: Signature) -> Exchange[Reply]:
+    `images` are the positions, in the caller's input, of the images it carries.
+    """
+
+    encode: Callable[[], Request[T]]
+    images: range = range(0)
+
+
+class Calls(NamedTuple, Generic[T]):
+    """Calls to be sent, several at a time; their replies are expected in order. `progress` is called with images."""
+
+    calls: Sequence[Call[T]]
+    progress: Callable[[int], None] | None = None
+
+
+Flow = Generator[Calls[Any], Any, T]
+"""Yields calls, is sent the list of their replies (or thrown their error), returns the result."""
+
+
+class Codec(Protocol):
+    """How requests are encoded and responses decoded: the modules `grpc_codec` and `rest_codec`."""
+
+    def predict(self, spec: ModelSpec, inputs: Inputs, signature: Signature) -> Request[Reply]:
         """Predict."""
 
-    def metadata(self, spec: ModelSpec) -> Exchange[ModelMetadata]:
+    def metadata(self, spec: ModelSpec) -> Request[ModelMetadata]:
         """GetModelMetadata."""
 
-    def status(self, spec: ModelSpec) -> Exchange[tuple[VersionStatus, ...]]:
+    def status(self, spec: ModelSpec) -> Request[tuple[VersionStatus, ...]]:
         """GetModelStatus."""
 
 
-@dataclass
-class Conversation:
-    """Talks about one model. `labels` are class names of the caller's own; None asks the model for them."""
+class Session:
+    """The calls of one client, and what it remembers of its model."""
 
-    protocol: str
-    spec: ModelSpec
-    labels: tuple[str, ...] | None = None
-    language: str = "en"
-    batch_size: int | None = None
-    _memory: Memory = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._memory = Memory(self.protocol, self.spec)
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._protocol = options.server.protocol
+        self.spec = ModelSpec(options.model, options.version, options.version_label, options.signature)
+        self._cache = ModelCache(self._protocol)
 
     @cached_property
-    def _dialect(self) -> Dialect:
-        # Imported when the first request is written: a client speaks one of the two.
-        if self.protocol == "grpc":
+    def _codec(self) -> Codec:
+        # Imported when the first request is encoded: a client needs one of the two.
+        if self._protocol == "grpc":
             from ..protocol import grpc_codec
 
             return grpc_codec
@@ -72,35 +92,165 @@ class Conversation:
 
         return rest_codec
 
-    # ---- asking the model
+    # ---- classify, from top to bottom
 
-    def status(self) -> Flow[tuple[VersionStatus, ...]]:
-        """The states of the model's versions, newest first."""
-        statuses: tuple[VersionStatus, ...] = yield self._dialect.status(self.spec)
-        return tuple(sorted(statuses, key=lambda status: -status.version))
+    def classify(self, images: Any, prepare: str | None, progress: Progress | None) -> Flow[Classification]:
+        """Class names for any number of images, all answered by one version of the model."""
+        spec = self.spec
+        batch = read(images, prepare)
+        plan = self._cache.plan_for(batch, spec) or (yield from self.plan(batch, spec))
+        group = RequestGroup(spec, plan, chunking.split(plan.array, plan.rows), (plan.array,))
+        ticker = None if progress is None else _Ticker(progress, len(plan.array)).add
+        try:
+            replies: list[Reply] = yield Calls(self.calls(group), ticker)
+        except ModelNotFound as error:
+            group, replies = yield from self.ask_again(group, error)
+        (result,) = yield from self.results(group, replies)
+        return result
 
-    def metadata(self) -> Flow[ModelMetadata]:
-        """The signatures of the version that answers now."""
-        model: ModelMetadata = yield self._dialect.metadata(self.spec._replace(signature=""))
-        self._memory.learn(model, newest=True)
+    def plan(self, batch: Pixels | Encoded, spec: ModelSpec, unit: bool | None = None) -> Flow[Plan]:
+        """How `batch` is to be sent, by the metadata of the version that would answer now."""
+        known = self._cache.plan_for(batch, spec)
+        if known is not None:
+            return known
+        model = self._cache.current(spec)
+        try:
+            return self._plan(batch, model or (yield from self.metadata(spec)), unit)
+        except (InvalidInput, UnknownSignature):
+            if model is None:
+                raise
+            return self._plan(batch, (yield from self.metadata(spec)), unit)  # a newer version may take it
+
+    def _plan(self, batch: Pixels | Encoded, model: ModelMetadata, unit: bool | None) -> Plan:
+        plan = plan_classify(batch, model, self.spec.signature, unit)
+        plan = chunking.with_rows(plan, model, self._protocol, self._options.batch_size)
+        self._cache.add_plan(batch, plan)
+        return plan
+
+    def calls(self, group: RequestGroup, only: Sequence[int] | None = None) -> list[Call[Reply]]:
+        """The calls of a group, in order; or those with the numbers `only`.
+
+        Over REST they go to the very version that they were planned for, as no response tells its version.
+        """
+        plan, codec, calls, first = group.plan, self._codec, [], group.first
+        spec = group.spec
+        if self._protocol == "rest":
+            spec = ModelSpec(spec.name, plan.version, None, plan.signature_name)
+        elif spec.signature != plan.signature_name:
+            spec = spec._replace(signature=plan.signature_name)
+        for number, chunk in enumerate(group.chunks):
+            end = first + len(chunk)
+            if only is None or number in only:
+                encode = partial(codec.predict, spec, {plan.input_name: chunk}, plan.signature)
+                calls.append(Call(encode, range(first, end)))
+            first = end
+        return calls
+
+    def results(self, group: RequestGroup, replies: list[Reply]) -> Flow[list[Classification]]:
+        """The results of a group's items, from the replies to its calls."""
+        for reply in replies:
+            if reply.version not in (None, group.plan.version):
+                group, replies = yield from self._of_one_version(group, replies)
+                break
+        plan, rows = group.plan, list(map(len, group.chunks))
+        names = self._cache.settled.get((plan.version, plan.signature_name))
+        if names is None or not replies:
+            found, names = yield from self._scored(group, replies)
+        else:
+            found = scores.join(replies, rows, plan.output_name, len(names))
+        found.flags.writeable = False  # as an array is that lies in a response
+        results, end = [], 0
+        for item in group.items:
+            start, end = end, end + len(item)
+            shown = item[:SHOWN].copy()  # a view would hold the caller's whole array in memory
+            results.append(Classification(found[start:end], names, model_version=plan.version, thumbnails=shown))
+        return results
+
+    # ---- one version for each call
+
+    def _of_one_version(self, group: RequestGroup, replies: list[Reply]) -> Flow[tuple[RequestGroup, list[Reply]]]:
+        """A version that the group was not planned for has answered: the newest one is to answer all of it."""
+        version = max(reply.version for reply in replies if reply.version is not None)
+        self._cache.answered(group.spec, version)
+        model = yield from self._model_of(version, group.spec)
+        stale = [number for number, reply in enumerate(replies) if reply.version != version]
+        if group.plan.suits(model):
+            group = group._replace(plan=group.plan._replace(version=version))
+        else:  # it takes something else, but answers whatever does not crash it
+            group, replies = group.again(partial(self._plan, model=model, unit=group.plan.unit)), []
+            stale = list(range(len(group.chunks)))
+        if not stale:
+            return group, replies
+        pinned = group._replace(spec=ModelSpec(self.spec.name, version))
+        try:
+            again: list[Reply] = yield Calls(self.calls(pinned, stale))
+        except ModelNotFound as error:
+            return (yield from self.ask_again(group, error))
+        known = dict(enumerate(replies)) | dict(zip(stale, again, strict=True))
+        return group, [known[number] for number in range(len(group.chunks))]
+
+    def ask_again(self, group: RequestGroup, error: ModelNotFound) -> Flow[tuple[RequestGroup, list[Reply]]]:
+        """The version that the group was planned for is gone: plan it for the one that serves now, and ask that one."""
+        for _ in range(MAX_SWAPS):
+            if group.spec.version is not None:  # the caller's choice
+                break
+            self._cache.forget(group.spec)
+            model = yield from self.metadata(group.spec)
+            group = group.again(partial(self._plan, model=model, unit=group.plan.unit))
+            try:
+                return group, (yield Calls(self.calls(group)))
+            except ModelNotFound as gone:
+                error = gone
+        raise error
+
+    def _model_of(self, version: int, spec: ModelSpec) -> Flow[ModelMetadata]:
+        model: ModelMetadata | None = self._cache.models.get(version)
+        if model is None:
+            asked = ModelSpec(spec.name, version)
+            models: list[ModelMetadata] = yield Calls([Call(partial(self._codec.metadata, asked))])
+            model = models[0]
+            self._cache.learn(model)
         return model
 
-    def class_names(self) -> Flow[tuple[str, ...]]:
-        """The class names, in label order."""
-        model = yield from self.metadata()
-        names = yield from self._class_names(model, scores.class_count(model, self.spec.signature))
-        if names is None:
-            raise UnknownSignature(
-                f"{model.name} version {model.version} does not tell its class names; pass labels=[…] to the client"
-            )
-        return translate(names, self.language)
+    # ---- scores and class names
+
+    def _scored(self, group: RequestGroup, replies: list[Reply]) -> Flow[tuple[np.ndarray, tuple[str, ...]]]:
+        """Probabilities [N, C] and the C class names."""
+        plan = group.plan
+        model = yield from self._model_of(plan.version, group.spec)
+        if not replies or scores.is_ranked(plan.signature):
+            found, names = yield from self._ranked(group, replies, model)
+            return found, translate(names, self._options.language)
+        found = scores.join(replies, group.rows(), plan.output_name)
+        key, logits = (plan.version, plan.signature_name), self._cache.logits
+        if plan.output_name == "logits" or key in logits or scores.are_logits(found):
+            logits.add(key)  # a later batch may happen to lie within 0..1
+            found = scores.softmax(found)
+        classes = found.shape[1]
+        names = (yield from self._class_names(model, classes)) or _indices(classes)
+        names = translate(names, self._options.language)
+        if key not in logits and scores.are_shares(found):
+            self._cache.settled[key] = names
+        return found, names
+
+    def _ranked(
+        self, group: RequestGroup, replies: list[Reply], model: ModelMetadata
+    ) -> Flow[tuple[np.ndarray, tuple[str, ...]]]:
+        """The same for replies that name their classes themselves, and for no reply at all."""
+        plan = group.plan
+        classes = scores.class_count(model, plan.signature_name)
+        names = yield from self._class_names(model, classes)
+        if replies:
+            found = scores.join(replies, group.rows(), plan.output_name, ranked=True)
+            return scores.spread(replies, found, names)
+        count = len(names or ()) or min(classes or 0, MAX_CLASSES)
+        return np.zeros((0, count), np.float32), names or _indices(count)
 
     def _class_names(self, model: ModelMetadata, classes: int | None) -> Flow[tuple[str, ...] | None]:
         """The caller's names, or the model's; None if there are none."""
-        if self.labels is not None:
-            names: tuple[str, ...] | None = self.labels
-        else:
-            known = self._memory.names
+        names = None if self._options.labels is None else tuple(self._options.labels)
+        if names is None:
+            known = self._cache.names
             if model.version not in known:
                 known[model.version] = yield from self._ask_names(model, classes)
             names = known[model.version]
@@ -119,180 +269,82 @@ class Conversation:
         ):
             return None
         spec = ModelSpec(self.spec.name, model.version, None, LABELS)
-        reply: Reply = yield self._dialect.predict(spec, {"index": np.arange(classes, dtype=np.int64)}, signature)
+        inputs = {"index": np.arange(classes, dtype=np.int64)}
+        (reply,) = yield Calls([Call(partial(self._codec.predict, spec, inputs, signature))])
         found = reply.outputs.get("class_name")
         if found is None or found.shape != (classes,) or found.dtype != object:
             raise BadResponse(f"the labels signature of {model.name} does not answer with {classes} names")
         return tuple(name.decode("utf-8", "replace") for name in found.tolist())
 
-    # ---- predicting
+    # ---- the other calls
+
+    def status(self) -> Flow[tuple[VersionStatus, ...]]:
+        """The states of the model's versions, newest first."""
+        (statuses,) = yield Calls([Call(partial(self._codec.status, self.spec))])
+        return tuple(sorted(statuses, key=lambda status: -status.version))
+
+    def metadata(self, spec: ModelSpec | None = None) -> Flow[ModelMetadata]:
+        """The signatures of the version that answers requests for `spec` now."""
+        spec = spec or self.spec
+        models: list[ModelMetadata] = yield Calls([Call(partial(self._codec.metadata, spec._replace(signature="")))])
+        self._cache.learn(models[0], spec)
+        return models[0]
+
+    def class_names(self) -> Flow[tuple[str, ...]]:
+        """The class names, in label order."""
+        model = yield from self.metadata()
+        names = yield from self._class_names(model, scores.class_count(model, self.spec.signature))
+        if names is None:
+            raise UnknownSignature(
+                f"{model.name} version {model.version} does not tell its class names; pass labels=[…] to the client"
+            )
+        return translate(names, self._options.language)
 
     def predict(self, inputs: Mapping[str, Any], signature: str | None) -> Flow[dict[str, np.ndarray]]:
         """One request, as it is."""
         spec = self.spec if signature is None else self.spec._replace(signature=signature)
-        known = self._memory.current()
-        model = known or (yield from self.metadata())
-        try:
-            found, arrays = _fit(inputs, model, spec.signature)
-        except (InvalidInput, UnknownSignature):
-            if known is None:
-                raise
-            model = yield from self.metadata()  # what an older version refuses, the one that serves now may take
-            found, arrays = _fit(inputs, model, spec.signature)
-        reply: Reply = yield self._dialect.predict(spec, arrays, found)
-        self._memory.saw(reply.version)
-        if reply.version not in (None, model.version):  # it has come meanwhile, and may take something else
-            _fit(inputs, (yield from self._model_of(reply.version)), spec.signature)
-        return reply.outputs
-
-    def classify(self, images: Any, prepare: str | None, progress: Progress | None) -> Flow[Classification]:
-        """Class names for any number of images; all of them are answered by one version."""
-        plan = self.plan_like(images) if prepare is None else None
-        if plan is None:
-            plan = yield from self.plan(collect(prepared(images, prepare)))
-        count = len(plan.array)
-        if progress is None and 0 < count <= plan.rows:  # the common case, with as little as possible around it
-            chunk = {plan.input_name: plan.array}
-            exchange = self._dialect.predict(self._spec(plan), chunk, plan.signature)
-            kept = keep(plan.array)  # now that the images are in the processor's cache
-            reply: Reply = yield exchange
-            at_once = self._memory.result(plan, reply, kept)
-            if at_once is not None:
-                return at_once
-            parcel, replies = Parcel(plan, [chunk], [plan.array]), [reply]
-        else:
-            parcel = Parcel(plan, plan.chunks(), [plan.array])
-            tick = None if progress is None else _ticker(progress, count)
-            replies = yield SideBySide(self.calls(parcel), tick)
-        (result,) = yield from self.settle(parcel, replies)
-        return result
-
-    def plan_like(self, images: Any) -> Plan | None:
-        """How images of the same shape and dtype are sent, where that is known already."""
-        return self._memory.plan_like(images)
-
-    def plan(self, batch: Pixels | Encoded, unit: bool | None = None) -> Flow[Plan]:
-        """How `batch` is to be sent, by the metadata of the version that would answer now."""
-        model = self._memory.current()
-        try:
-            return self._plan(batch, model or (yield from self.metadata()), unit)
-        except (InvalidInput, UnknownSignature):
+        model = self._cache.current(spec)
+        fresh = model is None
+        swaps = 0
+        while True:
             if model is None:
-                raise
-            return self._plan(batch, (yield from self.metadata()), unit)
-
-    def _plan(self, batch: Pixels | Encoded, model: ModelMetadata, unit: bool | None) -> Plan:
-        plan = plan_classify(
-            batch, model, self.spec.signature, protocol=self.protocol, batch_size=self.batch_size, unit=unit
-        )
-        if isinstance(batch, Pixels) and plan.array is batch.data and plan.array.dtype == np.uint8 and len(plan.array):
-            self._memory.keep_plan(model, plan)
-        return plan
-
-    def _spec(self, plan: Plan) -> ModelSpec:
-        name = plan.signature_name
-        return self.spec if self.spec.signature == name else self.spec._replace(signature=name)
-
-    def calls(self, parcel: Parcel) -> list[Call[Reply]]:
-        """The requests of a parcel, in order."""
-        return self._calls(self._spec(parcel.plan), parcel, range(len(parcel.chunks)))
-
-    def _calls(self, spec: ModelSpec, parcel: Parcel, numbers: Sequence[int]) -> list[Call[Reply]]:
-        rows = parcel.rows()
-        ends = list(accumulate(rows, initial=parcel.first))[1:]
-        signature, dialect = parcel.plan.signature, self._dialect
-        return [
-            Call(
-                partial(dialect.predict, spec, parcel.chunks[number], signature),
-                range(ends[number] - rows[number], ends[number]),
-            )
-            for number in numbers
-        ]
-
-    def settle(self, parcel: Parcel, replies: list[Reply]) -> Flow[list[Classification]]:
-        """The results of a parcel's items, from the answers to its calls."""
-        plan = parcel.plan
-        version = max((reply.version for reply in replies if reply.version is not None), default=None)
-        self._memory.saw(version)
-        model = yield from self._model_of(version)
-        stale = [number for number, reply in enumerate(replies) if reply.version != version]
-        if not plan.suits(model):  # a new version, of another signature: it answers whatever does not crash it
-            parcel = parcel.again(partial(self._plan, model=model, unit=plan.unit))
-            plan, replies, stale = parcel.plan, [], list(range(len(parcel.chunks)))
-        if stale:  # a new version came in between: its answers and the old one's must not be mixed
-            pinned = self.spec._replace(version=model.version, version_label=None, signature=plan.signature_name)
-            again: list[Reply] = yield SideBySide(self._calls(pinned, parcel, stale))
-            known = dict(enumerate(replies)) | dict(zip(stale, again, strict=True))
-            replies = [known[number] for number in range(len(parcel.chunks))]
-        found, names = yield from self._scored(parcel, replies, version, model)
-        found.flags.writeable = False  # as that of a single chunk is, which lies in the answer itself
-        shown = self.spec.version if version is None else version
-        ends = accumulate(len(item) for item in parcel.items)
-        return [
-            Classification(found[end - len(item) : end], names, model_version=shown, thumbnails=keep(item))
-            for end, item in zip(ends, parcel.items, strict=True)
-        ]
-
-    def _scored(
-        self, parcel: Parcel, replies: list[Reply], version: int | None, model: ModelMetadata
-    ) -> Flow[tuple[np.ndarray, tuple[str, ...]]]:
-        """Probabilities [N, C] and the C class names."""
-        plan = parcel.plan
-        if not replies or scores.is_ranked(plan.signature):
-            found, known = yield from self._ranked(parcel, replies, model)
-            return found, translate(known, self.language)
-        found = scores.join(replies, parcel.rows(), plan.output_name, ranked=False)
-        key = (version, plan.signature_name)
-        logits = self._memory.logits
-        if plan.output_name == "logits" or key in logits or scores.are_logits(found):
-            logits.add(key)  # a later batch may happen to lie within 0..1
-            found = scores.softmax(found)
-        names = translate(
-            (yield from self._class_names(model, found.shape[1])) or _indices(found.shape[1]), self.language
-        )
-        if key not in logits and scores.are_shares(found):
-            self._memory.keep_names(version, plan, names)
-        return found, names
-
-    def _ranked(
-        self, parcel: Parcel, replies: list[Reply], model: ModelMetadata
-    ) -> Flow[tuple[np.ndarray, tuple[str, ...]]]:
-        """The same for answers that name their classes themselves, and for none."""
-        plan = parcel.plan
-        classes = scores.class_count(model, plan.signature_name)
-        names = yield from self._class_names(model, classes)
-        if replies:
-            found = scores.join(replies, parcel.rows(), plan.output_name, ranked=True)
-            return scores.spread(replies, found, names)
-        count = len(names or ()) or min(classes or 0, MAX_CLASSES)
-        return np.zeros((0, count), np.float32), names or _indices(count)
-
-    def _model_of(self, version: int | None) -> Flow[ModelMetadata]:
-        """Metadata of the version that answered."""
-        model = self._memory.current() if version is None else self._memory.models.get(version)
-        if model is None:  # a version not seen before answered, or the memory of a long REST call has run out
-            spec = ModelSpec(self.spec.name, version) if version is not None else self.spec._replace(signature="")
-            model = yield self._dialect.metadata(spec)
-            self._memory.learn(model, newest=False)
-        return model
+                model = yield from self.metadata(spec)
+            try:
+                called, arrays = _fit(inputs, model, spec.signature)
+                asked = spec._replace(version=model.version, version_label=None) if self._protocol == "rest" else spec
+                (reply,) = yield Calls([Call(partial(self._codec.predict, asked, arrays, called))])
+                break
+            except (InvalidInput, UnknownSignature) as error:
+                if fresh or error.code == "INVALID_ARGUMENT":  # what a known version refuses, a newer one may take
+                    raise
+            except ModelNotFound:
+                swaps += 1
+                if spec.version is not None or swaps > MAX_SWAPS:
+                    raise
+            model, fresh = None, True
+        if reply.version not in (None, model.version):  # a newer version, which may take something else
+            self._cache.answered(spec, reply.version)
+            _fit(inputs, (yield from self._model_of(reply.version, spec)), spec.signature)
+        outputs: dict[str, np.ndarray] = reply.outputs
+        return outputs
 
 
 def _fit(
     inputs: Mapping[str, Any], model: ModelMetadata, signature_name: str
 ) -> tuple[Signature, dict[str, np.ndarray]]:
     signature = find_signature(model, signature_name)
-    return signature, fit_inputs(inputs, signature, signature_name or "serving_default")
+    return signature, fit_inputs(inputs, signature, signature_name or SERVING_DEFAULT)
 
 
-def _ticker(progress: Progress, total: int) -> Callable[[int], None]:
-    done = 0
+class _Ticker:
+    """Adds up the images that are done."""
 
-    def tick(images: int) -> None:
-        nonlocal done
-        done += images
-        progress(done, total)
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._done, self._total = progress, 0, total
 
-    return tick
+    def add(self, images: int) -> None:
+        self._done += images
+        self._progress(self._done, self._total)
 
 
 def _indices(count: int) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """TensorFlow Serving's gRPC messages, written and read without protobuf.
 
-Source: tensorflow_serving/apis/*.proto and tensorflow/core/protobuf/meta_graph.proto. The tests hold every message
-against tensorflow-serving-api, byte for byte.
+Source: tensorflow_serving/apis/*.proto and tensorflow/core/protobuf/meta_graph.proto. The tests compare every message
+with tensorflow-serving-api's, byte for byte.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..codes import CODES
-from ..core.steps import Exchange
+from ..errors import CODES, one_line
 from ..model import ModelMetadata, ModelSpec, Reply, Signature, TensorSpec, VersionStatus
 from . import dtypes, protobuf, response_layout, tensors
 from .protobuf import WireError
+from .request import MAX_DESCRIPTION, Request, response_limit
 from .tensors import Inputs, Stack
 
 _PREDICTION = "/tensorflow.serving.PredictionService/"
 _MODEL = "/tensorflow.serving.ModelService/"
 
-_MAX_EXPANSION = 16  # an honest answer grows most where a varint of one byte is a float64 or a pointer
+_MAX_EXPANSION = 16  # an honest response grows most where a varint of one byte is a float64 or a pointer
+_BYTES_PER_VALUE = 16  # of complex128, the widest; a varint has at most ten
 
 # get_model_status.proto
 _STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
@@ -29,20 +30,24 @@ _STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOA
 # ---- requests
 
 
-def predict(spec: ModelSpec, inputs: Inputs, signature: Signature) -> Exchange[Reply]:
-    """PredictionService.Predict. `signature` is not needed here: the answer carries names and dtypes."""
-    return Exchange("POST", _PREDICTION + "Predict", predict_request(spec, inputs), read_predict_response)
+def predict(spec: ModelSpec, inputs: Inputs, signature: Signature) -> Request[Reply]:
+    """PredictionService.Predict. `signature` only bounds the response, which carries its own names and dtypes."""
+    rows = max((array.shape[0] if array.shape else 1 for array in inputs.values()), default=1)
+    limit = response_limit(signature.values_per_row, rows, _BYTES_PER_VALUE)
+    return Request("POST", _PREDICTION + "Predict", predict_request(spec, inputs), read_predict_response, limit)
 
 
-def metadata(spec: ModelSpec) -> Exchange[ModelMetadata]:
+def metadata(spec: ModelSpec) -> Request[ModelMetadata]:
     """PredictionService.GetModelMetadata for the signatures."""
     body = protobuf.block(1, model_spec(spec)) + protobuf.text(2, "signature_def")
-    return Exchange("POST", _PREDICTION + "GetModelMetadata", body, _read_metadata)
+    return Request("POST", _PREDICTION + "GetModelMetadata", body, _read_metadata, MAX_DESCRIPTION)
 
 
-def status(spec: ModelSpec) -> Exchange[tuple[VersionStatus, ...]]:
+def status(spec: ModelSpec) -> Request[tuple[VersionStatus, ...]]:
     """ModelService.GetModelStatus."""
-    return Exchange("POST", _MODEL + "GetModelStatus", protobuf.block(1, model_spec(spec)), _read_status)
+    return Request(
+        "POST", _MODEL + "GetModelStatus", protobuf.block(1, model_spec(spec)), _read_status, MAX_DESCRIPTION
+    )
 
 
 @lru_cache(maxsize=256)
@@ -65,7 +70,7 @@ def predict_request(spec: ModelSpec, inputs: Inputs) -> bytes:
         elif array.dtype.kind in "OSU" or not array.size:
             parts.append(protobuf.block(2, protobuf.block(1, name.encode()) + protobuf.block(2, tensors.encode(array))))
         else:
-            # The hot path: all bytes but the pixels come from a cache, and the join makes the only copy.
+            # The usual path: all bytes but the pixels come from a cache, and the join makes the only copy.
             array = tensors.contiguous(array)
             parts += (_input_head(name, array.dtype, array.shape), array.data.cast("B") if array.ndim else array.data)
     return b"".join(parts)
@@ -86,7 +91,7 @@ def _input_head(name: str, dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
     return protobuf.prefix(2, len(inside) + size) + inside
 
 
-# ---- answers
+# ---- responses
 
 
 def read_predict_response(body: bytes) -> Reply:
@@ -112,7 +117,7 @@ def read_predict_response(body: bytes) -> Reply:
 
 
 def _version(buffer: memoryview) -> int | None:
-    # The same few bytes in every answer of a version: read once.
+    # The same few bytes in every response of a version: read once.
     return _known_version(bytes(buffer)) if len(buffer) <= 256 else read_model_spec(buffer).version
 
 
@@ -218,4 +223,4 @@ def _read_version_status(buffer: memoryview) -> VersionStatus:
                 elif inner == 2:
                     message = protobuf.as_text(part)
     known = CODES[code] if 0 <= code < len(CODES) else str(code)
-    return VersionStatus(version, _STATES.get(state, str(state)), known, message)
+    return VersionStatus(version, _STATES.get(state, str(state)), known, one_line(message))

@@ -38,28 +38,24 @@ def pixel_text(array: np.ndarray, before: bytes = b"", after: bytes = b"") -> by
     text = bytearray(start + size + len(after))
     text[:start], text[start + size :] = before.ljust(start), after
     words = np.frombuffer(text, "<u4", size // 4, start).reshape(*array.shape[:-1], gap + row)
+    table = _table(depth)
     step = max(1, _BLOCK * len(array) // array.size)
     for at in range(0, len(array), step):
-        places = _places(array[at : at + step], gap)
+        block = array[at : at + step]
+        # Where in the table the words of each row stand, those of the gap before it included.
+        places = np.empty((*block.shape[:-1], gap + row), np.uint16)
+        places[..., gap:] = block
+        places[..., -1] += _LAST
+        for closed in range(depth - 1):  # lists that end before the row: from none to a whole image
+            starts = places[..., :gap].reshape(*block.shape[: depth - 1 - closed], -1, gap)
+            starts[..., 0, :] = np.arange(gap) + _GAP + gap * closed
         if at == 0:  # nothing ends before the first row
             places[(0,) * (depth - 1)][:gap] += gap
-        _table(depth).take(places, out=words[at : at + step], mode="clip")
+        table.take(places, out=words[at : at + step], mode="clip")
     return text
 
 
-def _places(array: np.ndarray, gap: int) -> np.ndarray:
-    """Where in the table the words of each row stand, the gap before it included."""
-    places = np.empty((*array.shape[:-1], gap + array.shape[-1]), np.uint16)
-    places[..., gap:] = array
-    places[..., -1] += _LAST
-    for closed in range(array.ndim - 1):  # lists that end before the row: from none to a whole image
-        starts = places[..., :gap]
-        starts.reshape(*array.shape[: array.ndim - 1 - closed], -1, gap)[..., 0, :] = (
-            np.arange(gap) + _GAP + gap * closed
-        )
-    return places
-
-
+@lru_cache
 def _gap_words(depth: int) -> int:
     """As many as the brackets between two images need."""
     return -(-2 * (depth - 1) // 4)

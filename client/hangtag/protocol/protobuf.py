@@ -1,6 +1,6 @@
 """Protocol Buffers' wire format, as much of it as TensorFlow Serving's messages need.
 
-Source: https://protobuf.dev/programming-guides/encoding/. Nothing here knows a message; `tensors` and `dialect_grpc`
+Source: https://protobuf.dev/programming-guides/encoding/. Nothing here knows a message; `tensors` and `grpc_codec`
 do. Reading never copies: submessages and bytes are memoryviews into the buffer that arrived.
 """
 

@@ -1,8 +1,8 @@
-"""Answers that differ only in their numbers: read once, recognized afterwards.
+"""Responses that differ only in their numbers: decoded once, recognized afterwards.
 
 A version of a model answers every batch of one size with the same bytes around the numbers: names, dtype, shape,
-version. Bytes that equal those of an answer read before mean the same, so only the numbers are looked at: a tenth of
-the time, which shows on a call that takes a third of a millisecond.
+version. Where these bytes equal those of an earlier response, only the numbers are read. It saves about 4 % of a call
+for one image (benchmarks/caches.py).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 from ..model import Reply
 from .tensors import place_in
 
-_KNOWN = 256  # sizes of answers that are remembered
-_AROUND = 512  # bytes around the numbers that are worth remembering
+_MAX_LAYOUTS = 256  # one for each size of a response
+_MAX_AROUND = 512  # bytes around the numbers
 
 
 class Layout(NamedTuple):
-    """The bytes before and after the numbers of the only output, and what they say."""
+    """The bytes before and after the numbers of the only output, and their meaning."""
 
     before: bytes
     after: bytes
@@ -33,7 +33,7 @@ _layouts: dict[int, Layout] = {}
 
 
 def recognize(body: bytes) -> Reply | None:
-    """What `body` says, if it looks like an answer that `remember` was given."""
+    """The reply in `body`, if its layout is that of a response given to `remember`."""
     layout = _layouts.get(len(body))
     if layout is None or not (body.startswith(layout.before) and body.endswith(layout.after)):
         return None
@@ -42,15 +42,15 @@ def recognize(body: bytes) -> Reply | None:
 
 
 def remember(body: bytes, reply: Reply) -> None:
-    """Keep the layout of an answer, if its only output is a view of the body."""
+    """Store the layout of a response, if its only output is a view of the body."""
     if len(reply.outputs) != 1:
         return
     ((name, array),) = reply.outputs.items()
     start = place_in(body, array) if array.nbytes and array.dtype != object else -1
     after = len(body) - start - array.nbytes
-    if start < 0 or after < 0 or start + after > _AROUND:
+    if start < 0 or after < 0 or start + after > _MAX_AROUND:
         return
-    if len(_layouts) >= _KNOWN:
+    if len(_layouts) >= _MAX_LAYOUTS:
         _layouts.clear()
     _layouts[len(body)] = Layout(
         body[:start], body[start + array.nbytes :], name, array.dtype, array.shape, reply.version

@@ -1,7 +1,8 @@
 """TensorFlow Serving's REST documents, written and read.
 
-Source: tensorflow.org/tfx/serving/api_rest and tensorflow_serving/util/json_tensor.cc. Requests are columnar
-(``{"inputs": …}``), except for a single input, whose answer in row form (``{"instances": …}``) is shorter.
+Source: tensorflow.org/tfx/serving/api_rest and tensorflow_serving/util/json_tensor.cc. A request with one input and one
+output takes the row form (``{"instances": …}``), every other the columnar form (``{"inputs": …}``), whose outputs may
+differ in their first dimension.
 """
 
 from __future__ import annotations
@@ -9,54 +10,60 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 import orjson
 
-from ..core.steps import Exchange
-from ..errors import InvalidInput
+from ..errors import InvalidInput, one_line
 from ..model import ModelMetadata, ModelSpec, Reply, Signature, TensorSpec, VersionStatus
 from . import dtypes
 from .pixel_json import pixel_text
+from .request import MAX_DESCRIPTION, Request, response_limit
 from .tensors import Inputs, Stack
 
-_NOT_IN_JSON = ("float16", "uint16", "complex64", "complex128")  # and bfloat16: json_tensor.cc, UNIMPLEMENTED
+# json_tensor.cc, UNIMPLEMENTED
+_NOT_IN_JSON = ("DT_HALF", "DT_BFLOAT16", "DT_UINT16", "DT_COMPLEX64", "DT_COMPLEX128")
+
+_BYTES_PER_VALUE = 32  # -1.7976931348623157e+308 and what stands around it
 
 
-def predict(spec: ModelSpec, inputs: Inputs, signature: Signature) -> Exchange[Reply]:
-    """POST :predict. The answer names a single output nowhere and its dtype never: both come from `signature`."""
-    document: dict[str, Any] = {"signature_name": spec.signature} if spec.signature else {}
+def predict(spec: ModelSpec, inputs: Inputs, signature: Signature) -> Request[Reply]:
+    """POST :predict. The response names a single output nowhere and its dtype never: both come from `signature`."""
+    for name, output in signature.outputs.items():
+        if output.dtype in _NOT_IN_JSON:
+            kind = output.dtype.removeprefix("DT_").lower()
+            raise InvalidInput(f"output {name} is {kind}, which REST does not carry: use gRPC, or cast it in the model")
     arrays = {name: array.joined() if isinstance(array, Stack) else array for name, array in inputs.items()}
-    if len(arrays) == 1 and _all_batched(signature):
-        (pixels,) = arrays.values()
-        if pixels.dtype == np.uint8 and pixels.ndim > 1:
-            head = orjson.dumps(document)[:-1] + (b"," if document else b"")
-            text = pixel_text(pixels, head + b'"instances":', b"}")
-            if text is not None:
-                return Exchange("POST", _path(spec) + ":predict", text, partial(_read_predictions, signature=signature))
-    values = {name: _to_json(array) for name, array in arrays.items()}
-    rows = len(values) == 1 and all(array.ndim for array in arrays.values()) and _all_batched(signature)
-    if rows:
-        document["instances"] = next(iter(values.values()))
+    fields: dict[str, Any] = {"signature_name": spec.signature} if spec.signature else {}
+    first = next(iter(arrays.values()), None)
+    body: bytes | bytearray | None = None
+    if len(arrays) == 1 and first is not None and first.ndim and _has_one_batched_output(signature):
+        if first.dtype == np.uint8 and first.ndim > 1:
+            head = orjson.dumps(fields)[:-1] + (b"," if fields else b"")
+            body = pixel_text(first, head + b'"instances":', b"}")
+        if body is None:
+            body = _dump({**fields, "instances": _to_json(first)}, arrays)
     else:
-        document["inputs"] = values
-    body = _dump(document, arrays)
-    return Exchange("POST", _path(spec) + ":predict", body, partial(_read_predictions, signature=signature))
+        body = _dump({**fields, "inputs": {name: _to_json(array) for name, array in arrays.items()}}, arrays)
+    rows = len(first) if first is not None and first.ndim else 1
+    limit = response_limit(signature.values_per_row, rows, _BYTES_PER_VALUE)
+    return Request("POST", _path(spec) + ":predict", body, partial(_read_predictions, signature=signature), limit)
 
 
-def metadata(spec: ModelSpec) -> Exchange[ModelMetadata]:
+def metadata(spec: ModelSpec) -> Request[ModelMetadata]:
     """GET …/metadata."""
-    return Exchange("GET", _path(spec) + "/metadata", b"", _read_metadata)
+    return Request("GET", _path(spec) + "/metadata", b"", _read_metadata, MAX_DESCRIPTION)
 
 
-def status(spec: ModelSpec) -> Exchange[tuple[VersionStatus, ...]]:
+def status(spec: ModelSpec) -> Request[tuple[VersionStatus, ...]]:
     """GET the model's status."""
-    return Exchange("GET", _path(spec), b"", _read_status)
+    return Request("GET", _path(spec), b"", _read_status, MAX_DESCRIPTION)
 
 
+@lru_cache(maxsize=256)
 def _path(spec: ModelSpec) -> str:
     path = "/v1/models/" + quote(spec.name, safe="")
     if spec.version is not None:
@@ -66,26 +73,28 @@ def _path(spec: ModelSpec) -> str:
     return path
 
 
-def _all_batched(signature: Signature) -> bool:
-    """The row form needs a batch dimension in every output."""
-    return all(spec.shape is None or len(spec.shape) > 0 for spec in signature.outputs.values())
-
-
 # ---- writing
+
+
+def _has_one_batched_output(signature: Signature) -> bool:
+    """Whether the row form can answer: it needs a batch dimension in every output, of one size in all of them."""
+    return len(signature.outputs) == 1 and next(iter(signature.outputs.values())).shape != ()
 
 
 def _to_json(array: np.ndarray) -> Any:
     """`array` as orjson takes it: numbers as they are, byte strings as ``{"b64": …}``."""
-    if array.dtype.name in _NOT_IN_JSON or array.dtype == dtypes.BFLOAT16.numpy:
-        raise InvalidInput(f"REST carries no {dtypes.of_array(array).name} tensors: use gRPC, or cast the array")
-    if array.dtype.kind in "OSU":
-        flat = [_string(item) for item in array.ravel().tolist()]
+    dtype = dtypes.of_array(array)
+    if dtype.name in _NOT_IN_JSON:
+        raise InvalidInput(f"REST carries no {dtype.name} tensors: use gRPC, or cast the array")
+    if 0 in array.shape[:-1]:
+        raise InvalidInput(f"JSON cannot tell the shape {list(array.shape)} of an empty array: use gRPC")
+    if dtype is dtypes.STRING:
+        flat = [
+            item if isinstance(item, str) else {"b64": base64.b64encode(item).decode()}
+            for item in array.ravel().tolist()
+        ]
         return np.array(flat, object).reshape(array.shape).tolist() if array.ndim != 1 else flat
     return np.ascontiguousarray(array, array.dtype.newbyteorder("=")) if array.ndim else array.item()
-
-
-def _string(item: str | bytes) -> Any:
-    return item if isinstance(item, str) else {"b64": base64.b64encode(item).decode()}
 
 
 def _dump(document: dict[str, Any], inputs: Mapping[str, np.ndarray]) -> bytes:
@@ -99,7 +108,7 @@ def _dump(document: dict[str, Any], inputs: Mapping[str, np.ndarray]) -> bytes:
 
 
 def parse(body: bytes) -> Any:
-    """A JSON document of the server's dialect: bare NaN and Infinity are numbers, and a string may hold any bytes.
+    """A JSON document as the server writes it: bare NaN and Infinity are numbers, and a string may hold any bytes.
 
     Raises ValueError, or RecursionError.
     """
@@ -112,16 +121,19 @@ def parse(body: bytes) -> Any:
 def _read_predictions(body: bytes, signature: Signature) -> Reply:
     document = parse(body)
     specs = signature.outputs
+    columns: Mapping[str, Any]
     if "predictions" in document:
         rows = document["predictions"]
-        if len(specs) > 1:
-            columns = {name: [row[name] for row in rows] for name in specs}
-        else:
-            columns = dict.fromkeys(specs, rows)
+        columns = (
+            {name: [row[name] for row in rows] for name in specs} if len(specs) > 1 else dict.fromkeys(specs, rows)
+        )
     else:
         outputs = document["outputs"]
         columns = outputs if len(specs) > 1 else dict.fromkeys(specs, outputs)
-    return Reply({name: _to_array(columns[name], spec) for name, spec in specs.items()}, None)
+    arrays = {}
+    for name, spec in specs.items():
+        arrays[name] = _to_array(columns[name], spec)
+    return Reply(arrays, None)
 
 
 def _to_array(value: Any, spec: TensorSpec) -> np.ndarray:
@@ -129,12 +141,18 @@ def _to_array(value: Any, spec: TensorSpec) -> np.ndarray:
     if dtype is None or dtype is dtypes.BFLOAT16:
         raise ValueError(f"output of dtype {spec.dtype}")
     if dtype is dtypes.STRING:
-        return _strings(value)
-    array = np.array(value)
-    if array.dtype.kind not in "buif":  # numpy would read null as NaN and "1" as 1
-        raise ValueError(f"values of {array.dtype} where {spec.dtype} belongs")
-    # Not astype: whole numbers over 2 ** 63 beside small ones have become float64 by now.
-    return np.array(value, dtype.numpy) if array.dtype.kind != dtype.numpy.kind else array.astype(dtype.numpy)
+        array = _strings(value)
+    else:
+        array = np.array(value)
+        if array.dtype.kind not in "buif":  # numpy would read null as NaN and "1" as 1
+            raise ValueError(f"values of {array.dtype} where {spec.dtype} belongs")
+        # Not always astype: whole numbers over 2 ** 63 beside small ones have become float64 by now.
+        differs = array.dtype.kind != dtype.numpy.kind
+        array = np.array(value, dtype.numpy) if differs else array.astype(dtype.numpy)
+    if array.size or spec.shape is None or len(spec.shape) <= array.ndim:
+        return array
+    # Within an empty list JSON has no lists, so that the signature has to tell the dimensions.
+    return array.reshape(*array.shape, *(size or 0 for size in spec.shape[array.ndim :]))
 
 
 def _strings(value: Any) -> np.ndarray:
@@ -190,9 +208,9 @@ def _read_status(body: bytes) -> tuple[VersionStatus, ...]:
     return tuple(
         VersionStatus(
             int(entry["version"]),
-            _text(entry["state"]),
-            _text(entry["status"]["error_code"]),
-            _text(entry["status"]["error_message"]),
+            one_line(_text(entry["state"])),
+            one_line(_text(entry["status"]["error_code"])),
+            one_line(_text(entry["status"]["error_message"])),
         )
         for entry in parse(body)["model_version_status"]
     )

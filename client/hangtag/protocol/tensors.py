@@ -70,7 +70,7 @@ def head(dtype: DataType, shape: tuple[int, ...]) -> bytes:
 
 
 def encode(array: np.ndarray) -> bytes:
-    """A whole TensorProto. `dialect_grpc` joins the hot path, one big numeric input, without this copy."""
+    """A whole TensorProto. `grpc_codec` joins one big numeric input, the usual case, without this copy."""
     dtype = dtypes.of_array(array)
     start = head(dtype, array.shape)
     if dtype is STRING:
@@ -107,7 +107,7 @@ def decode(buffer: memoryview) -> np.ndarray:
         raise WireError("a tensor of no known dtype")
     size = math.prod(shape)
     if dtype is STRING:
-        flat = _strings(values.get(8, []), size)
+        flat = _strings(values.get(8, []), size) if not len(content) else _encoded_strings(content, size)
     elif len(content):
         if len(content) != size * dtype.numpy.itemsize:
             raise WireError(f"a tensor of shape {list(shape)} with {len(content)} bytes of content")
@@ -122,8 +122,31 @@ def decode(buffer: memoryview) -> np.ndarray:
         raise WireError(f"a tensor of {len(shape)} dimensions, {list(shape[:8])} first: {error}") from error
 
 
+def _encoded_strings(content: memoryview, size: int) -> np.ndarray:
+    """Strings in `tensor_content`: the lengths of all as varints, then their bytes.
+
+    A server does so under --enable_serialization_as_tensor_content. Source: EncodeStringList in
+    tensorflow/core/platform/tensor_coding.cc.
+    """
+    if size > len(content):  # each length takes a byte at least
+        raise WireError(f"a tensor of {size} strings with {len(content)} bytes of content")
+    octets = np.frombuffer(content, np.uint8)
+    ends = np.flatnonzero(octets < 0x80)[:size]
+    if len(ends) < size:
+        raise WireError("a list of strings is cut off")
+    start = int(ends[-1]) + 1 if size else 0
+    lengths = protobuf.packed_varints(content[:start]).tolist()
+    if start + sum(lengths) != len(content):
+        raise WireError("a list of strings whose lengths do not fit its bytes")
+    flat = np.empty(size, object)
+    for index, length in enumerate(lengths):
+        flat[index] = bytes(content[start : start + length])
+        start += length
+    return flat
+
+
 def _shape(buffer: memoryview) -> tuple[int, ...]:
-    # A server sends the same few shapes over and over; a long message is no shape of theirs, and not worth keeping.
+    # A server sends the same few shapes over and over; a long message is no shape of theirs, and is not cached.
     return _known_shape(bytes(buffer)) if len(buffer) <= 64 else _read_shape(buffer)
 
 

@@ -1,17 +1,21 @@
-"""Carries out what a Conversation says, with tasks of the running event loop. The counterpart of `sender`."""
+"""Sends the calls of a session as tasks of the running event loop: `thread_runner` for asyncio."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import os
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from ..config import Settings
-from ..core.retry import Deadline, Failures
-from ..core.steps import Call, Exchange, Flow, SideBySide, Step
+from ..config import Options
+from ..core.retry import Attempts, ConcurrencyLimit, Deadline
+from ..core.session import Call, Calls, Flow
+from ..core.streaming import END, Emit, Next, Start, Steps, Wait
 from ..errors import HangtagError, InvalidInput, ServerBusy
-from .async_concurrency import AsyncGate
+from ..protocol.request import Request
+from ..results import Classification
 
 T = TypeVar("T")
 
@@ -19,126 +23,180 @@ log = logging.getLogger("hangtag")
 
 
 class AsyncTransport(Protocol):
-    """Carries one exchange."""
+    """Sends one request."""
 
-    async def send(self, exchange: Exchange[Any], timeout: float) -> bytes:
-        """The body of the answer; raises a HangtagError."""
+    async def send(self, request: Request[Any], deadline: Deadline) -> bytes:
+        """The body of the response; raises a HangtagError."""
 
     async def close(self) -> None:
         """Free the connections."""
 
 
-class AsyncSender:
-    """One transport, made on the first call inside the running loop."""
+class AsyncRunner:
+    """One transport, made on the first call, in the event loop that it then belongs to."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, options: Options) -> None:
+        self._options = options
         self._transport: AsyncTransport | None = None
         self._closed = False
-        self._gate = AsyncGate()
-        self._places = asyncio.Semaphore(settings.concurrency)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = 0  # the one that made the transport
+        self._limit = ConcurrencyLimit()
+        self._waiting: list[asyncio.Future[None]] = []  # calls that wait for the limit
+        self._places = asyncio.Semaphore(options.concurrency)
 
     async def run(self, flow: Flow[T], timeout: float | None = None, retries: int | None = None) -> T:
-        """Drive a conversation: send what it yields, give it the answers."""
-        deadline = Deadline(self._settings.timeout if timeout is None else timeout)
-        retries = self._settings.retries if retries is None else retries
+        """Run a flow of the session to its result: send the calls it yields, give it the replies."""
+        timeout = self._options.timeout if timeout is None else timeout
+        deadline = Deadline(time.monotonic() + timeout, timeout)
         try:
-            step = next(flow)
+            calls = next(flow)
             while True:
-                step = flow.send(await self._carry_out(step, deadline, retries))
+                try:
+                    replies = await self._send_all(calls, deadline, retries)
+                except HangtagError as error:
+                    calls = flow.throw(error)
+                else:
+                    calls = flow.send(replies)
         except StopIteration as done:
             result: T = done.value
             return result
 
-    async def _carry_out(self, step: Step, deadline: Deadline, retries: int) -> Any:
-        if isinstance(step, Exchange):
-            return await self._attempt(step, deadline, retries)
-        if len(step.calls) > 1:
-            return await self._side_by_side(step, deadline)
-        answers = []
-        for call in step.calls:
-            answers.append(await self._make_and_attempt(call, deadline, tell=False))
-            if step.tick:
-                step.tick(len(call.images))
-        return answers
+    async def stream(
+        self, steps: Steps, items: Iterable[Any] | AsyncIterable[Any]
+    ) -> AsyncGenerator[Classification, None]:
+        """Carry out the steps of a stream. Each request has the client's timeout from when it begins."""
+        source = aiter(items) if isinstance(items, AsyncIterable) else _each(items)
+        started: list[asyncio.Task[Any]] = []
+        try:
+            step = next(steps)
+            while True:
+                answer: Any = None
+                try:
+                    if isinstance(step, Emit):
+                        yield step.result
+                    elif isinstance(step, Next):
+                        answer = await anext(source, END)
+                    elif isinstance(step, Start):
+                        answer = self._submit(step.calls, None)
+                        started = [task for task in started if not task.done()] + answer
+                    elif isinstance(step, Wait):
+                        answer = await _outcome(step.pending)
+                    else:
+                        timeout = self._options.timeout
+                        answer = await self._send_all(step, Deadline(time.monotonic() + timeout, timeout), None)
+                except Exception as error:  # of the source, or of a request: the stream decides
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(answer)
+        except StopIteration:
+            return
+        finally:
+            await _cancel(started)
 
-    async def _side_by_side(self, step: SideBySide[T], deadline: Deadline) -> list[T]:
-        tasks = self.submit(step.calls, deadline)
-        images = {task: len(call.images) for task, call in zip(tasks, step.calls, strict=True)}
+    async def _send_all(self, calls: Calls[T], deadline: Deadline, retries: int | None) -> list[T]:
+        """The replies to calls, in order; several calls are sent side by side."""
+        if len(calls.calls) > 1:
+            return await self._side_by_side(calls, deadline)
+        replies = []
+        for call in calls.calls:
+            replies.append(await self._send(call, deadline, retries, False))
+            if calls.progress is not None:
+                calls.progress(len(call.images))
+        return replies
+
+    async def _side_by_side(self, calls: Calls[T], deadline: Deadline) -> list[T]:
+        tasks = self._submit(calls.calls, deadline)
+        images = {task: len(call.images) for task, call in zip(tasks, calls.calls, strict=True)}
         waiting = set(tasks)
         try:
             while waiting:
                 done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    task.result()  # raises what went wrong as soon as it has
-                    if step.tick:
-                        step.tick(images[task])
+                    task.result()  # raises the first error as soon as it occurs
+                    if calls.progress is not None:
+                        calls.progress(images[task])
             return [task.result() for task in tasks]
         finally:
-            await cancel(tasks)
+            await _cancel(tasks)
 
-    def submit(self, calls: Sequence[Call[T]], deadline: Deadline | None = None) -> list[asyncio.Task[T]]:
+    def _submit(self, calls: Sequence[Call[T]], deadline: Deadline | None) -> list[asyncio.Task[T]]:
         """Send calls as tasks; without a deadline each has the client's timeout from when it begins."""
         return [asyncio.create_task(self._in_turn(call, deadline)) for call in calls]
 
     async def _in_turn(self, call: Call[T], deadline: Deadline | None) -> T:
         async with self._places:
-            return await self._make_and_attempt(call, deadline, tell=True)
+            return await self._send(call, deadline, None, True)
 
-    async def _make_and_attempt(self, call: Call[T], deadline: Deadline | None, *, tell: bool) -> T:
+    async def _send(self, call: Call[T], deadline: Deadline | None, retries: int | None, name_images: bool) -> T:
+        """Encode a call, send it until it is answered, decode the response."""
+        deadline = deadline or Deadline(time.monotonic() + self._options.timeout, self._options.timeout)
+        limit, attempts = self._limit, None
         try:
-            return await self._attempt(
-                call.make(), deadline or Deadline(self._settings.timeout), self._settings.retries
-            )
+            request = call.encode()
+            while True:
+                transport = self._open()
+                if limit.limited and limit.full():
+                    await self._wait(deadline)
+                began, busy = time.monotonic(), False
+                limit.running.add(id(request))
+                try:
+                    return request.decode(await transport.send(request, deadline))
+                except (Exception, asyncio.CancelledError) as error:
+                    # When the client is closed, grpc.aio raises CancelledError and aiohttp RuntimeError.
+                    if self._closed and not _cancelled():
+                        raise InvalidInput("the client was closed during the call") from error
+                    if not isinstance(error, HangtagError):
+                        raise
+                    busy = isinstance(error, ServerBusy)
+                    attempts = attempts or Attempts(
+                        request.path, self._options.retries if retries is None else retries, deadline
+                    )
+                    pause = attempts.pause(error)
+                finally:
+                    limit.running.discard(id(request))
+                    if busy or limit.limited:
+                        limit.ended(began, busy=busy)
+                        self._wake()
+                await asyncio.sleep(pause)
         except HangtagError as error:
-            error.images = call.images if tell else None
+            if name_images:
+                error.images = call.images
             raise
 
-    async def _attempt(self, exchange: Exchange[T], deadline: Deadline, retries: int) -> T:
-        transport = self._open()
-        failures = None
-        while True:
-            try:
-                return exchange.answer(await self._through_gate(transport, exchange, deadline))
-            except (Exception, asyncio.CancelledError) as error:
-                if self._closed and not _cancelled():  # grpc.aio says so by CancelledError, aiohttp by RuntimeError
-                    raise InvalidInput("the client was closed during the call") from error
-                if not isinstance(error, HangtagError):
-                    raise
-                failures = failures or Failures(exchange.path, retries, deadline)
-                pause = failures.pause(error)
-            await asyncio.sleep(pause)
-            transport = self._open()
-
-    async def _through_gate(self, transport: AsyncTransport, exchange: Exchange[Any], deadline: Deadline) -> bytes:
+    async def _wait(self, deadline: Deadline) -> None:
+        """Wait until a call may begin; raises DeadlineExceeded."""
         try:
             async with asyncio.timeout(deadline.remaining()):
-                place = await self._gate.enter()
+                while self._limit.full():
+                    self._waiting.append(place := asyncio.get_running_loop().create_future())
+                    await place
         except TimeoutError as error:
-            if isinstance(error, HangtagError):
-                raise
             raise deadline.exceeded() from error
-        busy = False
-        try:
-            return await transport.send(exchange, deadline.remaining())
-        except ServerBusy:
-            busy = True
-            raise
-        finally:
-            self._gate.leave(place, busy=busy)
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for place in waiting:  # all of them look again: one that was cancelled meanwhile must not hold up the others
+            if not place.done():
+                place.set_result(None)
 
     def _open(self) -> AsyncTransport:
         if self._closed:
             raise InvalidInput("the client is closed")
+        loop = asyncio.get_running_loop()
         if self._transport is None:
-            self._transport = _connect(self._settings)
+            self._transport, self._loop, self._process = _connect(self._options), loop, os.getpid()
+        elif self._loop is not loop:  # grpc.aio and aiohttp raise RuntimeError, or never return
+            raise InvalidInput("an AsyncClient belongs to the event loop of its first call: make one in each loop")
+        elif self._process != os.getpid():
+            raise InvalidInput("this client was used before the process forked: make a new one in each process")
         return self._transport
 
     async def close(self) -> None:
         """Free the connections. Closing twice does nothing."""
         self._closed = True
         transport, self._transport = self._transport, None
-        if transport is not None:
+        if transport is not None and self._process == os.getpid():
             await transport.close()
 
     @property
@@ -147,7 +205,23 @@ class AsyncSender:
         return self._transport is not None
 
 
-async def cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
+async def _each(items: Iterable[Any]) -> AsyncIterator[Any]:
+    for item in items:
+        yield item
+
+
+async def _outcome(pending: Sequence[asyncio.Task[T]]) -> tuple[list[T], HangtagError | None]:
+    """The replies before the first failure, and that failure."""
+    replies = []
+    for task in pending:
+        try:
+            replies.append(await task)
+        except HangtagError as error:
+            return replies, error
+    return replies, None
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
     """Cancel what still runs and wait until it has ended, so that no task outlives its call."""
     for task in tasks:
         task.cancel()
@@ -155,17 +229,17 @@ async def cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
 
 
 def _cancelled() -> bool:
-    """Whether somebody wants the running task to end."""
+    """Whether the running task was asked to end."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
-def _connect(settings: Settings) -> AsyncTransport:
-    log.debug("connecting to %s", settings.target)
-    if settings.target.protocol == "grpc":
-        from .grpc_async import AsyncGrpcTransport
+def _connect(options: Options) -> AsyncTransport:
+    log.debug("connecting to %s", options.server)
+    if options.server.protocol == "grpc":
+        from .grpc import AsyncGrpcTransport
 
-        return AsyncGrpcTransport(settings)
-    from .http_async import AsyncRestTransport
+        return AsyncGrpcTransport(options)
+    from .http_async import AsyncHttpTransport
 
-    return AsyncRestTransport(settings)
+    return AsyncHttpTransport(options)

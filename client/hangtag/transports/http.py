@@ -1,154 +1,313 @@
-"""Bytes over kept-alive HTTP connections by requests: a session of the caller's, or what requests knows how to read."""
+"""Requests over kept-alive HTTP/1.1 connections, by the standard library's http.client.
+
+Every part of a call ends at its deadline, and no response is read beyond the size that its request can require. A
+connection is used again only after a complete final response (RFC 9112, section 9.3): one that a 1xx response, an error
+or surplus bytes have left in an unknown state would give the next call an answer that is not its own.
+"""
 
 from __future__ import annotations
 
+import errno
 import gzip
-import os
+import http.client
+import select
+import socket
+import ssl
+import threading
 import time
-from pathlib import Path
+import zlib
+from collections.abc import Mapping
+from functools import cached_property
+from queue import Empty, SimpleQueue
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
-from ..config import Settings
-from ..core.failures import from_http, no_answer
-from ..core.retry import Late
-from ..core.steps import Exchange
-from ..errors import InvalidInput
-from ..target import Target
+from ..config import Options
+from ..core.retry import Deadline
+from ..errors import BadResponse, DeadlineExceeded, HangtagError, InvalidInput, from_http, no_answer
+from ..protocol.request import Request, too_large
+from .http_route import Route, SessionRoutes, direct_route, unusable
 
-_PIECE = 1 << 16  # bytes of an answer that are read between two looks at the clock
+MAX_ERROR = 1 << 16
+"""Bytes of an error's body that are read; a server's message is shorter."""
 
+_MAX_INTERIM = 100  # 1xx responses before the final one
 
-def request_parts(settings: Settings, exchange: Exchange[Any]) -> tuple[dict[str, str], bytes | bytearray | None]:
-    """Headers and body, compressed if that was asked for and the body is large enough."""
-    headers = {"Content-Type": "application/json", **dict(settings.headers)}
-    body = exchange.body
-    if settings.gzip_above is not None and len(body) > settings.gzip_above:
-        headers["Content-Encoding"] = "gzip"
-        body = gzip.compress(body, compresslevel=1)
-    return headers, body or None
+Body = bytes | bytearray
 
 
-def wants_requests(settings: Settings) -> bool:
-    """Whether requests has to carry the calls, slow as it is.
+class HttpTransport:
+    """A connection for each call that is under way, kept for the next call. May be used from many threads."""
 
-    So it is with a session of the caller's, and with proxies, passwords and authorities of the environment, whose rules
-    it knows. None of these concern this machine's own addresses.
-    """
-    if settings.session is not None:
-        return True
-    target = settings.target
-    if "@" in target.address or not target.address.isascii():
-        return True
-    if target.loopback:
-        return False
-    from urllib.request import getproxies
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._target = str(options.server)
+        self._route = direct_route(options)
+        host = urlsplit(options.server.address).netloc.rpartition("@")[2]
+        self._headers = request_headers(options, {} if self._route is None else {"host": ("Host", host)})
+        self._idle: list[_Connection] = []  # append and pop are atomic
+        self._max_idle = max(options.concurrency, 10)
+        self._closed = False
 
-    authorities = target.secure and any(os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
-    netrc = [os.environ.get("NETRC"), Path.home() / ".netrc", Path.home() / "_netrc"]
-    return bool(getproxies()) or authorities or any(file and Path(file).exists() for file in netrc)
-
-
-def unusable(target: Target) -> InvalidInput:
-    """The error for what the library below refuses to send; its own words may hold a header or a proxy's password."""
-    return InvalidInput(
-        f"the call to {target} cannot be made: the target, a proxy in the environment, or a header of the session is "
-        "not what HTTP allows"
-    )
-
-
-class RestTransport:
-    """One session with room for all connections at once, shared by all threads."""
-
-    def __init__(self, settings: Settings) -> None:
-        import requests
-        from requests.adapters import HTTPAdapter
-        from urllib3.exceptions import LocationParseError
-
-        self._failures = requests.exceptions
-        self._unusable = (
-            requests.exceptions.InvalidHeader,
-            requests.exceptions.InvalidSchema,
-            requests.exceptions.InvalidURL,
-            LocationParseError,
-        )
-        self._settings = settings
-        self._target = settings.target
-        self._owned = settings.session is None
-        self._options: dict[str, Any] = {}
-        if not self._owned:
-            self._session = settings.session
-            return
-        self._session = requests.Session()
-        adapter = HTTPAdapter(pool_maxsize=max(settings.concurrency, 10))
-        self._session.mount("http://", adapter)
-        self._session.mount("https://", adapter)
-        # A proxy or .netrc from the environment never stands between us and loopback.
-        self._session.trust_env = not settings.target.loopback
-        if settings.tls is not None:
-            settings.tls.read()  # here, so that a file that is missing is called missing
-            if settings.tls.ca is not None:
-                self._options["verify"] = str(settings.tls.ca)
-            if settings.tls.certificate is not None:
-                self._options["cert"] = (str(settings.tls.certificate), str(settings.tls.key))
-
-    def send(self, exchange: Exchange[Any], timeout: float) -> bytes:
-        """The body of the answer to `exchange`; raises a HangtagError."""
-        failures, end = self._failures, time.monotonic() + timeout
-        headers, body = request_parts(self._settings, exchange)
+    def send(self, request: Request[Any], deadline: Deadline) -> bytes:
+        """The body of the response; raises a HangtagError."""
+        body, headers = request.body, self._headers
+        if self._options.gzip_above is not None and len(body) > self._options.gzip_above:
+            body, headers = gzip.compress(body, compresslevel=1), {**headers, "Content-Encoding": "gzip"}
         try:
-            with self._session.request(
-                exchange.verb,
-                self._target.address + exchange.path,
-                data=body and bytes(body),  # a bytearray would be sent piece by piece
-                headers=headers,
-                timeout=timeout,
-                allow_redirects=False,
-                stream=True,
-                **self._options,
-            ) as answer:
-                content = self._read(answer.raw, end)
-                status: int = answer.status_code
-        except (failures.Timeout, TimeoutError) as error:
-            raise Late(self._target) from error
-        except self._unusable:
-            raise unusable(self._target) from None
-        except (failures.RequestException, OSError) as error:
-            raise no_answer(str(self._target), str(_root(error))) from error
-        if status == 200 and not content:  # cut off within its headers, which http.client does not mind
-            raise no_answer(str(self._target), "the answer broke off")
+            if self._route is not None:
+                status, content, encoding = self._exchange(self._route, request, request.path, headers, body, deadline)
+            else:
+                status, content, encoding = self._by_session(request, headers, body, deadline)
+        except TimeoutError as error:
+            if isinstance(error, DeadlineExceeded):
+                raise
+            raise deadline.exceeded(f"no complete answer from {self._target}") from error
+        except (http.client.HTTPException, OSError) as error:
+            if isinstance(error, HangtagError):
+                raise
+            raise no_answer(self._target, str(error) or type(error).__name__) from error
+        if encoding != "identity":
+            content = inflate(content, encoding, request.path, request.limit if status == 200 else MAX_ERROR)
         if status != 200:
-            raise from_http(status, content, str(self._target))
+            raise from_http(status, content, self._target)
+        if not content:  # cut off within its headers, which http.client does not mind
+            raise no_answer(self._target, "the answer broke off")
         return content
 
-    def _read(self, raw: Any, end: float) -> bytes:
-        """The whole body. requests bounds the wait for each packet; a sender of single bytes must be bounded too."""
-        from urllib3.exceptions import HTTPError, ReadTimeoutError
-
-        pieces = []
+    def _exchange(
+        self, route: Route, request: Request[Any], path: str, headers: Mapping[str, str], body: Body, deadline: Deadline
+    ) -> tuple[int, bytes, str]:
+        """Send a request on a connection of our own: status, body and Content-Encoding of the final response."""
+        connection = None
+        while connection is None and self._idle:
+            try:
+                connection = self._idle.pop()
+            except IndexError:  # another thread took it
+                break
+            if connection.route != route or connection.readable.poll(0):  # what can be read is its end, or surplus
+                connection.close()
+                connection = None
+        connection = connection or _Connection(route, deadline)
+        reader: Any = None
         try:
-            while piece := raw.read1(_PIECE, decode_content=True):
-                pieces.append(piece)
-                if time.monotonic() > end:
-                    raise TimeoutError
-        except ReadTimeoutError as error:
-            raise TimeoutError from error
-        except HTTPError as error:
-            raise ConnectionError(f"the answer broke off: {error}") from error
-        return b"".join(pieces)
+            connection.sock.end = deadline.end
+            connection.sock.settimeout(deadline.remaining())
+            try:
+                connection.request(request.method, route.prefix + path, body or None, headers)
+            except (ValueError, http.client.InvalidURL):
+                raise unusable(self._options.server) from None
+            response: Any = connection.getresponse()
+            reader = response.fp
+            for _ in range(_MAX_INTERIM):
+                if response.status >= 200 or response.status == 101:
+                    break
+                response.headers = None  # so that begin() reads the next response
+                response.begin()
+            if response.status < 200:
+                raise BadResponse(f"{self._target} answers HTTP {response.status} and no final response")
+            limit = request.limit if response.status == 200 else MAX_ERROR
+            length = response.length or 0
+            if length > limit and response.status == 200:
+                raise too_large(request.path, limit)
+            # http.client closes its reader at the end of the response; here it is still asked for surplus bytes.
+            response.fp = SimpleNamespace(read=reader.read, readline=reader.readline, close=int, flush=int)
+            content = response.read(limit + 1)
+            complete = response.fp is None
+            if not complete and response.length and len(content) <= limit:
+                raise ConnectionError("the answer broke off")
+            if len(content) > limit and response.status == 200:
+                raise too_large(request.path, limit)
+            if complete and not response.will_close and len(self._idle) < self._max_idle:
+                connection.sock.end = None  # look at what is there, without waiting
+                if not reader.peek(1) and not self._closed:
+                    self._idle.append(connection)
+                    connection = None
+            return response.status, content, response.headers.get("Content-Encoding", "identity")
+        except (ArithmeticError, MemoryError, ValueError) as error:  # a length that is none, or of a trillion bytes
+            if isinstance(error, HangtagError):
+                raise
+            reason = str(error) or type(error).__name__
+            raise BadResponse(f"the answer of {self._target} has a length that cannot be: {reason}") from error
+        finally:
+            if connection is not None:
+                connection.close()
+                if reader is not None:
+                    reader.close()
+
+    @cached_property
+    def _routes(self) -> SessionRoutes:
+        return SessionRoutes(self._options)
+
+    def _by_session(
+        self, request: Request[Any], headers: Mapping[str, str], body: Body, deadline: Deadline
+    ) -> tuple[int, bytes, str]:
+        """The same by the rules of requests, for the caller's session and for the environment."""
+        routes = self._routes
+        prepared, settings, own = routes.prepare(request.method, request.path, headers, body or None)
+        if own is None:
+            return routes.send(prepared, settings, max(request.limit, MAX_ERROR), deadline)
+        return self._exchange(own.route, request, own.path, own.headers, own.body or b"", deadline)
 
     def close(self) -> None:
-        """Close all connections."""
-        if self._owned:
-            self._session.close()
+        """Close all connections; those of calls under way when they have their answer."""
+        self._closed = True
+        while self._idle:
+            try:
+                self._idle.pop().close()
+            except IndexError:  # another thread took it
+                return
 
 
-def _root(error: BaseException) -> str:
-    """The innermost cause in words: requests wraps urllib3 wraps the operating system."""
-    seen = [error]
-    while True:
-        reason = getattr(error, "reason", None) or (error.args[0] if error.args else None)
-        inner = reason if isinstance(reason, BaseException) else (error.__cause__ or error.__context__)
-        if inner is None or inner in seen:
-            return str(error) or type(error).__name__
-        seen.append(inner)
-        error = inner
+def request_headers(options: Options, more: Mapping[str, tuple[str, str]] = MappingProxyType({})) -> dict[str, str]:
+    """The headers of every request; the caller's replace ours, whatever their case."""
+    headers = {
+        **more,
+        "accept-encoding": ("Accept-Encoding", "identity"),
+        "content-type": ("Content-Type", "application/json"),
+    }
+    headers |= {name.lower(): (name, value) for name, value in options.sent_headers}
+    return dict(headers.values())
+
+
+def inflate(content: bytes, encoding: str, path: str, limit: int) -> bytes:
+    """The body of a response that was compressed, though that was not asked for; at most `limit` bytes of it."""
+    if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
+        raise BadResponse(f"the answer to {path} has the Content-Encoding {encoding[:40]!r}, which was not asked for")
+    try:
+        inflated = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(content, limit + 1)
+    except zlib.error as error:
+        raise BadResponse(f"the answer to {path} cannot be decompressed: {error}") from error
+    if len(inflated) > limit:
+        raise too_large(path, limit)
+    return inflated
+
+
+# ---- connections
+
+
+class _Socket(socket.socket):
+    """Reads end at a point in time, however slowly bytes come; a socket's own timeout is for each read."""
+
+    end: float | None = 0.0
+    """The end of the deadline, of `time.monotonic`; None reads only what is there already."""
+
+    def recv_into(self, *arguments: Any) -> int:
+        self.settimeout(_left(self.end))
+        return super().recv_into(*arguments)
+
+
+class _TLSSocket(ssl.SSLSocket):
+    """The same with TLS, whose `sendall` sends in pieces, each with the socket's own timeout."""
+
+    end: float | None = 0.0
+
+    def recv_into(self, *arguments: Any) -> int:
+        self.settimeout(_left(self.end))
+        try:
+            return super().recv_into(*arguments)
+        except ssl.SSLWantReadError as error:
+            raise BlockingIOError(errno.EAGAIN, "nothing to read") from error
+
+    def send(self, *arguments: Any) -> int:
+        self.settimeout(_left(self.end))
+        return super().send(*arguments)
+
+
+def _left(end: float | None) -> float:
+    """Seconds until `end`; raises TimeoutError after it."""
+    if end is None:
+        return 0.0
+    left = end - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection by a route, made by the constructor. `readable` polls its socket."""
+
+    sock: Any
+
+    def __init__(self, route: Route, deadline: Deadline) -> None:
+        super().__init__(route.host, route.port)
+        self.route = route
+        self.sock = _connect(route.host, route.port, deadline)
+        try:
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.sock.end = deadline.end
+            self.sock.settimeout(deadline.remaining())
+            if route.tunnel:
+                self._open_tunnel(route)
+            if route.context is not None:
+                route.context.sslsocket_class = _TLSSocket
+                self.sock = route.context.wrap_socket(self.sock, server_hostname=route.server_name)
+        except BaseException:
+            self.sock.close()
+            raise
+        self.readable = _Readable(self.sock) if not hasattr(select, "poll") else select.poll()
+        self.readable.register(self.sock, getattr(select, "POLLIN", 1))
+
+    def _open_tunnel(self, route: Route) -> None:
+        self.sock.sendall(route.tunnel)
+        with http.client.HTTPResponse(self.sock, method="CONNECT") as response:
+            response.begin()
+            if response.status != 200:
+                raise ConnectionError(f"the proxy answers HTTP {response.status} to CONNECT")
+
+
+class _Readable:
+    """`select.poll` for Windows, which has only `select`; there it has no limit of file numbers."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def register(self, sock: socket.socket, events: int) -> None:
+        """Nothing to do."""
+
+    def poll(self, timeout: int) -> list[Any]:
+        """Whether there is something to read."""
+        return select.select([self._sock], [], [], timeout)[0]
+
+
+def _connect(host: str, port: int, deadline: Deadline) -> socket.socket:
+    """A connection to the first address that takes one; the addresses that are left share the time that is left."""
+    addresses = _look_up(host, port, deadline)
+    for left in range(len(addresses), 0, -1):
+        family, kind, protocol, _, address = addresses[-left]
+        sock = None
+        try:
+            sock = _Socket(family, kind, protocol)
+            sock.settimeout(deadline.remaining() / left)
+            sock.connect(address)
+            return sock
+        except BaseException as error:
+            if sock is not None:
+                sock.close()
+            if left == 1 or not isinstance(error, OSError):
+                raise
+    raise ConnectionError(f"{host} has no address")
+
+
+def _look_up(host: str, port: int, deadline: Deadline) -> list[Any]:
+    """The addresses of a name. The system's resolver knows no deadline, so a thread waits for it."""
+    outcome: SimpleQueue[Any] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            outcome.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except Exception as error:
+            outcome.put(error)
+
+    threading.Thread(target=ask, daemon=True, name="hangtag-dns").start()
+    try:
+        found = outcome.get(timeout=deadline.remaining())
+    except Empty:
+        raise TimeoutError from None
+    if isinstance(found, UnicodeError):
+        raise InvalidInput(f"{host} is no name that a host can have") from found
+    if isinstance(found, Exception):
+        raise found
+    addresses: list[Any] = found
+    return addresses

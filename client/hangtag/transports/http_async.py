@@ -1,61 +1,77 @@
-"""Bytes over kept-alive HTTP connections by aiohttp, which the extra `aio` brings."""
+"""Requests over kept-alive HTTP connections by aiohttp, which the extra `aio` installs."""
 
 from __future__ import annotations
 
-import ssl
+import asyncio
+import gzip
+import io
+import socket
+import threading
 from typing import Any
 
-from ..config import Settings
-from ..core.failures import from_http, no_answer
-from ..core.retry import Late
-from ..core.steps import Exchange
+from ..config import Options
+from ..core.retry import Deadline
+from ..errors import from_http, no_answer
 from ..optional import require
-from .event_loop import OwnLoop
-from .http import request_parts, unusable
+from ..protocol.request import Request, too_large
+from .http import MAX_ERROR, inflate, request_headers
+from .http_route import unusable
+
+_LARGE = 1 << 20  # bytes of a body; aiohttp warns of larger ones, which it would send at once
 
 
-class AsyncRestTransport:
+class AsyncHttpTransport:
     """One session, shared by all tasks of the running loop."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, options: Options) -> None:
         self._aiohttp = require("aiohttp", extra="aio", what="AsyncClient over REST")
-        self._settings = settings
-        self._loop = OwnLoop()
-        self._target = settings.target
-        self._owned = settings.session is None
-        if self._owned:
-            self._session = self._aiohttp.ClientSession(
-                connector=self._aiohttp.TCPConnector(limit=0, **_verification(settings)),
-                trust_env=not settings.target.loopback,
-                skip_auto_headers=("User-Agent",),
-            )
-        else:
-            self._session = settings.session
+        self._options = options
+        self._target = options.server
+        self._headers = request_headers(options)
+        self._owned = options.session is None
+        self._session = options.session if options.session is not None else self._own_session()
 
-    async def send(self, exchange: Exchange[Any], timeout: float) -> bytes:
-        """The body of the answer to `exchange`; raises a HangtagError."""
-        self._loop.check()
-        headers, body = request_parts(self._settings, exchange)
+    def _own_session(self) -> Any:
+        aiohttp, tls = self._aiohttp, self._options.tls
+        verification = {} if tls is None else {"ssl": tls.context()}
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, resolver=_resolver(aiohttp), **verification),
+            trust_env=not self._target.loopback,
+            skip_auto_headers=("User-Agent",),
+            auto_decompress=False,
+        )
+
+    async def send(self, request: Request[Any], deadline: Deadline) -> bytes:
+        """The body of the response; raises a HangtagError."""
+        body, headers = request.body, self._headers
+        if self._options.gzip_above is not None and len(body) > self._options.gzip_above:
+            body, headers = gzip.compress(body, compresslevel=1), {**headers, "Content-Encoding": "gzip"}
+        encoding = "identity"
         try:
             async with self._session.request(
-                exchange.verb,
+                request.method,
                 # aiohttp would decode and encode the path again, and a model name may hold a slash
-                _url(self._target.address + exchange.path),
-                data=body,
+                _url(self._target.address + request.path),
+                data=io.BytesIO(body) if len(body) > _LARGE else body,
                 headers=headers,
-                timeout=self._aiohttp.ClientTimeout(total=timeout),
+                timeout=self._aiohttp.ClientTimeout(total=deadline.remaining()),
                 allow_redirects=False,
             ) as answer:
-                content: bytes = await answer.read()
                 status = answer.status
+                limit = request.limit if status == 200 else MAX_ERROR
+                content = await _read(answer, request.path, limit)
+                if not self._session.auto_decompress:
+                    encoding = answer.headers.get("Content-Encoding", "identity")
         except TimeoutError as error:
-            raise Late(self._target) from error
+            raise deadline.exceeded(f"no complete answer from {self._target}") from error
         except self._aiohttp.InvalidURL:
             raise unusable(self._target) from None
         except (self._aiohttp.ClientError, OSError) as error:
             raise no_answer(str(self._target), str(error) or type(error).__name__) from error
         except (ValueError, AssertionError):  # the latter for a proxy without a port
             raise unusable(self._target) from None
+        if encoding != "identity":
+            content = inflate(content, encoding, request.path, limit)
         if status != 200:
             raise from_http(status, content, str(self._target))
         return content
@@ -66,12 +82,71 @@ class AsyncRestTransport:
             await self._session.close()
 
 
-def _verification(settings: Settings) -> dict[str, ssl.SSLContext]:
-    """The `ssl` argument of a connector, left out when there is nothing to say."""
-    return {} if settings.tls is None else {"ssl": settings.tls.context()}
+async def _read(answer: Any, path: str, limit: int) -> bytes:
+    """The body; raises BadResponse for one of more than `limit` bytes, and cuts that of an error."""
+    pieces, size = [], answer.content_length or 0
+    if size <= limit:
+        size = 0
+        async for piece in answer.content.iter_any():
+            pieces.append(piece)
+            size += len(piece)
+            if size > limit:
+                break
+    if size > limit:
+        answer.close()  # and with it the connection, for what is left unread
+        if answer.status == 200:
+            raise too_large(path, limit)
+    return b"".join(pieces)
 
 
 def _url(text: str) -> Any:
     from yarl import URL
 
     return URL(text, encoded=True)
+
+
+def _resolver(aiohttp: Any) -> Any:
+    """A resolver that leaves nothing behind for the end of the loop.
+
+    aiohttp's own waits in the loop's thread pool, and asyncio.run() then waits for the pool, past every deadline.
+    """
+
+    class Resolver(aiohttp.abc.AbstractResolver):  # type: ignore[misc]
+        async def resolve(self, host: str, port: int = 0, family: Any = socket.AF_INET) -> list[dict[str, Any]]:
+            loop = asyncio.get_running_loop()
+            outcome = loop.create_future()
+
+            def settle(found: Any) -> None:
+                if not outcome.done():
+                    outcome.set_result(found)
+
+            def ask() -> None:
+                try:
+                    found: Any = socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
+                except Exception as error:
+                    found = error
+                try:
+                    loop.call_soon_threadsafe(settle, found)
+                except RuntimeError:  # the loop has ended meanwhile
+                    return
+
+            threading.Thread(target=ask, daemon=True, name="hangtag-dns").start()
+            found = await outcome
+            if isinstance(found, Exception):
+                raise found if isinstance(found, OSError) else OSError(str(found))
+            return [
+                {
+                    "hostname": host,
+                    "host": address[0],
+                    "port": address[1],
+                    "family": kind,
+                    "proto": protocol,
+                    "flags": socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+                }
+                for kind, _, protocol, _, address in found
+            ]
+
+        async def close(self) -> None:
+            """Nothing to close."""
+
+    return Resolver()

@@ -1,153 +1,193 @@
-"""Carries out what a Conversation says, with threads: within a deadline, with retries, several calls at a time."""
+"""Sends the calls of a session from threads: within a deadline, with retries, several at a time."""
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import as_completed as as_they_end
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import Any, Protocol, TypeVar
 
-from ..config import Settings
-from ..core.concurrency import Gate
-from ..core.retry import Deadline, Failures
-from ..core.steps import Call, Exchange, Flow, SideBySide, Step
+from ..config import Options
+from ..core.retry import Attempts, ConcurrencyLimit, Deadline
+from ..core.session import Call, Calls, Flow
+from ..core.streaming import END, Emit, Next, Start, Steps, Wait
 from ..errors import HangtagError, InvalidInput, ServerBusy
+from ..protocol.request import Request
+from ..results import Classification
 
 T = TypeVar("T")
 
 log = logging.getLogger("hangtag")
 
-# Seconds for the threads to say themselves that the time is up, which names the images; a thread that has not begun,
-# for other calls' chunks, cannot.
-_LATER = 0.25
+# Seconds for the threads to raise DeadlineExceeded themselves, with the positions of the images; a thread that has not
+# begun, for other calls' chunks, cannot.
+_GRACE = 0.25
 
 
 class Transport(Protocol):
-    """Carries one exchange."""
+    """Sends one request."""
 
-    def send(self, exchange: Exchange[Any], timeout: float) -> bytes:
-        """The body of the answer; raises a HangtagError."""
+    def send(self, request: Request[Any], deadline: Deadline) -> bytes:
+        """The body of the response; raises a HangtagError."""
 
     def close(self) -> None:
         """Free the connections."""
 
 
-class Sender:
+class ThreadRunner:
     """One transport and one pool of threads, both made when first needed. May be used from many threads."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, options: Options) -> None:
+        self._options = options
         self._transport: Transport | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._closed = False
-        self._gate = Gate()
-        # One thread at a time writes a request: several take the interpreter from one another at every step of it.
-        self._making = threading.Lock()
+        self._process = 0  # the one that made the transport
+        self._limit = ConcurrencyLimit()
+        # One thread at a time encodes a request: several take the interpreter from one another at every step of it.
+        self._encoding = threading.Lock()
 
     def run(self, flow: Flow[T], timeout: float | None = None, retries: int | None = None) -> T:
-        """Drive a conversation: send what it yields, give it the answers."""
-        deadline = Deadline(self._settings.timeout if timeout is None else timeout)
-        retries = self._settings.retries if retries is None else retries
+        """Run a flow of the session to its result: send the calls it yields, give it the replies."""
+        timeout = self._options.timeout if timeout is None else timeout
+        deadline = Deadline(time.monotonic() + timeout, timeout)
         try:
-            step = next(flow)
+            calls = next(flow)
             while True:
-                step = flow.send(self._carry_out(step, deadline, retries))
+                try:
+                    replies = self._send_all(calls, deadline, retries)
+                except HangtagError as error:
+                    calls = flow.throw(error)
+                else:
+                    calls = flow.send(replies)
         except StopIteration as done:
             result: T = done.value
             return result
 
-    def _carry_out(self, step: Step, deadline: Deadline, retries: int) -> Any:
-        if isinstance(step, Exchange):
-            return self._attempt(step, deadline, retries)
-        if len(step.calls) > 1 and self._settings.concurrency > 1:
-            return self._side_by_side(step, deadline)
-        answers = []
-        for call in step.calls:
-            answers.append(self._make_and_attempt(call, deadline, tell=len(step.calls) > 1))
-            if step.tick:
-                step.tick(len(call.images))
-        return answers
-
-    def _side_by_side(self, step: SideBySide[T], deadline: Deadline) -> list[T]:
-        futures = self.submit(step.calls, deadline)
-        images = {future: len(call.images) for future, call in zip(futures, step.calls, strict=True)}
+    def stream(self, steps: Steps, items: Iterable[Any]) -> Iterator[Classification]:
+        """Carry out the steps of a stream. Each request has the client's timeout from when it begins."""
+        source = iter(items)
+        started: list[Future[Any]] = []
         try:
-            for future in as_they_end(futures, timeout=deadline.remaining() + _LATER):
-                future.result()  # raises what went wrong as soon as it has
-                if step.tick:
-                    step.tick(images[future])
+            step = next(steps)
+            while True:
+                answer: Any = None
+                try:
+                    if isinstance(step, Emit):
+                        yield step.result
+                    elif isinstance(step, Next):
+                        answer = next(source, END)
+                    elif isinstance(step, Start):
+                        answer = self._submit(step.calls, None)
+                        started = [future for future in started if not future.done()] + answer
+                    elif isinstance(step, Wait):
+                        answer = _outcome(step.pending)
+                    else:
+                        timeout = self._options.timeout
+                        answer = self._send_all(step, Deadline(time.monotonic() + timeout, timeout), None)
+                except Exception as error:  # of the source, or of a request: the stream decides
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(answer)
+        except StopIteration:
+            return
+        finally:
+            for future in started:
+                future.cancel()
+
+    def _send_all(self, calls: Calls[T], deadline: Deadline, retries: int | None) -> list[T]:
+        """The replies to calls, in order; several calls are sent side by side."""
+        many = len(calls.calls) > 1
+        if many and self._options.concurrency > 1:
+            return self._side_by_side(calls, deadline)
+        replies = []
+        for call in calls.calls:
+            replies.append(self._send(call, deadline, retries, many))
+            if calls.progress is not None:
+                calls.progress(len(call.images))
+        return replies
+
+    def _side_by_side(self, calls: Calls[T], deadline: Deadline) -> list[T]:
+        futures = self._submit(calls.calls, deadline)
+        images = {future: len(call.images) for future, call in zip(futures, calls.calls, strict=True)}
+        try:
+            for future in as_completed(futures, timeout=deadline.remaining() + _GRACE):
+                future.result()  # raises the first error as soon as it occurs
+                if calls.progress is not None:
+                    calls.progress(images[future])
             return [future.result() for future in futures]
         except TimeoutError as error:
             if isinstance(error, HangtagError):
                 raise
             raise deadline.exceeded() from error
         finally:
-            for future in futures:  # after a failure: what has not begun need not
+            for future in futures:  # after a failure, what has not begun is not sent
                 future.cancel()
 
-    def submit(self, calls: Sequence[Call[T]], deadline: Deadline | None = None) -> list[Future[T]]:
+    def _submit(self, calls: Sequence[Call[T]], deadline: Deadline | None) -> list[Future[T]]:
         """Send calls from the pool's threads; without a deadline each has the client's timeout from when it begins."""
         pool = self._workers()
         try:
-            return [pool.submit(self._make_and_attempt, call, deadline, tell=True) for call in calls]
+            return [pool.submit(self._send, call, deadline, None, True) for call in calls]
         except RuntimeError as error:  # the pool was shut down after we had got it
             raise InvalidInput("the client was closed during the call") from error
 
-    def _make_and_attempt(self, call: Call[T], deadline: Deadline | None, *, tell: bool) -> T:
+    def _send(self, call: Call[T], deadline: Deadline | None, retries: int | None, name_images: bool) -> T:
+        """Encode a call, send it until it is answered, decode the response."""
+        deadline = deadline or Deadline(time.monotonic() + self._options.timeout, self._options.timeout)
+        limit, attempts = self._limit, None
         try:
-            with self._making:
-                exchange = call.make()
-            return self._attempt(exchange, deadline or Deadline(self._settings.timeout), self._settings.retries)
+            with self._encoding:
+                request = call.encode()
+            while True:
+                transport = self._transport
+                if transport is None or self._closed or self._process != os.getpid():
+                    transport = self._open()
+                if limit.limited and limit.full():
+                    limit.wait(deadline)
+                began, busy = time.monotonic(), False
+                limit.running.add(id(request))
+                try:
+                    return request.decode(transport.send(request, deadline))
+                except HangtagError as error:
+                    if self._closed:  # whatever the transport makes of it
+                        raise InvalidInput("the client was closed during the call") from error
+                    busy = isinstance(error, ServerBusy)
+                    attempts = attempts or Attempts(
+                        request.path, self._options.retries if retries is None else retries, deadline
+                    )
+                    pause = attempts.pause(error)
+                finally:
+                    limit.running.discard(id(request))
+                    if busy or limit.limited:
+                        limit.ended(began, busy=busy)
+                time.sleep(pause)
         except HangtagError as error:
-            error.images = call.images if tell else None
+            if name_images:
+                error.images = call.images
             raise
-
-    def _attempt(self, exchange: Exchange[T], deadline: Deadline, retries: int) -> T:
-        transport = self._open()
-        failures = None
-        while True:
-            try:
-                return exchange.answer(self._through_gate(transport, exchange, deadline))
-            except HangtagError as error:
-                if self._closed:  # whatever the transport says of it
-                    raise InvalidInput("the client was closed during the call") from error
-                failures = failures or Failures(exchange.path, retries, deadline)
-                pause = failures.pause(error)
-            time.sleep(pause)
-            transport = self._open()
-
-    def _through_gate(self, transport: Transport, exchange: Exchange[Any], deadline: Deadline) -> bytes:
-        place = self._gate.enter(deadline.remaining())
-        if place is None:
-            raise deadline.exceeded()
-        busy = False
-        try:
-            return transport.send(exchange, deadline.remaining())
-        except ServerBusy:
-            busy = True
-            raise
-        finally:
-            self._gate.leave(place, busy=busy)
 
     def _open(self) -> Transport:
-        if self._transport is None or self._closed:
-            with self._lock:
-                if self._closed:
-                    raise InvalidInput("the client is closed")
-                if self._transport is None:
-                    self._transport = _connect(self._settings)
-        return self._transport
+        with self._lock:
+            if self._closed:
+                raise InvalidInput("the client is closed")
+            if self._transport is None:
+                self._transport, self._process = _connect(self._options), os.getpid()
+            elif self._process != os.getpid():
+                raise InvalidInput("this client was used before the process forked: make a new one in each process")
+            return self._transport
 
     def _workers(self) -> ThreadPoolExecutor:
+        self._open()
         with self._lock:
             if self._closed:
                 raise InvalidInput("the client is closed")
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="hangtag")
+                self._pool = ThreadPoolExecutor(self._options.concurrency, thread_name_prefix="hangtag")
             return self._pool
 
     def close(self) -> None:
@@ -157,8 +197,8 @@ class Sender:
             transport, self._transport = self._transport, None
             pool, self._pool = self._pool, None
         if pool is not None:
-            pool.shutdown(wait=False)  # calls that have not begun fail as they do; cancelled, they would wake nobody
-        if transport is not None:
+            pool.shutdown(wait=False)  # calls that have not begun fail by themselves; cancelled, they would wake nobody
+        if transport is not None and self._process == os.getpid():
             transport.close()
 
     @property
@@ -167,16 +207,23 @@ class Sender:
         return self._transport is not None
 
 
-def _connect(settings: Settings) -> Transport:
-    log.debug("connecting to %s", settings.target)
-    if settings.target.protocol == "grpc":
+def _outcome(pending: Sequence[Future[T]]) -> tuple[list[T], HangtagError | None]:
+    """The replies before the first failure, and that failure."""
+    replies = []
+    for future in pending:
+        try:
+            replies.append(future.result())
+        except HangtagError as error:
+            return replies, error
+    return replies, None
+
+
+def _connect(options: Options) -> Transport:
+    log.debug("connecting to %s", options.server)
+    if options.server.protocol == "grpc":
         from .grpc import GrpcTransport
 
-        return GrpcTransport(settings)
-    from .http import RestTransport, wants_requests
+        return GrpcTransport(options)
+    from .http import HttpTransport
 
-    if wants_requests(settings):
-        return RestTransport(settings)
-    from .http_sockets import HttpTransport
-
-    return HttpTransport(settings)
+    return HttpTransport(options)

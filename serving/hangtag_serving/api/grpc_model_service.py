@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hangtag.codes import CODES
+from hangtag.errors import CODES
 
 from ..errors import invalid
 from ..models.registry import Models

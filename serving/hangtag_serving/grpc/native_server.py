@@ -16,7 +16,7 @@ from contextlib import suppress
 
 import pygrpc_native
 
-from hangtag.codes import CODES
+from hangtag.errors import CODES
 
 from ..api.grpc_methods import PREDICT, RELOAD, Method
 from ..errors import INTERNAL, ServingError

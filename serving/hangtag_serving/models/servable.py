@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hangtag.codes import CODES
+from hangtag.errors import CODES
 from hangtag.optional import require
 
 from ..api.tensor_protos import number_of, numpy_dtype, short_name

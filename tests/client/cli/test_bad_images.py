@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from doubles import FIRST_PIXEL, Model, Refused, Signature, model_server
+from fake_server import FIRST_PIXEL, Model, Refused, Signature, model_server
 from support import run
 
 BAD = b"\x89PNG\r\n\x1a\n, and nothing more"

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from doubles import FIRST_PIXEL, Model, Refused, model_server
+from fake_server import FIRST_PIXEL, Model, Refused, model_server
 from hangtag import Client
 from hangtag.cli import bench
 from hangtag.cli.main import main

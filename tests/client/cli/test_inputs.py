@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from doubles import FIRST_PIXEL, Model, model_server
+from fake_server import FIRST_PIXEL, Model, model_server
 from hangtag.cli.inputs import Array, find
 from support import HANGTAG, free_port
 

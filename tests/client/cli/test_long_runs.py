@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from doubles import Model, Signature, model_server
+from fake_server import Model, Signature, model_server
 from support import HANGTAG, PATIENCE, eventually, run
 
 CHUNK = 1000  # images a request

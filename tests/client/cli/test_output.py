@@ -8,7 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from doubles import FIRST_PIXEL, Model, Refused, Signature, model_server
+from fake_server import FIRST_PIXEL, Model, Refused, Signature, model_server
 from hangtag import Classification, InvalidInput, fashion_mnist
 from hangtag.plots import draw_predictions
 from support import HANGTAG, run

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from doubles import FIRST_PIXEL, Model, Signature, model_server
+from fake_server import FIRST_PIXEL, Model, Signature, model_server
 from hangtag import Classification, InvalidInput
 from hangtag.cli import output, resume
 from hangtag.fashion_mnist import CLASS_NAMES

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from doubles import FIRST_PIXEL, Model, Signature, model_server
+from both_clients import opened
+from fake_server import FIRST_PIXEL, Model, Signature, model_server
 from hangtag import InvalidInput
-from pictures_sent import PICTURES, png
-from surfaces import opened
+from sample_images import PICTURES, png
 
 # ---- what is sent
 

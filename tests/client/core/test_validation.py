@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from doubles import FIRST_PIXEL, Model, Signature, model_server
+from both_clients import opened
+from fake_server import FIRST_PIXEL, Model, Signature, model_server
 from hangtag import Client, InvalidInput
-from pictures_sent import PICTURES, png
-from surfaces import opened
+from sample_images import PICTURES, png
 
 REFUSED = [
     (PICTURES[:, :14], r"images of shape \(30, 14, 28\): fashion takes \[N, 28, 28\]"),

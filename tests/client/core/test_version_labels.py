@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from both_clients import opened
 from hangtag import InvalidInput, ModelNotFound
 from support import Server, eventually, serving
-from surfaces import opened
 
 CONFIG = """
 model_config_list {{ config {{
@@ -54,7 +54,7 @@ def test_every_call_goes_to_the_version_with_the_label(labelled, images, kind, p
             assert client.wait_ready().version == version
             eventually(lambda: client.metadata().version == version, f"{label} to be version {version}")  # noqa: B023
             result = client.classify(images[:100])
-            assert result.model_version == (version if protocol == "grpc" else None)
+            assert result.model_version == version
             assert result.labels[0] == "Ankle boot"
             assert [len(part) for part in client.classify_stream(np.split(images[:90], 3))] == [30] * 3
             assert client.predict({"images": images[:2]})["probabilities"].shape == (2, 10)
@@ -68,8 +68,7 @@ def test_a_label_that_moves_takes_an_open_client_along(labelled, images, kind, p
         eventually(lambda: client.metadata().version == 1, "stable to be version 1")
         client.classify(images[:3])
         move(2)
-        if protocol == "grpc":
-            eventually(lambda: client.classify(images[:3]).model_version == 2, "answers of version 2")
+        eventually(lambda: client.classify(images[:3]).model_version == 2, "answers of version 2")
         eventually(lambda: client.metadata().version == 2, "stable to be version 2")
         assert len(client.classify(images[:3])) == 3
 

@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hangtag import BadResponse, HangtagError
-from hangtag.core.failures import from_http
-from hangtag.core.steps import Exchange
+from hangtag.errors import from_http
 from hangtag.model import ModelSpec, Signature, TensorSpec
 from hangtag.protocol import grpc_codec, protobuf, rest_codec, tensors
-from recordings import recordings
+from hangtag.protocol.request import Request
+from recorded_responses import recordings
 
 SPEC = ModelSpec("fashion")
 OUTPUTS = Signature({}, {"y": TensorSpec("", "DT_FLOAT", (None, None))})
-TWO_OUTPUTS = Signature({}, {"product": TensorSpec("", "DT_STRING", (None,)), "sum": TensorSpec("", "DT_HALF", None)})
+TWO_OUTPUTS = Signature({}, {"product": TensorSpec("", "DT_STRING", (None,)), "sum": TensorSpec("", "DT_DOUBLE", None)})
 INPUT = {"x": np.zeros((1, 2), "f4")}
 
 GRPC_READERS = {
@@ -32,8 +32,8 @@ REST_READERS = {
     "GetModelMetadata": [rest_codec.metadata(SPEC)],
     "GetModelStatus": [rest_codec.status(SPEC)],
 }
-SEEDS = [(exchange, r.body) for r in recordings("grpc") if r.ok for exchange in GRPC_READERS[r.call]]
-SEEDS += [(exchange, r.body) for r in recordings("rest") if r.ok for exchange in REST_READERS[r.call]]
+SEEDS = [(request, r.body) for r in recordings("grpc") if r.ok for request in GRPC_READERS[r.call]]
+SEEDS += [(request, r.body) for r in recordings("rest") if r.ok for request in REST_READERS[r.call]]
 
 JSON_SCRAPS = [
     b"[",
@@ -54,9 +54,9 @@ WIRE_SCRAPS = [b"\xff" * 9 + b"\x01", b"\xff" * 11, b"\x0a\x00", b"\x12\x7f", b"
 
 
 @st.composite
-def mutations(draw: st.DrawFn) -> tuple[Exchange, bytes]:
+def mutations(draw: st.DrawFn) -> tuple[Request, bytes]:
     """A recorded answer, a few times cut, spliced, overwritten or stuffed."""
-    exchange, body = draw(st.sampled_from(SEEDS))
+    request, body = draw(st.sampled_from(SEEDS))
     _, other = draw(st.sampled_from(SEEDS))
     for _ in range(draw(st.integers(1, 4))):
         at, length = draw(st.integers(0, len(body))), draw(st.integers(0, 12))
@@ -66,24 +66,24 @@ def mutations(draw: st.DrawFn) -> tuple[Exchange, bytes]:
                 [body[:at], body[at:], body[:at] + scrap + body[at + length :], body[:at] + other[:length] + body[at:]]
             )
         )
-    return exchange, body
+    return request, body
 
 
 @given(mutations())
 @settings(max_examples=1000, deadline=None)
 def test_a_mutated_answer_is_read_or_is_a_bad_response(mutation):
-    exchange, body = mutation
+    request, body = mutation
     with suppress(BadResponse):
-        exchange.answer(body)
+        request.decode(body)
 
 
 @given(st.sampled_from(SEEDS), st.binary(max_size=200), st.sampled_from([400, 404, 429, 500, 502, 503]))
 @settings(max_examples=300, deadline=None)
 def test_noise_is_read_or_is_a_bad_response(seed, noise, status):
     """As an answer, and as the body of a refusal."""
-    exchange, _ = seed
+    request, _ = seed
     with suppress(BadResponse):
-        exchange.answer(noise)
+        request.decode(noise)
     assert isinstance(from_http(status, noise, "there"), HangtagError)
 
 
@@ -131,7 +131,7 @@ def test_a_deeply_nested_message_costs_nothing():
     for _ in range(2000):
         body = protobuf.block(1, body)
     with pytest.raises(BadResponse):
-        GRPC_READERS["Predict"][0].answer(body)
+        GRPC_READERS["Predict"][0].decode(body)
 
 
 @pytest.mark.parametrize(
@@ -152,18 +152,18 @@ def test_a_deeply_nested_message_costs_nothing():
 )
 def test_hostile_documents(body):
     """Deep, huge and ragged JSON, for every reader of REST."""
-    for exchange in [exchange for group in REST_READERS.values() for exchange in group]:
+    for request in [request for group in REST_READERS.values() for request in group]:
         with pytest.raises(BadResponse):
-            exchange.answer(body)
+            request.decode(body)
     assert isinstance(from_http(500, body, "there"), HangtagError)
 
 
-def peak_of(exchange: Exchange, body: bytes) -> int:
+def peak_of(request: Request, body: bytes) -> int:
     """Bytes that reading `body` took at the most; it must fail."""
     tracemalloc.start()
     try:
         with pytest.raises(BadResponse):
-            exchange.answer(body)
+            request.decode(body)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -36,10 +36,10 @@ def test_more_than_one_block_reads_back_too():
     assert json.loads(pixel_json.pixel_text(array)) == array.tolist()
 
 
-@pytest.mark.parametrize("kind", ["dense", "black", "colour", "empty", "one row"])
+@pytest.mark.parametrize("kind", ["dense", "black", "colour", "one row"])
 def test_a_request_is_at_most_half_longer_than_the_json_library_makes_it(kind):
     array = random_images(*((9, 5, 3) if kind == "colour" else (9, 28, 28)))
-    array = {"black": array // 128, "empty": array[:0], "one row": array[0, 0]}.get(kind, array)
+    array = {"black": array // 128, "one row": array[0, 0]}.get(kind, array)
     exchange = rest_codec.predict(ModelSpec("fashion", signature="serving_default"), {"images": array}, SIGNATURE)
     document = {"signature_name": "serving_default", "instances": array.tolist()}
     assert json.loads(exchange.body) == document

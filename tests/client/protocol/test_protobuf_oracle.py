@@ -14,7 +14,7 @@ from tensorflow.core.protobuf import error_codes_pb2 as code_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
-from hangtag.codes import CODES
+from hangtag.errors import CODES, one_line
 from hangtag.model import ModelSpec, Signature, TensorSpec, VersionStatus
 from hangtag.protocol import dtypes, grpc_codec, protobuf, tensors
 from hangtag.protocol.dtypes import BFLOAT16, STRING
@@ -201,14 +201,14 @@ def test_status_is_read(version, state, code, message):
     answer = get_model_status_pb2.GetModelStatusResponse()
     entry = answer.model_version_status.add(version=version, state=state)
     entry.status.error_code, entry.status.error_message = code, message
-    exchange = grpc_codec.status(ModelSpec("m"))
+    encoded = grpc_codec.status(ModelSpec("m"))
     name = get_model_status_pb2.ModelVersionStatus.State.Name(state)
-    (read,) = exchange.answer(answer.SerializeToString())
-    assert read == VersionStatus(version, name, CODES[code], message)
+    (read,) = encoded.decode(answer.SerializeToString())
+    assert read == VersionStatus(version, name, CODES[code], one_line(message))
     assert CODES[code] == code_pb2.Code.Name(code)
     request = get_model_status_pb2.GetModelStatusRequest()
     request.model_spec.name = "m"
-    assert exchange.body == request.SerializeToString()
+    assert encoded.body == request.SerializeToString()
 
 
 @pytest.mark.parametrize(
@@ -228,12 +228,12 @@ def test_metadata_is_read(shape, expected):
     packed = any_pb2.Any()
     packed.Pack(signatures)
     answer.metadata["signature_def"].CopyFrom(packed)
-    exchange = grpc_codec.metadata(ModelSpec("fashion", 7))
-    model = exchange.answer(answer.SerializeToString())
+    encoded = grpc_codec.metadata(ModelSpec("fashion", 7))
+    model = encoded.decode(answer.SerializeToString())
     assert (model.name, model.version) == ("fashion", 7)
     assert model.signatures["serving_default"] == Signature(
         {"images": TensorSpec("x:0", "DT_UINT8", expected)}, {}, "tensorflow/serving/predict"
     )
     request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     request.model_spec.name, request.model_spec.version.value = "fashion", 7
-    assert exchange.body == request.SerializeToString()
+    assert encoded.body == request.SerializeToString()

@@ -10,10 +10,10 @@ import tensorflow as tf
 from tensorflow_serving.apis import get_model_status_pb2, predict_pb2
 
 from hangtag import InvalidInput, ModelNotFound, ServerError, UnknownSignature
-from hangtag.core.failures import from_http, from_status
+from hangtag.errors import from_http, from_status, one_line
 from hangtag.model import ModelSpec, Signature, TensorSpec
 from hangtag.protocol import grpc_codec, rest_codec
-from recordings import Recording, recordings
+from recorded_responses import Recording, recordings
 
 GRPC, REST = recordings("grpc"), recordings("rest")
 
@@ -40,23 +40,23 @@ def test_both_protocols_tell_the_same_of_a_model():
     """One model, described over gRPC and in JSON, gives equal metadata and status."""
     grpc, rest = named(GRPC), named(REST)
     spec = ModelSpec("fashion")
-    over_grpc = grpc_codec.metadata(spec).answer(grpc["metadata"].body)
-    over_rest = rest_codec.metadata(spec).answer(rest["metadata"].body)
+    over_grpc = grpc_codec.metadata(spec).decode(grpc["metadata"].body)
+    over_rest = rest_codec.metadata(spec).decode(rest["metadata"].body)
     real = {name for name in over_grpc.signatures if not name.startswith("__")}
     assert {"serving_default", "labels"} <= real
     assert (over_grpc.name, over_grpc.version) == (over_rest.name, over_rest.version)
     for name in real:
         assert over_grpc.signatures[name] == over_rest.signatures[name]
-    assert grpc_codec.status(spec).answer(grpc["status"].body) == rest_codec.status(spec).answer(rest["status"].body)
+    assert grpc_codec.status(spec).decode(grpc["status"].body) == rest_codec.status(spec).decode(rest["status"].body)
     raw = get_model_status_pb2.GetModelStatusResponse.FromString(grpc["status"].body)
-    assert len(raw.model_version_status) == len(grpc_codec.status(spec).answer(grpc["status"].body))
+    assert len(raw.model_version_status) == len(grpc_codec.status(spec).decode(grpc["status"].body))
 
 
 def read_rest(name: str, **outputs: str) -> dict[str, np.ndarray]:
     """The outputs of a recorded REST answer, whose dtypes (and names) only the signature tells."""
     signature = Signature({}, {output: TensorSpec("", dtype, (None,)) for output, dtype in outputs.items()})
-    exchange = rest_codec.predict(ModelSpec("types"), {"x": np.zeros(1)}, signature)
-    return exchange.answer(named(REST)[name].body).outputs
+    request = rest_codec.predict(ModelSpec("types"), {"x": np.zeros(1)}, signature)
+    return request.decode(named(REST)[name].body).outputs
 
 
 def test_rest_answers_of_every_dtype():
@@ -116,5 +116,5 @@ def test_every_refusal_has_its_exception_and_keeps_the_servers_words(record):
         error = from_http(record.status, record.body, "there")
         words = json.loads(record.body)["error"] if record.body.startswith(b"{") else ""
     assert type(error) is EXPECTED.get(record.name, InvalidInput)
-    assert words in str(error)
+    assert one_line(words) in str(error)
     assert "\n\n" not in str(error)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from doubles import FIRST_PIXEL, Model, model_server
+from fake_server import FIRST_PIXEL, Model, model_server
 from hangtag import AsyncClient, Client, InvalidInput
 from support import PATIENCE
 
@@ -66,15 +66,15 @@ def test_a_grpc_call_of_one_request_ends_when_its_client_is_closed():
 
 def test_closing_just_before_the_requests_are_handed_to_the_threads(monkeypatch):
     with model_server(Model(FIRST_PIXEL), "grpc") as target, Client(target, **OPTIONS) as client:
-        sender = client._sender
-        workers = sender._workers
+        runner = client._runner
+        workers = runner._workers
 
         def at_the_worst_moment() -> ThreadPoolExecutor:
             pool = workers()
             client.close()
             return pool
 
-        monkeypatch.setattr(sender, "_workers", at_the_worst_moment)
+        monkeypatch.setattr(runner, "_workers", at_the_worst_moment)
         with pytest.raises(InvalidInput, match="the client was closed during the call"):
             client.classify(PICTURES)
 

@@ -13,11 +13,11 @@ import pytest
 import trustme
 from grpc import aio
 
-from doubles import FIRST_PIXEL, Model, model_server
+from both_clients import opened
+from fake_server import FIRST_PIXEL, Model, model_server
+from faulty_proxy import proxy
 from hangtag import TLS, AsyncClient, Client, InvalidInput, ServerUnavailable
-from pictures_sent import PICTURES
-from proxying import proxy
-from surfaces import opened
+from sample_images import PICTURES
 
 
 @pytest.fixture(scope="module")

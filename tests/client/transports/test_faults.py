@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import requests
 
-from doubles import FIRST_PIXEL, Model, Refused, busy, model_server
+from both_clients import opened
+from fake_server import FIRST_PIXEL, Model, Refused, busy, model_server
+from faulty_proxy import proxy
 from hangtag import (
     BadResponse,
     Client,
@@ -21,10 +24,8 @@ from hangtag import (
     ServerUnavailable,
     UnknownSignature,
 )
-from hangtag.core.concurrency import Pressure
-from proxying import proxy
+from hangtag.core.retry import ConcurrencyLimit
 from support import free_port
-from surfaces import opened
 
 PICTURES = np.arange(400, dtype=np.uint32).repeat(784).reshape(400, 28, 28).astype(np.uint8)
 CLASSES = (np.arange(400) % 256 % 10).tolist()
@@ -64,20 +65,26 @@ def test_half_of_the_chunks_failing_once_changes_nothing(kind, protocol, code, w
         assert model.predicts == 40 + 20 + 1  # chunks, refusals, names
 
 
-def test_a_refusal_for_load_halves_what_is_under_way_and_answers_raise_it_again():
-    pressure = Pressure()
-    eras = [pressure.began() for _ in range(32)]
-    for era in eras[:20]:
-        pressure.ended(era, busy=True)  # one burst, one halving
-    assert pressure.limit == 16
-    for era in eras[20:]:
-        pressure.ended(era, busy=False)
-    assert 16 < pressure.limit < 18
-    assert not pressure.full()
+def test_a_refusal_for_load_halves_the_calls_under_way_and_answers_raise_the_limit():
+    limit = ConcurrencyLimit()
+
+    def end(number: int, began: float, *, busy: bool) -> None:
+        limit.running.discard(number)
+        limit.ended(began, busy=busy)
+
+    began = time.monotonic()
+    limit.running.update(range(32))
+    for number in range(20):
+        end(number, began, busy=True)  # one burst, one halving
+    assert limit.limit == 16
+    for number in range(20, 32):
+        end(number, began, busy=False)
+    assert 16 < limit.limit < 18
+    assert not limit.full()
     for _ in range(40_000):
-        pressure.ended(pressure.began(), busy=False)
-    assert pressure.limit == float("inf")
-    assert pressure.running == 0
+        limit.ended(time.monotonic(), busy=False)
+    assert limit.limit == float("inf")
+    assert not limit.limited
 
 
 def test_many_threads_against_a_server_with_few_all_get_answers():
@@ -125,10 +132,26 @@ def test_a_chunk_that_fails_for_good_says_which_images_it_held(kind, protocol):
             list(stream)
 
 
-def test_refusals_are_told_after_the_last_retry(kind, protocol):
+def test_a_refusal_for_load_is_retried_until_the_deadline(kind, protocol):
+    """However few `retries` there are, which are for other failures."""
     model = Model(FIRST_PIXEL, hook=busy)
-    with model_server(model, protocol) as target, opened(kind, target, labels=["x"] * 10, retries=2) as client:
+    with (
+        model_server(model, protocol) as target,
+        opened(kind, target, labels=["x"] * 10, retries=0, timeout=2) as client,
+    ):
         with pytest.raises(ServerBusy, match="Server Threadpool Exhausted"):
+            client.classify(PICTURES[:1])
+        assert model.predicts > 3
+
+
+@pytest.mark.parametrize("code", ["UNAVAILABLE", "CANCELLED"])
+def test_other_failures_are_retried_as_often_as_the_caller_says(kind, code):
+    def hook(number: int) -> None:
+        raise Refused(code, "the server stops")
+
+    model = Model(FIRST_PIXEL, hook=hook)
+    with model_server(model, "grpc") as target, opened(kind, target, labels=["x"] * 10, retries=2) as client:
+        with pytest.raises(ServerUnavailable, match="the server stops"):
             client.classify(PICTURES[:1])
         assert model.predicts == 3
 

@@ -9,10 +9,10 @@ from contextlib import suppress
 import pytest
 import requests
 
-from canned import answering
-from doubles import FIRST_PIXEL, Model, model_server
+from both_clients import opened
+from fake_server import FIRST_PIXEL, Model, model_server
 from hangtag import BadResponse, DeadlineExceeded, InvalidInput, ServerUnavailable
-from surfaces import opened
+from raw_server import answering
 
 
 def test_an_answer_cut_within_its_body_is_server_unavailable(kind):
