@@ -133,7 +133,7 @@ def _resolver(aiohttp: Any) -> Any:
             threading.Thread(target=ask, daemon=True, name="hangtag-dns").start()
             found = await outcome
             if isinstance(found, Exception):
-                raise found if isinstance(found, OSError) else OSError(str(found))
+                raise found
             return [
                 {
                     "hostname": host,
