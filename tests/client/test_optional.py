@@ -12,7 +12,7 @@ folder = Path(sys.argv[1])
 for number in range(8):
     (folder / f"slow{number}.py").write_text("import time; time.sleep(0.02); done = True")
 sys.path.insert(0, str(folder))
-from hangtag.extras import require
+from hangtag.optional import require
 failures = []
 def load(number):
     try:
