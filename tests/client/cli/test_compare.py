@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from doubles import FIRST_PIXEL, Model, Signature, model_server
+from fake_server import FIRST_PIXEL, Model, Signature, model_server
 from hangtag.cli.compare import mcnemar
 from hangtag.cli.main import main
 

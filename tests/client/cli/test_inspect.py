@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from doubles import FIRST_PIXEL, Model, Signature, model_server
+from fake_server import FIRST_PIXEL, Model, Signature, model_server
 from hangtag.cli.main import main
 from support import ROOT
 

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from doubles import FIRST_PIXEL, Model, model_server
+from fake_server import FIRST_PIXEL, Model, model_server
 from hangtag.cli.main import COMMANDS, build_parser, main
 from support import HANGTAG, PATIENCE
 
