@@ -172,3 +172,10 @@ def test_integers_wrap_as_in_cpp():
     arrays, _ = Request(b'{"instances": [256, -1, 300]}', 254).inputs(specs)
     assert arrays["x"].tolist() == [0, 255, 44]
     assert arrays["x"].dtype == np.uint8
+
+
+def test_numbers_of_a_fixed_width_are_read_as_json_does():
+    """As the client writes pixels: blanks before each number, and before each bracket."""
+    rows = ["[" + ",".join(f"{value:3}" for value in range(start, 256)) + "]  " for start in range(4)]
+    text = "[" + " ,".join(rows) + "]"
+    assert parser.parse(text.encode()) == json.loads(text)
