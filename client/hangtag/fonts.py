@@ -28,7 +28,7 @@ def legible(texts: Iterable[str]) -> Iterator[None]:
         file = _find(missing)
         manager.fontManager.addfont(file)
         family.append(manager.FontProperties(fname=file).get_name())
-    with matplotlib.rc_context({"font.family": family}):
+    with matplotlib.rc_context({"font.family": family, "text.parse_math": False}):  # "$" is a dollar, no formula
         yield
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ _BARS = 10  # of a model with more classes: the best ones
 _LONGEST = 22  # characters of a class name beside a bar
 _ONE_LINE = 24  # characters below an image
 _DPI = 100
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
 _TUTORIAL = (28, 28)  # the size of Fashion-MNIST's images, which are bright on black
 
 
@@ -49,7 +51,7 @@ def draw_predictions(
         raise InvalidInput("there are no images to draw")
     if caption is None:
         caption = "" if truth is None else _default_caption(result, truth)
-    with legible([*result.class_names, caption]):
+    with legible([*map(short, result.class_names), caption]):
         columns = max(1, min(columns, len(images)))  # a single image gets no empty columns
         rows = math.ceil(len(images) / columns)
         figure = new_figure(5 * columns, 2.2 * rows + (0.5 if caption else 0))
@@ -156,5 +158,6 @@ def draw_bars(axes: Any, row: Prediction, actual: int | None) -> None:
 
 
 def short(name: str) -> str:
-    """A class name that fits beside a bar."""
+    """A class name that fits beside a bar, without control characters."""
+    name = _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", name)
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"

@@ -48,12 +48,29 @@ class Prediction:
         order = np.argsort(-self.probabilities, kind="stable")[:k]
         return [(self.class_names[index], float(self.probabilities[index])) for index in order]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for json.
+
+        >>> Prediction("boot", 0.875, np.array([0.125, 0.875], "f4"), ("bag", "boot")).to_dict()
+        {'label': 'boot', 'score': 0.875, 'probabilities': [0.125, 0.875], 'class_names': ['bag', 'boot']}
+        """
+        return {
+            "label": self.label,
+            "score": self.score,
+            "probabilities": self.probabilities.tolist(),
+            "class_names": list(self.class_names),
+        }
+
 
 class Classification:
     """Class names for N images, in the order they were given.
 
-    `probabilities` is float32 [N, C], `class_names` the C names; `model_version` is the version
-    that answered, None over REST unless it was asked for. The arrays are read-only.
+    `probabilities` is float32 [N, C], `class_names` the C names; `model_version` is the version that answered. The
+    arrays are read-only. `independent` says that the classes do not exclude each other, as in a multi-label model: then
+    the probabilities of an image need not sum to 1, and `above` gives all its labels.
+
+    An index gives one image's `Prediction`; a slice, or an array of booleans or integers, another Classification, as in
+    ``result[result.indices != truth]``.
 
     >>> result = Classification(np.array([[0.1, 0.9], [0.7, 0.3]], "f4"), ("bag", "boot"), model_version=3)
     >>> result.labels.tolist(), result[0].label, len(result)
@@ -69,11 +86,13 @@ class Classification:
         *,
         model_version: int | None = None,
         thumbnails: Sequence[Any] | np.ndarray = (),
+        independent: bool = False,
     ) -> None:
         self._thumbnails = thumbnails  # the first few images, for the table in a notebook
         self.probabilities = probabilities
         self.class_names = class_names
         self.model_version = model_version
+        self.independent = independent
 
     @cached_property
     def indices(self) -> np.ndarray:
@@ -115,23 +134,34 @@ class Classification:
         order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :k]
         return Top(np.array(self.class_names)[order], np.take_along_axis(self.probabilities, order, axis=1))
 
+    def above(self, threshold: float) -> list[list[str]]:
+        """The labels of each image whose probability is above `threshold` (0..1), for multi-label models.
+
+        >>> Classification(np.array([[0.9, 0.8, 0.1]], "f4"), ("sun", "sea", "snow"), independent=True).above(0.5)
+        [['sun', 'sea']]
+        """
+        return [[self.class_names[index] for index in np.flatnonzero(row > threshold)] for row in self.probabilities]
+
     def __len__(self) -> int:
         return len(self.probabilities)
 
     @overload
     def __getitem__(self, index: int) -> Prediction: ...
     @overload
-    def __getitem__(self, index: slice) -> Classification: ...
+    def __getitem__(self, index: slice | Sequence[int] | Sequence[bool] | np.ndarray) -> Classification: ...
 
-    def __getitem__(self, index: int | slice) -> Prediction | Classification:
-        if isinstance(index, slice):
-            places = range(len(self))[index][:SHOWN]
-            kept = [self._thumbnails[place] for place in places if place < len(self._thumbnails)]
+    def __getitem__(
+        self, index: int | slice | Sequence[int] | Sequence[bool] | np.ndarray
+    ) -> Prediction | Classification:
+        if not isinstance(index, int | np.integer):
+            chosen = np.arange(len(self))[index]
+            thumbnails = [self._thumbnails[place] for place in chosen[:SHOWN] if place < len(self._thumbnails)]
             return Classification(
                 self.probabilities[index],
                 self.class_names,
                 model_version=self.model_version,
-                thumbnails=kept if len(kept) == len(places) else (),
+                thumbnails=thumbnails if len(thumbnails) == len(chosen[:SHOWN]) else (),
+                independent=self.independent,
             )
         row, best = self.probabilities[index], int(self.indices[index])
         return Prediction(self.class_names[best], float(row[best]), row, self.class_names)
@@ -154,7 +184,7 @@ class Classification:
         }
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{row.label} {row.score:.1%}" for row in self[:3])
+        shown = ", ".join(f"{row.label!r} {row.score:.1%}" for row in self[:3])
         more = f", … {len(self) - 3} more" if len(self) > 3 else ""
         version = "" if self.model_version is None else f" by version {self.model_version}"
         return f"<Classification of {len(self)} images{version}: {shown}{more}>"

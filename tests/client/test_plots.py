@@ -80,6 +80,13 @@ def test_an_image_file_is_read_upright(tmp_path):
     assert (plots.read_image(tmp_path / "photo.png") == picture[::-1, ::-1]).all()
 
 
+def test_class_names_are_drawn_as_they_are():
+    """No formula between dollars, no control character."""
+    names = ("$\\frac$", "a\x1b[2Jb", "hat")
+    figure = plots.draw_predictions([GREY], Classification(RESULT.probabilities[:1], names))
+    assert [label for label, _, _ in bars(figure.axes[1])] == ["$\\frac$", "a\N{REPLACEMENT CHARACTER}[2Jb", "hat"]
+
+
 def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path):
     with pytest.raises(InvalidInput, match="cannot write the picture"):
         plots.draw_predictions([GREY], RESULT[:1], tmp_path / "no" / "x.png")

@@ -8,6 +8,7 @@ import json
 import re
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from hangtag import Classification, Client
@@ -28,6 +29,7 @@ def test_columns_and_rows_agree():
     assert RESULT[-1].label == "bag"
     assert RESULT[1:].labels.tolist() == ["bag"]
     assert RESULT[::-1].labels.tolist() == ["bag", "<boot>"]
+    assert RESULT[np.int64(1)].label == "bag"
     assert len(RESULT) == 2
 
 
@@ -39,8 +41,43 @@ def test_to_dict_is_ready_for_json():
     assert np.allclose(document["probabilities"], RESULT.probabilities)
 
 
+def test_one_row_is_ready_for_json_too():
+    assert json.loads(json.dumps(RESULT[1].to_dict())) == {
+        "label": "bag",
+        "score": 0.5,
+        "probabilities": [0.5, 0.25, 0.25],
+        "class_names": ["bag", "<boot>", "hat"],
+    }
+
+
+def test_arrays_of_booleans_and_numbers_choose_images():
+    """Each with its own picture, and all that the whole result tells."""
+    pictures = np.arange(2 * 9, dtype=np.uint8).reshape(2, 3, 3)
+    whole = Classification(
+        RESULT.probabilities, RESULT.class_names, model_version=3, thumbnails=pictures, independent=True
+    )
+    wrong = whole[whole.indices != np.array([1, 1])]
+    assert (len(wrong), wrong.labels.tolist()) == (1, ["bag"])
+    assert (wrong.model_version, wrong.independent) == (3, True)
+    assert wrong._repr_html_().count("<img") == 1
+    assert data_uri(pictures[1]) in wrong._repr_html_()
+    assert whole[[1, 0, 1]].labels.tolist() == ["bag", "<boot>", "bag"]
+    assert whole[[False, True]].labels.tolist() == ["bag"]
+    assert len(whole[np.zeros(2, bool)]) == 0
+    with pytest.raises(IndexError):
+        whole[np.array([5])]
+    with pytest.raises(IndexError):
+        whole[np.array([True])]
+
+
+def test_above_gives_every_label_of_an_image():
+    result = Classification(np.array([[0.9, 0.6, 0.1], [0, 0.5, 0.2]], "f4"), ("sun", "sea", "snow"))
+    assert result.above(0.5) == [["sun", "sea"], []]
+    assert result.above(0.15) == [["sun", "sea"], ["sea", "snow"]]
+
+
 def test_repr_says_what_it_is():
-    assert repr(RESULT) == "<Classification of 2 images by version 3: <boot> 90.0%, bag 50.0%>"
+    assert repr(RESULT) == "<Classification of 2 images by version 3: '<boot>' 90.0%, 'bag' 50.0%>"
 
 
 def test_a_notebook_shows_thumbnails_bars_and_names(server, images):
