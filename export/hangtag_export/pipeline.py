@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from hangtag.optional import require
 from . import DATASET, plots
 from .data.fashion_mnist import Dataset, load_fashion_mnist
 from .data.folder import load_folder
-from .errors import ExportError, GateNotMet
+from .errors import ExportError
 from .publishing import card, gates, savedmodel
 from .publishing.atomic import publish, staging
 from .publishing.model_config import ModelConfig
@@ -27,7 +28,7 @@ from .training import architectures, fit
 from .training.evaluation import Evaluation, evaluate
 from .training.fit import Say, TrainingOptions
 
-_CHECKED_IMAGES = 32  # held against Keras before publishing, through every signature
+_CHECKED_IMAGES = 32  # compared with Keras through every signature before publishing
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,15 @@ class ExportOptions:
     language: str = "en"
     min_accuracy: float | None = None
     no_worse_than_current: bool = False
+    force: bool = False  # publish although the model has learned nothing
+    replace: bool = False  # publish although the newest version has other classes or takes other images
     keep: int | None = None
-    config: Path | None = None  # whose versions `keep` leaves alone
+    config: Path | None = None  # whose versions `keep` does not remove
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What came of it."""
+    """The new version, and how good its model is on the test images."""
 
     version: int
     folder: Path
@@ -67,6 +70,7 @@ def export(options: ExportOptions, say: Say) -> Exported:
     with staging(options.base_path) as folder:
         fit.set_seed(options.training.seed)
         dataset = _load(options, say)
+        _check_current(dataset, options)
         names = translate(dataset.class_names, options.language)
         if options.plots is not None:
             _prepare_plots(options.plots, names, options.language)
@@ -80,17 +84,17 @@ def export(options: ExportOptions, say: Say) -> Exported:
         if options.plots is not None:
             for file in plots.draw_all(options.plots, dataset, names, found, history, options.language):
                 say(f"drew {file}")
-        _pass_gates(found, model, dataset, options)
-
-        savedmodel.write(savedmodel.Classifier.of_keras(served), dataset.class_names, folder)
-        document = _card(options, dataset, found, len(history["loss"]), seconds)
-        card.write_beside(folder, document, dataset.test_images[:1], options.model_name)
-        sample = dataset.test_images[:_CHECKED_IMAGES]
-        verify(folder, sample, found.probabilities[: len(sample)], dataset.class_names)
-        version = publish(folder, options.base_path)
+        with _model_kept_on_failure(model, options):
+            _pass_gates(found, dataset, options)
+            savedmodel.write(savedmodel.Classifier.of_keras(served), dataset.class_names, folder)
+            document = _card(options, dataset, found, len(history["loss"]), seconds)
+            card.write_beside(folder, document, dataset.test_images[:1], options.model_name)
+            sample = dataset.test_images[:_CHECKED_IMAGES]
+            verify(folder, sample, found.probabilities[: len(sample)], dataset.class_names)
+            version = publish(folder, options.base_path)
     if options.keep is not None:
-        gone = prune(options.base_path, options.keep, config)
-        say(f"removed {', '.join(map(str, gone)) or 'no old version'}")
+        removed = prune(options.base_path, options.keep, config)
+        say(f"removed {', '.join(map(str, removed)) or 'no old version'}")
     return Exported(version, options.base_path / str(version), found)
 
 
@@ -148,20 +152,40 @@ def _save_keras(model: Any, images: np.ndarray, path: Path) -> None:
         raise ExportError(f"{path} does not predict as the model in memory does: largest difference {difference:.3g}")
 
 
-def _pass_gates(found: Evaluation, model: Any, dataset: Dataset, options: ExportOptions) -> None:
-    """Raise GateNotMet, with the model kept aside, unless it is good enough to be published."""
+def _check_current(dataset: Dataset, options: ExportOptions) -> None:
+    """Raise ExportError, before the training, if the newest version would not let the new one be published."""
+    what = options.base_path, dataset.class_names, dataset.test_images.shape[1:]
+    gates.check_replacement(*what, replace=options.replace)
+    if options.no_worse_than_current:
+        gates.check_comparable(*what)
+
+
+def _pass_gates(found: Evaluation, dataset: Dataset, options: ExportOptions) -> None:
+    """Raise GateNotMet unless the model is good enough to be published."""
+    gates.check(
+        found,
+        dataset.test_images,
+        dataset.test_labels,
+        options.base_path,
+        min_accuracy=options.min_accuracy,
+        no_worse_than_current=options.no_worse_than_current,
+    )
+    if not options.force:
+        gates.check_learned(found)
+
+
+@contextmanager
+def _model_kept_on_failure(model: Any, options: ExportOptions) -> Iterator[None]:
+    """Save the trained model if it cannot be published, and say where it is."""
     try:
-        gates.check(
-            found,
-            dataset.test_images,
-            dataset.test_labels,
-            options.base_path,
-            min_accuracy=options.min_accuracy,
-            no_worse_than_current=options.no_worse_than_current,
-        )
-    except GateNotMet as error:
-        kept = options.keras_file or gates.keep_aside(model, options.base_path)
-        raise GateNotMet(f"{error}: nothing was published, the model is kept in {kept}") from error
+        yield
+    except ExportError as error:
+        try:
+            kept = options.keras_file or gates.keep_aside(model, options.base_path)
+        except ExportError:  # the disk is full, say
+            raise error from None
+        reason = str(error).removesuffix("; nothing was published")
+        raise type(error)(f"{reason}: nothing was published, the model is kept in {kept}") from error
 
 
 def _card(options: ExportOptions, dataset: Dataset, found: Evaluation, epochs: int, seconds: float) -> dict[str, Any]:

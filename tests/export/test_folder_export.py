@@ -64,7 +64,7 @@ def pictures(dataset, tmp_path_factory) -> Path:
 def colour(pictures, tmp_path_factory) -> Path:
     """A folder with version 2, of a model for colour images, under `fashion`, its `plots` and TensorBoard's logs.
 
-    Version 1, which nobody names, had to go for it.
+    Version 1, which no config names, was removed for it.
     """
     folder = tmp_path_factory.mktemp("colour")
     make_font(folder / "data", "".join(NAMES))
@@ -78,6 +78,7 @@ def colour(pictures, tmp_path_factory) -> Path:
         "--batch-size=8",
         "--validation-split=0.1",
         "--min-accuracy=0.8",
+        "--replace",
         "--keep=1",
         "--config=none",
         f"--tensorboard={folder / 'tensorboard'}",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from pathlib import Path
 from typing import Any
 
+from hangtag.cli.terminal import done
 from hangtag.errors import InvalidInput
 
 from .. import DATASET
@@ -16,7 +16,15 @@ from . import argument_types
 
 def register(commands: Any) -> None:
     """Add the command to the command line."""
-    export = commands.add_parser("export", help="train a classifier and publish it as a SavedModel version")
+    export = commands.add_parser(
+        "export",
+        description="Train an image classifier on Fashion-MNIST or on a folder of images, measure it on the test "
+        "images, and publish it as the next SavedModel version, with signatures for pixels, files and class names.",
+        examples=[
+            "hangtag export --architecture cnn --min-accuracy 0.9",
+            "hangtag export --dataset photos --color --image-size 96 --keep 3 --config none",
+        ],
+    )
     data = export.add_argument_group("data")
     data.add_argument(
         "--dataset", default=DATASET, metavar="NAME", help=f"{DATASET}, or a folder with one folder a class"
@@ -65,12 +73,22 @@ def register(commands: Any) -> None:
     gate.add_argument(
         "--no-worse-than-current",
         action="store_true",
-        help="publish only if the newest version gets no more of the test images right",
+        help="publish only if at least as accurate on the test images as the newest version",
     )
+
+    gate.add_argument(
+        "--force",
+        action="store_true",
+        help="publish although the model predicts one class for nearly all test images, or is no better than chance",
+    )
+    argument_types.add_replace(gate)
 
     out = export.add_argument_group("output")
     out.add_argument(
-        "--model-name", type=argument_types.model_name, default="fashion", metavar="NAME", help="default %(default)s"
+        "--model-name",
+        type=argument_types.model_name,
+        metavar="NAME",
+        help="default fashion; for a folder of images the folder's name",
     )
     out.add_argument("--base-path", type=Path, metavar="DIR", help="where versions go (default models/NAME)")
     out.add_argument(
@@ -78,12 +96,7 @@ def register(commands: Any) -> None:
     )
     out.add_argument("--plots", type=Path, metavar="DIR", help="draw the tutorial's pictures there, with a CSV log")
     out.add_argument("--language", choices=("en", "zh"), default="en", help="of the names in pictures (default en)")
-    out.add_argument(
-        "--keep", type=argument_types.positive, metavar="N", help="afterwards, keep the N newest versions only"
-    )
-    out.add_argument(
-        "--config", type=Path, metavar="FILE", help=f"whose versions --keep leaves alone, or `{argument_types.NONE}`"
-    )
+    argument_types.add_keep(out)
     export.set_defaults(run=_export)
 
 
@@ -92,16 +105,16 @@ def _export(arguments: argparse.Namespace) -> int:
     from ..pipeline import ExportOptions, export
     from ..training.fit import TrainingOptions
 
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Keras recommends .keras whenever it meets an .h5
-    # TensorFlow calls the Session API deprecated; it is what TensorFlow Serving loads with.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    argument_types.silence_tensorflow()
     recipe = RECIPES[arguments.architecture]
     split = recipe.validation_split if arguments.validation_split is None else arguments.validation_split
     image_size = arguments.image_size or (28, 28)
+    model_name = _model_name(arguments)
+    base_path = arguments.base_path or Path("models", model_name)
     exported = export(
         ExportOptions(
-            base_path=arguments.base_path or Path("models", arguments.model_name),
-            model_name=arguments.model_name,
+            base_path=base_path,
+            model_name=model_name,
             dataset=arguments.dataset,
             data_dir=arguments.data_dir,
             image_shape=(*image_size, 3) if arguments.color else image_size,
@@ -124,22 +137,40 @@ def _export(arguments: argparse.Namespace) -> int:
             language=arguments.language,
             min_accuracy=arguments.min_accuracy,
             no_worse_than_current=arguments.no_worse_than_current,
+            force=arguments.force,
+            replace=arguments.replace,
             keep=arguments.keep,
             config=None if arguments.keep is None else argument_types.config_for_keep(arguments.config),
         ),
         say=lambda words: print(words, flush=True),
     )
     print(f"published {exported.folder}")
+    done(
+        f"version {exported.version} of {model_name} is on disk",
+        next_step=argument_types.serve_command(base_path, model_name),
+    )
     return 0
 
 
+def _model_name(arguments: argparse.Namespace) -> str:
+    """As given; else the folder's name, so that its model does not replace another one."""
+    if arguments.model_name is not None:
+        return str(arguments.model_name)
+    if arguments.dataset == DATASET:
+        return "fashion"
+    name = Path(arguments.dataset).resolve().name
+    try:
+        return argument_types.model_name(name)
+    except argparse.ArgumentTypeError as error:
+        raise InvalidInput(f"the folder's name cannot be the model's ({error}): give --model-name NAME") from error
+
+
 def _check(arguments: argparse.Namespace) -> None:
-    """Raise InvalidInput for what would have no effect, or one that was not meant, before anything is loaded."""
+    """Raise InvalidInput, before anything is loaded, for an argument that would have no effect or another one."""
     if arguments.dataset == DATASET:
         for flag, given in (("--image-size", arguments.image_size), ("--color", arguments.color)):
             if given:
                 raise InvalidInput(f"{flag} is for a folder of images (--dataset DIR): Fashion-MNIST is 28x28 and grey")
     elif arguments.data_dir is not None:
         raise InvalidInput("--data-dir is for Fashion-MNIST: a folder of images is given as --dataset DIR alone")
-    if arguments.config is not None and arguments.keep is None:
-        raise InvalidInput("--config is for --keep N: without it no version is removed")
+    argument_types.check_keep(arguments)

@@ -101,7 +101,7 @@ def publish(
             f"takes {'x'.join(map(str, images.image_shape))} images with pixels {images.pixels}, "
             f"returns {scored.scores} for {len(names)} classes"
         )
-        gates.check_replacement(base_path, names, images.image_shape, replace=replace)
+        gates.check_replacement(base_path, names, images.image_shape, replace=replace, output=scored.signature_output)
 
         sample = _sample(images.image_shape)
         tolerance = TOLERANCE_16_BITS if _computes_in_16_bits(original) else TOLERANCE
