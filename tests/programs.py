@@ -17,40 +17,52 @@ TOOLS = ROOT / "build" / "tools"
 
 def program(package: str, path: str) -> Path:
     """The file `path` of a Debian `package`. Where it cannot be had the test is skipped by name; under CI it fails."""
+    return _tree(package, ["download", package]) / path
+
+
+def tree(*packages: str) -> Path:
+    """A folder with the files of Debian `packages` and of the libraries they need that this machine lacks."""
+    # apt-get resolves the dependencies and downloads what is missing; nothing is installed.
+    options = ["--download-only", "--no-install-recommends", "--yes", "-o", "Debug::NoLocking=1"]
+    return _tree(packages[0], ["install", *options, *packages])
+
+
+def _tree(name: str, command: list[str]) -> Path:
     TOOLS.mkdir(parents=True, exist_ok=True)
     with (TOOLS / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs side by side unpack it once
-        found = TOOLS / package / path
-        if not found.exists():
+        if not (TOOLS / name).exists():
             try:
-                _unpack(package)
-            except (OSError, subprocess.CalledProcessError) as error:
+                _unpack(name, command)
+            except (OSError, subprocess.SubprocessError) as error:
                 words = getattr(error, "stderr", "") or str(error)
                 if os.environ.get("CI"):
-                    pytest.fail(f"cannot unpack {package}: {words}")
-                pytest.skip(f"needs the Debian package {package}, which cannot be fetched here: {words[:200]}")
-    return found
+                    pytest.fail(f"cannot unpack {name}: {words}")
+                pytest.skip(f"needs the Debian package {name}, which cannot be fetched here: {words[:200]}")
+    return TOOLS / name
 
 
-def _unpack(package: str) -> None:
-    scratch = TOOLS / f".{package}"
+def _unpack(name: str, command: list[str]) -> None:
+    scratch = TOOLS / f".{name}"
     shutil.rmtree(scratch, ignore_errors=True)
     (scratch / "lists" / "partial").mkdir(parents=True)
     (scratch / "archives" / "partial").mkdir(parents=True)
-    own = ["-o", f"Dir::State={scratch}", "-o", f"Dir::State::lists={scratch}/lists", "-o", f"Dir::Cache={scratch}"]
-    options = [[], own]
+    cache = ["-o", f"Dir::Cache={scratch}"]
+    own = ["-o", f"Dir::State={scratch}", "-o", f"Dir::State::lists={scratch}/lists"]
+    own += ["-o", "Dir::State::status=/var/lib/dpkg/status", *cache]
+    options = [cache, own]
     for position, option in enumerate(options):
         try:
-            if option:  # the machine's own package lists are empty or too old
+            if option is own:  # the machine's own package lists are empty or too old
                 _run(["apt-get", "update", *option], scratch)
-            _run(["apt-get", "download", *option, package], scratch)
+            _run(["apt-get", *option, *command], scratch)
             break
         except subprocess.CalledProcessError:
             if position == len(options) - 1:
                 raise
-    (archive,) = scratch.glob(f"{package}_*.deb")
-    _run(["dpkg-deb", "-x", str(archive), "unpacked"], scratch)
-    (scratch / "unpacked").rename(TOOLS / package)
+    for archive in sorted(scratch.rglob("*.deb")):
+        _run(["dpkg-deb", "-x", str(archive), "unpacked"], scratch)
+    (scratch / "unpacked").rename(TOOLS / name)
     shutil.rmtree(scratch)
 
 

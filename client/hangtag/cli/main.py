@@ -42,6 +42,7 @@ COMMANDS = {
     "wait": Command(_USE, "hangtag.cli.status", "wait until a model can answer"),
     "compare": Command(_USE, "hangtag.cli.compare", "compare two versions, labels or servers on the same images"),
     "bench": Command(_USE, "hangtag.cli.bench", "load a running server and measure it"),
+    "playground": Command(_USE, "hangtag.playground.command", "try a model on a local web page"),
     "completion": Command("other", "hangtag.cli.completion", "print the shell's completion script"),
 }
 """Every command of the console script. This table names modules of all packages, and only the module of the command

@@ -1,0 +1,91 @@
+"""`hangtag playground`: flags, and a server that runs until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import errno
+import ipaddress
+import signal
+from typing import Any
+
+from ..cli import connection
+from ..errors import HangtagError
+from ..optional import require
+
+
+def register(commands: Any) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser("playground", help="try a model of a running server on a local web page")
+    parser.add_argument(
+        "--target",
+        action="append",
+        help="host:port for gRPC or http://host:port for REST; twice for both. A target on port 8500 or 8501 also "
+        f"implies the other port (default {connection.DEFAULT_TARGET})",
+    )
+    parser.add_argument("--model", action="append", help="a model's name on the server; may be repeated (fashion)")
+    parser.add_argument(
+        "--label", action="append", help="a version label to offer; may be repeated (default stable and canary)"
+    )
+    parser.add_argument(
+        "--images",
+        metavar="FILE.npz|FOLDER",
+        help="test images: an archive with the arrays `images` and `labels`, or a folder with a folder for each class "
+        "(default: Fashion-MNIST's test images)",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    parser.add_argument("--port", type=int, default=8600, help="port to listen on, 0 for a free one (default 8600)")
+    parser.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="for each call (default 10)")
+    connection.add_trust(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve the page until SIGINT or SIGTERM; returns the exit code."""
+    for module in ("aiohttp", "PIL.Image"):
+        require(module, extra="playground", what="hangtag playground")
+    from . import samples
+    from .model_server import ModelServer, both_protocols
+
+    trust = connection.trust(arguments)
+    servers = ModelServer(
+        both_protocols(arguments.target or [connection.DEFAULT_TARGET], encrypted=trust["tls"] is not None),
+        models=arguments.model or ["fashion"],
+        labels=arguments.label or ["stable", "canary"],
+        timeout=arguments.timeout,
+        **trust,
+    )
+    return asyncio.run(_serve(servers, samples.load(arguments.images), arguments.host, arguments.port))
+
+
+async def _serve(servers: Any, images: Any, host: str, port: int) -> int:
+    from aiohttp import web
+
+    from .server import application
+
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    runner = web.AppRunner(application(servers, images, host), access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except (OSError, OverflowError) as error:
+            words = getattr(error, "strerror", None) or str(error)
+            if getattr(error, "errno", None) == errno.EADDRINUSE:
+                words = "it is in use; give another with --port, or 0 for a free one"
+            raise HangtagError(f"cannot listen on port {port} of {host}: {words}") from error
+        print(f"playground: http://{_shown(host)}:{runner.addresses[0][1]}/ (Ctrl-C stops it)", flush=True)
+        if not (host == "localhost" or ipaddress.ip_address(runner.addresses[0][0]).is_loopback):
+            print("playground: other machines can open this page, and it asks for no password", flush=True)
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+    return 0
+
+
+def _shown(host: str) -> str:
+    """A host that a browser on this machine can open."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not listened on
+    return f"[{host}]" if ":" in host else host

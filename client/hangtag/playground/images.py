@@ -1,0 +1,94 @@
+"""From an uploaded file to the pixels that a model takes. Every limit is checked before anything is decoded."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+
+from ..errors import InvalidInput
+from ..optional import require
+from ..photo import SIDE, prepare_photo
+
+MAX_BYTES = 20_000_000
+MAX_PIXELS = 50_000_000
+MAX_SIDE = 512
+"""Longest edge sent to a model that takes images of any size."""
+
+_DECODED_SIDE = 1600  # pixels: a photograph is made smaller before it is prepared
+
+Row = tuple[int | None, ...]
+"""Shape of one image as the model takes it, [H, W] or [H, W, channels]."""
+
+
+def _pillow(module: str = "Image") -> Any:
+    return require(f"PIL.{module}", extra="playground", what="the playground")
+
+
+def read_upload(data: bytes) -> Any:
+    """A PIL image, upright, from the bytes of a PNG or JPEG file; raises InvalidInput."""
+    pillow = _pillow()
+    try:
+        # Only the header is read here. WebP is left out because Pillow allocates all of its pixels at once.
+        image = pillow.open(io.BytesIO(data), formats=("PNG", "JPEG"))
+        pixels = image.width * image.height
+    except pillow.UnidentifiedImageError as error:
+        raise InvalidInput("this file is neither PNG nor JPEG: choose an image in one of these formats") from error
+    except (pillow.DecompressionBombError, pillow.DecompressionBombWarning):
+        pixels = MAX_PIXELS + 1
+    except Exception as error:  # Pillow has no common class for what a broken file may raise
+        raise InvalidInput(f"this image cannot be read: {error}") from error
+    if not 0 < pixels <= MAX_PIXELS:
+        raise InvalidInput(f"this image has more than {MAX_PIXELS:,} pixels: make it smaller first")
+    try:
+        image.draft("RGB", (_DECODED_SIDE, _DECODED_SIDE))  # a large JPEG is decoded at a fraction of its size
+        image.thumbnail((_DECODED_SIDE, _DECODED_SIDE))
+        return _pillow("ImageOps").exif_transpose(image)
+    except Exception as error:
+        raise InvalidInput(f"this image cannot be decoded: {error}") from error
+
+
+def prepare(image: Any, row: Row, mode: str = "auto") -> tuple[np.ndarray, str]:
+    """Fit a PIL image or a uint8 array to `row`; returns the uint8 pixels and "photo", "resized" or "unchanged".
+
+    `mode` is "resize", "photo" (the steps of Fashion-MNIST: trim, shrink, invert) or "auto": "photo" for a picture on
+    a bright or transparent ground if the model takes 28 x 28 grey.
+    """
+    pillow = _pillow()
+    if mode not in ("auto", "resize", "photo"):
+        raise InvalidInput(f"prepare={mode!r} is not known: use auto, resize or photo")
+    if isinstance(image, np.ndarray):
+        image = pillow.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+    grey = len(row) < 3 or row[-1] == 1
+    if grey and row[:2] == (SIDE, SIDE) and (mode == "photo" or (mode == "auto" and _on_bright_ground(image))):
+        return prepare_photo(image).reshape([SIDE, SIDE, 1][: len(row)]), "photo"
+    if mode == "photo":
+        raise InvalidInput("this preparation is for models that take 28 x 28 grey images: choose another")
+    before = image.size
+    image = image.convert("L" if grey else "RGB")
+    if row[0] and row[1]:
+        image = image.resize((row[1], row[0]), pillow.Resampling.BILINEAR)
+    else:
+        image.thumbnail((MAX_SIDE, MAX_SIDE))
+    pixels = np.asarray(image)[..., np.newaxis] if grey and len(row) == 3 else np.asarray(image)
+    return pixels, "unchanged" if image.size == before else "resized"
+
+
+def _on_bright_ground(image: Any) -> bool:
+    if image.size == (SIDE, SIDE):
+        return False  # already such a picture
+    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+        return True
+    small = np.asarray(image.convert("L").resize((16, 16)))
+    return bool(np.median(np.concatenate([small[0], small[-1], small[1:-1, 0], small[1:-1, -1]])) > 127)
+
+
+def as_png(image: Any) -> bytes:
+    """A PIL image, or uint8 [H, W], [H, W, 1] or [H, W, 3], as a PNG file of at most MAX_SIDE pixels an edge."""
+    if isinstance(image, np.ndarray):
+        image = _pillow().fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+    image.thumbnail((MAX_SIDE, MAX_SIDE))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()

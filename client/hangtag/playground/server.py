@@ -1,0 +1,206 @@
+"""The playground's HTTP server: checks each request, calls the model server, answers in JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ipaddress
+import json
+import logging
+import random
+import socket
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from ..errors import HangtagError, InvalidInput
+from . import images
+from .model_server import Choice, ModelServer, choose
+from .samples import Samples
+
+log = logging.getLogger("hangtag.playground")
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+_TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
+_UPLOAD_SECONDS = 60.0
+_EVALUATE_BATCH = 250
+_MOST_SHOWN = 100  # samples in one answer
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def application(servers: ModelServer, samples: Samples | None, host: str = "127.0.0.1") -> web.Application:
+    """The server's routes. `host` is the name that it listens on, which requests may carry in their Host header."""
+    names = {"localhost", host.lower(), socket.gethostname().lower()}
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            if not _is_own(request.host, names):
+                return _refusal(403, "this host name does not belong to the playground: open it as localhost", "Host")
+            if request.method == "POST" and urlsplit(request.headers.get("Origin", "")).netloc != request.host:
+                return _refusal(403, "this request comes from another page: reload the playground", "Origin")
+            return await handler(request)
+        except HangtagError as error:
+            return _refusal(400 if isinstance(error, InvalidInput) else 502, str(error), type(error).__name__)
+        except web.HTTPRequestEntityTooLarge:
+            return _refusal(413, f"this file is larger than {images.MAX_BYTES // 1_000_000} MB", "TooLarge")
+        except web.HTTPException as error:
+            return _refusal(error.status, error.reason, "Request")
+        except TimeoutError:
+            return _refusal(408, f"the upload took longer than {_UPLOAD_SECONDS:g} seconds", "Timeout")
+        except ConnectionResetError:  # the page went away
+            raise
+        except Exception:
+            log.exception("%s %s failed", request.method, request.path)
+            return _refusal(500, "the playground failed: its terminal shows why", "Internal")
+
+    app = web.Application(middlewares=[check], client_max_size=images.MAX_BYTES)
+    handlers = _Handlers(servers, samples)
+    for file in files(__package__).joinpath("static").iterdir():
+        kind = _TYPES.get(file.name.rpartition(".")[2])
+        if kind:
+            path = "/" if file.name == "index.html" else f"/{file.name}"
+            app.router.add_get(path, _static(file.read_bytes(), kind))
+    app.router.add_get("/api/state", handlers.state)
+    app.router.add_get("/api/samples", handlers.samples)
+    app.router.add_get(r"/api/samples/{index:\d{1,8}}.png", handlers.sample)
+    app.router.add_post("/api/classify", handlers.classify)
+    app.router.add_post("/api/evaluate", handlers.evaluate)
+
+    async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+
+    async def close(app: web.Application) -> None:
+        await servers.close()
+
+    app.on_response_prepare.append(add_headers)
+    app.on_cleanup.append(close)
+    return app
+
+
+class _Handlers:
+    def __init__(self, servers: ModelServer, samples: Samples | None) -> None:
+        self._servers = servers
+        self._samples = samples or Samples("", [], None)
+        self._decoding = asyncio.Semaphore(2)  # images in memory at once
+        self._evaluating = asyncio.Semaphore(2)
+
+    async def state(self, request: web.Request) -> web.Response:
+        """The server, its versions and counters for `model`."""
+        return web.json_response(await self._servers.state(request.query.get("model") or self._servers.models[0]))
+
+    async def samples(self, request: web.Request) -> web.Response:
+        """Some test images, chosen at random."""
+        truth, total = self._samples.truth, len(self._samples.images)
+        chosen = random.sample(range(total), min(_integer(request, "count", 14), _MOST_SHOWN, total))
+        items = [{"index": at, "truth": truth[at] if truth else None} for at in chosen]
+        document = {"name": self._samples.name, "count": total, "items": items, "labelled": truth is not None}
+        return web.json_response(document)
+
+    async def sample(self, request: web.Request) -> web.Response:
+        """One test image as PNG."""
+        image = await self._read_sample(int(request.match_info["index"]))
+        png = await asyncio.to_thread(images.as_png, image)
+        return web.Response(body=png, content_type="image/png", headers={"Cache-Control": "max-age=600"})
+
+    async def classify(self, request: web.Request) -> web.Response:
+        """Prepare one image, the body or test image `sample`, and classify it by one or two versions."""
+        choices, mode = _choices(request), request.query.get("prepare", "auto")
+        async with asyncio.timeout(_UPLOAD_SECONDS):
+            data = await request.read()
+        rows = await asyncio.gather(*map(self._servers.row, choices))
+        async with self._decoding:
+            if "sample" in request.query:
+                image = await self._read_sample(_integer(request, "sample", 0))
+            else:
+                image = await asyncio.to_thread(images.read_upload, data)
+            prepared = [await asyncio.to_thread(images.prepare, image, row, mode) for row in rows]
+        pixels, how = prepared[0]
+        results = await asyncio.gather(
+            *(self._servers.classify(one, made) for one, (made, _) in zip(choices, prepared, strict=True))
+        )
+        shown = f"data:image/png;base64,{base64.b64encode(images.as_png(pixels)).decode()}"
+        return web.json_response({"pixels": shown, "shape": pixels.shape, "prepared": how, "results": results})
+
+    async def evaluate(self, request: web.Request) -> web.StreamResponse:
+        """Classify the first `count` test images; a line of JSON for each batch, as soon as it is answered."""
+        samples, choices = self._samples, _choices(request)
+        names = await self._servers.class_names(choices[0])
+        total = min(_integer(request, "count", len(samples.images)), len(samples.images))
+        if total and samples.truth is None:
+            raise InvalidInput("the test images have no labels: give labelled ones with --images")
+        if self._evaluating.locked():
+            return _refusal(429, "two evaluations are running already: wait for one of them", "Busy")
+        async with self._evaluating:
+            row = await self._servers.row(choices[0])
+            response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+            await response.prepare(request)
+            await _line(response, {"total": total, "names": names})
+            try:
+                for start in range(0, total, _EVALUATE_BATCH):
+                    stop = min(start + _EVALUATE_BATCH, total)
+                    batch = await asyncio.to_thread(samples.batch, start, stop, row)
+                    predicted = await asyncio.gather(*(self._servers.predicted(one, batch) for one in choices))
+                    truth = samples.truths(start, stop, names)
+                    await _line(response, {"start": start, "truth": truth, "predicted": predicted})
+            except (HangtagError, OSError) as error:  # too late for a status of its own
+                await _line(response, {"error": str(error), "kind": type(error).__name__})
+            return response
+
+    async def _read_sample(self, index: int) -> Any:
+        if not 0 <= index < len(self._samples.images):
+            raise InvalidInput("there is no such test image")
+        try:
+            return await asyncio.to_thread(self._samples.read, index)
+        except OSError as error:
+            raise InvalidInput(f"this test image cannot be read: {error.strerror or error}") from error
+
+
+def _choices(request: web.Request) -> list[Choice]:
+    """One or two versions of the model."""
+    model, protocol = request.query.get("model", ""), request.query.get("protocol", "grpc")
+    which = [request.query.get("which", "newest"), *filter(None, [request.query.get("other")])]
+    return [choose(protocol, model, one) for one in which]
+
+
+def _integer(request: web.Request, name: str, default: int) -> int:
+    text = request.query.get(name, str(default))
+    if not (text.isascii() and text.isdecimal() and len(text) < 9):
+        raise InvalidInput(f"{name}={text[:20]!r} is no whole number")
+    return int(text)
+
+
+def _is_own(host: str, names: set[str]) -> bool:
+    """Whether a browser would send this Host header here. A page that rebinds DNS has a host name of its own."""
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").lower()
+        return name in names or bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False
+
+
+def _refusal(status: int, words: str, kind: str) -> web.Response:
+    return web.json_response({"error": " ".join(words.split()), "kind": kind}, status=status)
+
+
+async def _line(response: web.StreamResponse, document: dict[str, Any]) -> None:
+    await response.write(json.dumps(document).encode() + b"\n")
+
+
+def _static(content: bytes, kind: str) -> Handler:
+    async def serve(request: web.Request) -> web.Response:
+        return web.Response(body=content, content_type=kind, charset="utf-8")
+
+    return serve
