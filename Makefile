@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEVELOPMENT := $(VENV)/.development
-DEMO_EXTRAS := export,serving
+DEMO_EXTRAS := export,serving,playground
 DEVELOPMENT_EXTRAS := all,dev
 MODEL := fashion
 IMAGE := docs/images/ankle-boot.png
@@ -16,7 +16,7 @@ comma := ,
 SHELL := /bin/bash
 COMPOSE := docker compose -f serving/docker/compose.yaml
 
-.PHONY: help setup demo data train serve classify serve-docker stop-docker secrets doctor test conformance lint docs soak bench clean
+.PHONY: help setup demo data train serve playground classify serve-docker stop-docker secrets doctor test conformance lint docs soak bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ train: $(INSTALLED) ## train and publish the next version of models/fashion
 
 serve: $(INSTALLED) ## serve models/fashion on ports 8500 (gRPC) and 8501 (REST)
 	@$(BIN)/hangtag serve --model_base_path=models/$(MODEL)
+
+playground: $(INSTALLED) ## open a web page on models/fashion, served for it: http://localhost:8600
+	@test -d models/$(MODEL) || $(BIN)/hangtag export --base-path models/$(MODEL)
+	@$(BIN)/python examples/playground.py --base-path models/$(MODEL)
 
 serve-docker: ## serve models/fashion by TensorFlow Serving in Docker, on the same ports
 	@$(COMPOSE) up --detach --wait

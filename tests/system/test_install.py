@@ -69,6 +69,7 @@ def test_the_base_install_names_a_png(base_install, server):
     ("arguments", "what", "extra"),
     [
         (["export"], "training", "export"),
+        (["playground"], "hangtag playground", "playground"),
         (["versions", "list", "--config=models.config"], "reading or changing a model config file", "export"),
         (["serve", "--port=0", "--rest_api_port=18599"], "hangtag serve", "serving"),
         (["doctor", "models"], "hangtag doctor on models", "serving"),

@@ -16,7 +16,12 @@ from ..optional import require
 
 def register(commands: Any) -> None:
     """Add the command to the command line."""
-    parser = commands.add_parser("playground", help="try a model of a running server on a local web page")
+    parser = commands.add_parser(
+        "playground",
+        description="Open a local web page on top of a running server: classify images, drawings and photographs, "
+        "compare two versions, evaluate labelled images, watch versions and latency.",
+        examples=["hangtag playground", "hangtag playground --target tf.example.org:8500 --model fashion --tls"],
+    )
     parser.add_argument(
         "--target",
         action="append",
@@ -72,20 +77,15 @@ async def _serve(servers: Any, images: Any, host: str, port: int) -> int:
         try:
             await web.TCPSite(runner, host, port).start()
         except (OSError, OverflowError) as error:
-            words = getattr(error, "strerror", None) or str(error)
-            if getattr(error, "errno", None) == errno.EADDRINUSE:
-                words = "it is in use; give another with --port, or 0 for a free one"
+            in_use = getattr(error, "errno", None) == errno.EADDRINUSE
+            words = "it is in use; give another with --port, or 0 for a free one" if in_use else str(error)
             raise HangtagError(f"cannot listen on port {port} of {host}: {words}") from error
-        print(f"playground: http://{_shown(host)}:{runner.addresses[0][1]}/ (Ctrl-C stops it)", flush=True)
-        if not (host == "localhost" or ipaddress.ip_address(runner.addresses[0][0]).is_loopback):
+        address = ipaddress.ip_address(runner.addresses[0][0])
+        shown = "localhost" if address.is_unspecified else f"[{host}]" if ":" in host else host
+        print(f"playground: http://{shown}:{runner.addresses[0][1]}/ (Ctrl-C stops it)", flush=True)
+        if not address.is_loopback:
             print("playground: other machines can open this page, and it asks for no password", flush=True)
         await stop.wait()
     finally:
         await runner.cleanup()
     return 0
-
-
-def _shown(host: str) -> str:
-    """A host that a browser on this machine can open."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not listened on
-    return f"[{host}]" if ":" in host else host

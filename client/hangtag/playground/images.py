@@ -26,6 +26,12 @@ def _pillow(module: str = "Image") -> Any:
     return require(f"PIL.{module}", extra="playground", what="the playground")
 
 
+def _as_image(image: Any) -> Any:
+    if not isinstance(image, np.ndarray):
+        return image
+    return _pillow().fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+
+
 def read_upload(data: bytes) -> Any:
     """A PIL image, upright, from the bytes of a PNG or JPEG file; raises InvalidInput."""
     pillow = _pillow()
@@ -55,11 +61,9 @@ def prepare(image: Any, row: Row, mode: str = "auto") -> tuple[np.ndarray, str]:
     `mode` is "resize", "photo" (the steps of Fashion-MNIST: trim, shrink, invert) or "auto": "photo" for a picture on
     a bright or transparent ground if the model takes 28 x 28 grey.
     """
-    pillow = _pillow()
     if mode not in ("auto", "resize", "photo"):
         raise InvalidInput(f"prepare={mode!r} is not known: use auto, resize or photo")
-    if isinstance(image, np.ndarray):
-        image = pillow.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+    image = _as_image(image)
     grey = len(row) < 3 or row[-1] == 1
     if grey and row[:2] == (SIDE, SIDE) and (mode == "photo" or (mode == "auto" and _on_bright_ground(image))):
         return prepare_photo(image).reshape([SIDE, SIDE, 1][: len(row)]), "photo"
@@ -68,7 +72,7 @@ def prepare(image: Any, row: Row, mode: str = "auto") -> tuple[np.ndarray, str]:
     before = image.size
     image = image.convert("L" if grey else "RGB")
     if row[0] and row[1]:
-        image = image.resize((row[1], row[0]), pillow.Resampling.BILINEAR)
+        image = image.resize((row[1], row[0]), _pillow().Resampling.BILINEAR)
     else:
         image.thumbnail((MAX_SIDE, MAX_SIDE))
     pixels = np.asarray(image)[..., np.newaxis] if grey and len(row) == 3 else np.asarray(image)
@@ -86,8 +90,7 @@ def _on_bright_ground(image: Any) -> bool:
 
 def as_png(image: Any) -> bytes:
     """A PIL image, or uint8 [H, W], [H, W, 1] or [H, W, 3], as a PNG file of at most MAX_SIDE pixels an edge."""
-    if isinstance(image, np.ndarray):
-        image = _pillow().fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+    image = _as_image(image)
     image.thumbnail((MAX_SIDE, MAX_SIDE))
     buffer = io.BytesIO()
     image.save(buffer, "PNG")

@@ -9,8 +9,7 @@ from typing import Any
 
 MAX_BYTES = 4_000_000
 
-_SERVING = ":tensorflow:serving:"
-_LINE = re.compile(r"(:[\w:]+)\{(.*)\} (\S+)")
+_LINE = re.compile(r"(?::tensorflow:serving:)?([\w:]+)\{(.*)\} ([\d.e+]+)(?:\n|$)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
@@ -24,33 +23,20 @@ def summarize(text: str, model: str) -> dict[str, Any]:
     3.0
     """
     models: set[str] = set()
-    sums: defaultdict[str, float] = defaultdict(float)
-    buckets: defaultdict[float, float] = defaultdict(float)
-    versions: defaultdict[str, float] = defaultdict(float)
-    for line in text.splitlines():
-        if (found := _LINE.fullmatch(line)) is None:
-            continue
-        name, labels, value = found[1].removeprefix(_SERVING), dict(_LABEL.findall(found[2])), _number(found[3])
+    sums, buckets, versions = (defaultdict[Any, float](float) for _ in range(3))
+    for name, text_of_labels, value in _LINE.findall(text):
+        labels = dict(_LABEL.findall(text_of_labels))
         failed = name == "request_count" and labels.get("status") != "OK"
         if not failed and "model_name" in labels:  # a name with errors only is one that a caller made up
             models.add(labels["model_name"])
         if labels.get("model_name") != model:
             continue
-        if failed:
-            sums["failed"] += value
+        if name == "request_latency_bucket" and labels["API"].lower() == "predict":
+            buckets[float(labels["le"])] += float(value)
         elif name == ":hangtag:serving:request_count":
-            versions[labels.get("version", "")] += value
-        elif name == "request_latency_bucket" and labels.get("API", "").lower() == "predict":
-            buckets[_number(labels.get("le", ""))] += value
-        elif name == "request_latency_count" and labels.get("API", "").lower() == "predict":
-            sums["count"] += value
+            versions[labels["version"]] += float(value)
+        elif failed or (name == "request_latency_count" and labels["API"].lower() == "predict"):
+            sums["failed" if failed else "count"] += float(value)
     bounds = sorted((bound, value) for bound, value in buckets.items() if bound < math.inf)
     latency = {"count": sums["count"], "buckets": bounds}
     return {"models": sorted(models), "failed": sums["failed"], "latency": latency, "versions": dict(versions)}
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text) if text != "NaN" else 0.0
-    except ValueError:
-        return 0.0

@@ -90,7 +90,8 @@ class ModelServer:
         which: dict[str, Any] = {"model": choice.model, "version": choice.version, "version_label": choice.label}
         return AsyncClient(self._targets[choice.protocol], **which, **self._options | options)
 
-    async def _client(self, choice: Choice, *, probe: bool = False) -> AsyncClient:
+    async def client(self, choice: Choice, *, probe: bool = False) -> AsyncClient:
+        """The client of `choice`; one that is soon out of patience if it is a `probe`."""
         key = (choice, probe)
         client = self._clients.pop(key, None) or self._connect(choice, **(_PROBE if probe else {}))
         self._clients[key] = client  # the one used last is the last to be closed
@@ -102,7 +103,7 @@ class ModelServer:
 
     async def row(self, choice: Choice) -> Row:
         """Shape of one image as the model takes it; raises HangtagError."""
-        model = await (await self._client(choice)).metadata()
+        model = await (await self.client(choice)).metadata()
         signature = model.signatures.get("serving_default")
         if signature is None or len(signature.inputs) != 1:
             raise UnknownSignature(f"{model.name} version {model.version} has no default signature with one input")
@@ -115,30 +116,22 @@ class ModelServer:
     async def class_names(self, choice: Choice) -> list[str]:
         """The model's class names; [] if it does not provide them."""
         try:
-            return await (await self._client(choice)).labels()
+            return await (await self.client(choice)).labels()
         except UnknownSignature:
             return []
 
     async def classify(self, choice: Choice, pixels: np.ndarray) -> dict[str, Any]:
         """The answer for one image [H, W, …]: best classes, version, and milliseconds of the call to the server."""
-        client = await self._client(choice)
+        client = await self.client(choice)
         await self.class_names(choice)  # looked up once per version, outside of what is timed
         start = time.perf_counter()
         result = await client.classify(pixels[np.newaxis])
         milliseconds = (time.perf_counter() - start) * 1000
-        version = result.model_version
-        if version is None:  # a REST answer does not name its version
-            version = (await client.metadata()).version
+        version = result.model_version or (await client.metadata()).version  # a REST answer does not name it
         names, scores = result.class_names, result.probabilities[0]
         best = (-scores).argsort(kind="stable")[:_TOP].tolist()
         top = [{"index": at, "name": names[at], "score": float(scores[at])} for at in best]
         return {"version": version, "protocol": choice.protocol, "milliseconds": milliseconds, "top": top}
-
-    async def predicted(self, choice: Choice, images: np.ndarray) -> list[int]:
-        """The class number of each of [N, …] images."""
-        result = await (await self._client(choice)).classify(images)
-        indices: list[int] = result.indices.tolist()
-        return indices
 
     # ---- state
 
@@ -162,7 +155,7 @@ class ModelServer:
     async def _look(self, protocol: str, model: str) -> Any:
         """The states of the model's versions, or a HangtagError."""
         try:
-            statuses = await (await self._client(Choice(protocol, model), probe=True)).status()
+            statuses = await (await self.client(Choice(protocol, model), probe=True)).status()
         except HangtagError as error:
             return error
         return [{"version": one.version, "state": one.state, "error": one.error_message} for one in statuses]
@@ -175,7 +168,7 @@ class ModelServer:
         known = {}
         for label in self._labels:
             try:
-                client = await self._client(choice._replace(label=label), probe=True)
+                client = await self.client(choice._replace(label=label), probe=True)
                 known[label] = (await client.metadata()).version
             except HangtagError:
                 continue  # no such label, or its version is not loaded
@@ -191,17 +184,16 @@ class ModelServer:
             connector = aiohttp.TCPConnector(ssl=True if tls is None else tls.context())
             self._session = aiohttp.ClientSession(connector=connector, headers=self._options.get("headers"))
         url = parse_target(self._targets["rest"]).address + "/monitoring/prometheus/metrics"
+        content, timeout = b"", aiohttp.ClientTimeout(total=2)
         try:
-            timeout = aiohttp.ClientTimeout(total=2)
             async with self._session.get(url, timeout=timeout, allow_redirects=False) as answer:
-                if answer.status != 200:
-                    return None
-                content = await answer.content.readexactly(metrics.MAX_BYTES)
-        except asyncio.IncompleteReadError as error:
-            content = error.partial  # the whole answer is smaller than the limit
-        except (aiohttp.ClientError, OSError, ValueError):
+                async for piece in answer.content.iter_any():
+                    content += piece
+                    if answer.status != 200 or len(content) > metrics.MAX_BYTES:
+                        return None
+            return metrics.summarize(content.decode("utf-8", "replace"), model)
+        except (aiohttp.ClientError, OSError, ValueError, KeyError):
             return None
-        return metrics.summarize(content.decode("utf-8", "replace"), model)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -11,11 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..contract import GRAPH_IMAGE_SUFFIXES
+from ..cli.inputs import Array, Files, find
 from ..errors import InvalidInput
 from .images import Row, prepare, read_upload
-
-_MOST_FILES = 100_000
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,17 @@ def load(path: str | None) -> Samples | None:
     """The images of `path`, or Fashion-MNIST's; None if those are not on this machine. Raises InvalidInput."""
     if path is None:
         return _fashion_mnist()
-    return _folder(Path(path)) if Path(path).is_dir() else _archive(Path(path))
+    source, name = find([path])[0], Path(path).resolve().name
+    if isinstance(source, Files):
+        files = [Path(file) for file in source.names]
+        nested = all(file.parent != Path(path) for file in files)
+        return Samples(name, files, [file.parent.name for file in files] if nested else None)
+    if not isinstance(source, Array) or source.array.dtype != "u1" or source.array.shape[3:] not in ((), (1,), (3,)):
+        raise InvalidInput(f"cannot show {path}: give a folder, or an array uint8 [N, H, W] or [N, H, W, 3]")
+    labels = source.labels
+    if labels is not None and (labels.shape != source.array.shape[:1] or labels.dtype.kind not in "iu"):
+        raise InvalidInput(f"`labels` in {path} must hold one whole number for each of the {len(source):,} images")
+    return Samples(name, source.array, None if labels is None else labels.tolist())
 
 
 def _fashion_mnist() -> Samples | None:
@@ -75,27 +83,3 @@ def _idx(file: Path) -> np.ndarray:
         raise ValueError(f"{file} is not an idx file of bytes")
     shape = np.frombuffer(content, ">u4", count=content[3], offset=4).tolist()
     return np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
-
-
-def _folder(path: Path) -> Samples:
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in GRAPH_IMAGE_SUFFIXES and file.is_file())
-    if not 0 < len(files) <= _MOST_FILES:
-        raise InvalidInput(f"folder {path} holds {len(files):,} PNG and JPEG files: 1 to {_MOST_FILES:,} are taken")
-    nested = all(file.parent != path for file in files)
-    return Samples(path.resolve().name, files, [file.parent.name for file in files] if nested else None)
-
-
-def _archive(path: Path) -> Samples:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            images, labels = archive["images"], archive["labels"] if "labels" in archive.files else None
-    except Exception as error:  # numpy has no common class for what a broken file may raise
-        words = getattr(error, "strerror", None) or "it must be an .npz file with an array `images`"
-        raise InvalidInput(f"cannot read test images from {path}: {words}") from error
-    if images.dtype != np.uint8 or images.shape[3:] not in ((), (1,), (3,)) or images.ndim < 3 or not images.size:
-        raise InvalidInput(
-            f"`images` in {path} is {images.dtype} {list(images.shape)}: give uint8 [N, H, W] or [..., 3]"
-        )
-    if labels is not None and (labels.shape != images.shape[:1] or labels.dtype.kind not in "iu"):
-        raise InvalidInput(f"`labels` in {path} must hold one whole number for each of the {len(images):,} images")
-    return Samples(path.name, images, None if labels is None else labels.tolist())

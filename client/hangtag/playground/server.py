@@ -10,6 +10,7 @@ import logging
 import random
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib.resources import files
 from typing import Any
 from urllib.parse import urlsplit
@@ -68,10 +69,9 @@ def application(servers: ModelServer, samples: Samples | None, host: str = "127.
     app = web.Application(middlewares=[check], client_max_size=images.MAX_BYTES)
     handlers = _Handlers(servers, samples)
     for file in files(__package__).joinpath("static").iterdir():
-        kind = _TYPES.get(file.name.rpartition(".")[2])
-        if kind:
+        if kind := _TYPES.get(file.name.rpartition(".")[2]):
             path = "/" if file.name == "index.html" else f"/{file.name}"
-            app.router.add_get(path, _static(file.read_bytes(), kind))
+            app.router.add_get(path, partial(_static, file.read_bytes(), kind))
     app.router.add_get("/api/state", handlers.state)
     app.router.add_get("/api/samples", handlers.samples)
     app.router.add_get(r"/api/samples/{index:\d{1,8}}.png", handlers.sample)
@@ -82,11 +82,8 @@ def application(servers: ModelServer, samples: Samples | None, host: str = "127.
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
 
-    async def close(app: web.Application) -> None:
-        await servers.close()
-
     app.on_response_prepare.append(add_headers)
-    app.on_cleanup.append(close)
+    app.on_cleanup.append(lambda app: servers.close())
     return app
 
 
@@ -144,7 +141,7 @@ class _Handlers:
         if self._evaluating.locked():
             return _refusal(429, "two evaluations are running already: wait for one of them", "Busy")
         async with self._evaluating:
-            row = await self._servers.row(choices[0])
+            row, clients = await self._servers.row(choices[0]), [await self._servers.client(one) for one in choices]
             response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
             await response.prepare(request)
             await _line(response, {"total": total, "names": names})
@@ -152,8 +149,8 @@ class _Handlers:
                 for start in range(0, total, _EVALUATE_BATCH):
                     stop = min(start + _EVALUATE_BATCH, total)
                     batch = await asyncio.to_thread(samples.batch, start, stop, row)
-                    predicted = await asyncio.gather(*(self._servers.predicted(one, batch) for one in choices))
-                    truth = samples.truths(start, stop, names)
+                    results = await asyncio.gather(*(client.classify(batch) for client in clients))
+                    truth, predicted = samples.truths(start, stop, names), [one.indices.tolist() for one in results]
                     await _line(response, {"start": start, "truth": truth, "predicted": predicted})
             except (HangtagError, OSError) as error:  # too late for a status of its own
                 await _line(response, {"error": str(error), "kind": type(error).__name__})
@@ -199,8 +196,5 @@ async def _line(response: web.StreamResponse, document: dict[str, Any]) -> None:
     await response.write(json.dumps(document).encode() + b"\n")
 
 
-def _static(content: bytes, kind: str) -> Handler:
-    async def serve(request: web.Request) -> web.Response:
-        return web.Response(body=content, content_type=kind, charset="utf-8")
-
-    return serve
+async def _static(content: bytes, kind: str, request: web.Request) -> web.Response:
+    return web.Response(body=content, content_type=kind, charset="utf-8")

@@ -62,9 +62,9 @@ def test_every_text_of_the_page_has_a_translation():
 
 
 def test_the_playground_stays_small():
-    """It is read from top to bottom, and has no build step."""
+    """It is read from top to bottom, and has no build step. Blank lines are not counted."""
     files = [*STATIC.iterdir(), *STATIC.parent.glob("*.py")]
-    assert sum(len(file.read_text().splitlines()) for file in files) <= 1500
+    assert sum(bool(line.strip()) for file in files for line in file.read_text().splitlines()) <= 1500
 
 
 # ---- who may ask

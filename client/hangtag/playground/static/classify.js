@@ -33,7 +33,7 @@ function choose(image) {
   for (const button of document.querySelectorAll(".strip button")) button.ariaPressed = String(button.image === image);
   return classify();
 }
-const showResult = () => $("result").scrollIntoView({ block: "nearest", behavior: "smooth" }); // below on a phone
+const showResult = () => $("try").scrollHeight > 1.5 * innerHeight && $("result").scrollIntoView(); // on a phone
 
 /** Show a test image on the first tab. */
 export function openSample(sample, truth) {
@@ -64,11 +64,10 @@ function render() {
     h("div", { className: "answer" },
       h("figure", {}, h("img", { id: "pixels", src: answer.pixels, alt: t("What the model receives") }),
         h("figcaption", {}, t("What the model receives"), h("br"), t(how, `${number(shape[1])} × ${number(shape[0])}`))),
-      h("div", { className: "verdicts" }, ...results.map(verdict))),
-    h("div", { className: "tags" },
-      best[1] ? tag("agreement", agree, t(agree ? "The two versions agree" : "The two versions disagree")) : null,
-      truth ? tag("truth", best[0].index === truth.index, t("True class: {0}", t(truth.name))) : null,
-      current.url ? preparation() : null),
+      h("div", {}, h("div", { className: "verdicts" }, ...results.map(verdict)), h("div", { className: "tags" },
+        best[1] ? tag("agreement", agree, t(agree ? "The two versions agree" : "The two versions disagree")) : null,
+        truth ? tag("truth", best[0].index === truth.index, t("True class: {0}", t(truth.name))) : null,
+        current.url ? preparation() : null))),
     bars(results));
 }
 

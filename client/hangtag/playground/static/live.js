@@ -82,7 +82,7 @@ function chart(series) {
   const picture = svg("svg", { viewBox: "0 0 300 100", preserveAspectRatio: "none", "aria-hidden": "true" });
   picture.append(...series.map(([, values], at) => svg("path", { class: `line${at}`, d: values.map(point).join("") })));
   return [picture, h("ul", { className: "legend" }, ...series.map(([name, values], at) =>
-    h("li", { className: `line${at}` }, `${name}: ${shown(values.at(-1))}`)))];
+    h("li", { className: `line${at}` }, `${name}: ${shown(values.at(-1))}`)), h("li", {}, t("Peak: {0}", shown(top))))];
 }
 
 function report(text, version, state) {

@@ -10,8 +10,7 @@ const CHINESE = {
   "Drop an image here": "把图片拖到这里",
   "or paste one, or choose a PNG or JPEG file of up to 20 MB": "也可以直接粘贴，或选择不超过 20 MB 的 PNG、JPEG 文件",
   "Choose images": "选择图片", "Take a photo": "拍照", "Draw": "手绘", "Clear": "清空", "Drawing area": "画板",
-  "Draw with mouse or finger. With the keyboard, arrow keys move and space paints.":
-    "用鼠标或手指绘制；也可以用方向键移动、空格键上色。",
+  "Draw with mouse or finger, or with arrow keys and space.": "用鼠标、手指绘制，或用方向键和空格键绘制。",
   "Your images": "你的图片", "Test images: {0}": "测试图片：{0}", "Test image {0}": "测试图片 {0}", "Show others": "换一批",
   "No test images on this machine. Fetch Fashion-MNIST with `hangtag data`, or start the playground with --images.":
     "本机没有测试图片。运行 hangtag data 获取 Fashion-MNIST，或在启动时用 --images 指定。",
@@ -33,7 +32,7 @@ const CHINESE = {
   "Predictions per second": "每秒预测请求数", "Latency in milliseconds": "延迟（毫秒）", "Versions": "模型版本", "Events": "事件",
   "Send test traffic": "发送测试流量", "Changes of versions appear here.": "版本变化会显示在这里。",
   "Version {0} is {1}": "版本 {0}：{1}", "Version {0} is no longer listed": "版本 {0} 已移除", "Version {0} answers": "版本 {0} 开始响应",
-  "All versions": "全部版本", "Median": "中位数", "Median latency": "延迟中位数", "95th percentile": "95 分位", "Failed requests": "失败请求",
+  "All versions": "全部版本", "Peak: {0}": "峰值：{0}", "Median": "中位数", "Median latency": "延迟中位数", "95th percentile": "95 分位", "Failed requests": "失败请求",
   "No metrics: start the model server with --monitoring_config_file, and give the playground its REST target too.":
     "没有监控指标：请用 --monitoring_config_file 启动模型服务器，并为演练场指定 REST 地址。",
   "available": "可用", "loading": "加载中", "start": "启动中", "unloading": "卸载中", "end": "已结束",
