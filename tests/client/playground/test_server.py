@@ -17,7 +17,7 @@ from PIL import Image
 
 from hangtag import Client
 from hangtag.playground.images import MAX_BYTES
-from hangtag.thumbnails import png
+from hangtag.results import png
 from playgrounds import playground
 from support import ROOT, free_port
 
