@@ -110,12 +110,6 @@ class Metrics:
             ["model_name", "API", "runtime"],
             LATENCY_BUCKETS,
         )
-        self.example_counts = Histogram(
-            serving + "request_example_counts", "tf.Examples in a request.", ["model"], SIZE_BUCKETS
-        )
-        self.example_count_total = Counter(
-            serving + "request_example_count_total", "The total number of tf.Examples.", ["model"]
-        )
         self.warmup_latency = Histogram(
             serving + "model_warmup_latency",
             "Wall time (in microseconds) of a version's warmup.",

@@ -55,7 +55,7 @@ class Recorder:
         """
         count = len(sizes)
         seconds = time.perf_counter() - begun
-        name = self._bounded(model)
+        name = servable.name if servable is not None else self._bounded(model)
         self.metrics.request_count.add(name, code, by=count)
         if code == "OK":
             self.metrics.request_latency.observe(seconds * 1e6, name, api, entrypoint, times=count)

@@ -105,7 +105,7 @@ def _serve(options: ServerOptions, listener: socket.socket | None, stop: threadi
 
 
 def _watch_config(options: ServerOptions, models: Models, stop: threading.Event) -> None:
-    """Read the model config file again and again, if told to. What is wrong with it is logged; the old one stays."""
+    """Read the model config file again and again, if a flag asks for it. A bad one is logged and changes nothing."""
     file, seconds = options.config_file, options.config_poll_seconds
     if file is None or seconds <= 0:
         return

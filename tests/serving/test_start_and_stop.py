@@ -63,7 +63,7 @@ def test_a_version_that_does_not_come_up_is_freed(tmp_path, monkeypatch):
 
 
 def test_running_requests_finish_after_sigterm(tmp_path):
-    """While clients go on calling, the server is told to stop: every call that was taken gets its answer."""
+    """The server is stopped while clients call it: every call that it has accepted gets its answer."""
     images = np.zeros((2000, 28, 28), np.uint8)
     with serving(FASHION, tmp_path / "log") as server:
         outcomes: list[object] = []
@@ -106,7 +106,7 @@ def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("front", ["native", "grpcio"])
 def test_what_runs_when_the_grace_is_over_is_cut(endless, tmp_path, front):
-    """TensorFlow's runs cannot be stopped: the process ends, whoever still waits for an answer."""
+    """TensorFlow's runs cannot be stopped: the process ends without answering them."""
     flags = ["--grace_seconds=0.5", f"--grpc_front={front}"]
     with serving(endless, tmp_path / "log", *flags, model="endless") as server, ThreadPoolExecutor() as pool:
 

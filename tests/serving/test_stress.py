@@ -1,4 +1,4 @@
-"""Rubbish, bombs and slow clients: refused in words, memory bounded, nobody else disturbed."""
+"""Malformed requests, bombs and slow clients: refused with an error, memory bounded, no other client disturbed."""
 
 from __future__ import annotations
 
@@ -95,18 +95,18 @@ head = protobuf.block(1, protobuf.text(1, "types") + protobuf.text(3, "float32")
         lambda b: head + protobuf.block(2, protobuf.block(1, b"x") + protobuf.block(2, b))
     ),
 )  # fmt: skip
-def test_whatever_bytes_are_sent_the_call_ends_in_words(channel, method, body):
+def test_whatever_bytes_are_sent_the_call_ends_with_a_status(channel, method, body):
     call = channel.unary_unary(PREDICTION + method).future(body, timeout=30)
     assert call.code().name in CODES
     assert "the server's log" not in (call.details() or "")
 
 
-def test_no_rubbish_left_a_traceback(recorded):
+def test_no_malformed_request_left_a_traceback(recorded):
     assert "Traceback" not in recorded.said()
 
 
 def test_bombs_are_refused_and_memory_stays_bounded(careful):
-    """A body over the limit, with and without its length said, a gzip bomb, and a hundred thousand brackets."""
+    """A body over the limit, with and without a Content-Length, a gzip bomb, and a hundred thousand brackets."""
     before = resident_bytes(careful)
     large = b"[" * 3_000_000
     assert post(careful, large).status_code == 413
@@ -123,7 +123,7 @@ def test_bombs_are_refused_and_memory_stays_bounded(careful):
     assert resident_bytes(careful) - before < 200_000_000
 
 
-def test_two_hundred_slow_connections_stop_nobody(recorded):
+def test_two_hundred_slow_connections_delay_no_other(recorded):
     address = recorded.rest.removeprefix("http://").split(":")
     slow = [socket.create_connection((address[0], int(address[1])), 30) for _ in range(200)]
     try:
@@ -135,7 +135,7 @@ def test_two_hundred_slow_connections_stop_nobody(recorded):
             connection.close()
 
 
-def test_requests_may_come_before_their_answers_are_read(recorded):
+def test_pipelined_requests_are_answered_in_order(recorded):
     """Pipelined on one connection, large and small, they are answered in order."""
     address = recorded.rest.removeprefix("http://").split(":")
     wanted = []
@@ -185,7 +185,7 @@ def test_http_itself_is_answered_as_libevent_does(recorded, request_bytes, statu
     assert answers(recorded)
 
 
-def test_every_answer_lets_other_pages_read_it_if_told_to(careful, recorded):
+def test_cors_headers_are_sent_if_a_flag_asks_for_them(careful, recorded):
     for path in ("/v1/models/fashion", "/nowhere"):
         headers = requests.get(careful.rest + path, timeout=30).headers
         assert headers["Access-Control-Allow-Origin"] == "*"

@@ -17,7 +17,7 @@ FASHION = Path(__file__).parent / "conformance" / "models" / "fashion"
 
 @pytest.fixture(scope="module")
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Certificates of the server, of a client, and of a stranger."""
+    """Certificates of the server, of a client, and of a client that another authority signed."""
     folder = tmp_path_factory.mktemp("secrets")
     Certificates(folder)
     return folder
@@ -33,7 +33,7 @@ def ssl_config(secrets: Path, file: Path, *, clients: str = "") -> Path:
 
 @pytest.fixture(scope="module")
 def servers(secrets: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Server]]:
-    """One with TLS, one that wants to see a certificate as well; they start side by side."""
+    """One with TLS, one that requires clients' certificates as well; they start side by side."""
     folder = tmp_path_factory.mktemp("tls")
     configs = {
         "tls": ssl_config(secrets, folder / "tls.config"),
@@ -79,8 +79,8 @@ def test_health_is_watched_through_it(servers, secrets):
 
 
 @pytest.mark.parametrize("who", ["nobody", "stranger"])
-def test_with_mutual_tls_others_are_turned_away(servers, secrets, who):
-    """Who shows no certificate, or one that the authority did not sign."""
+def test_mutual_tls_refuses_other_clients(servers, secrets, who):
+    """Without a certificate, or with one that the authority did not sign."""
     tls = TLS(ca=secrets / "ca.crt") if who == "nobody" else shown(secrets, who)
     with pytest.raises(ServerUnavailable):
         version(servers["mutual"], tls, retries=0)
@@ -91,12 +91,12 @@ def test_a_server_that_the_client_cannot_trust_gets_no_call(servers, secrets):
         version(servers["tls"], TLS(ca=secrets / "stranger.crt"), retries=0)
 
 
-def test_without_tls_nobody_gets_in(servers):
+def test_a_client_without_tls_is_refused(servers):
     with pytest.raises(ServerUnavailable):
         version(servers["tls"], None, scheme="", retries=0)
 
 
-def test_an_ssl_config_that_would_let_everybody_in_is_refused(secrets, tmp_path):
+def test_an_ssl_config_that_would_verify_nobody_is_refused(secrets, tmp_path):
     """client_verify without an authority to verify by; and one without a key."""
     file = ssl_config(secrets, tmp_path / "ssl.config")
     file.write_text(file.read_text().replace("client_verify: false", "client_verify: true"))

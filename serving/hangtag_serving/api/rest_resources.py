@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import threading
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ _GET = re.compile(
 )
 _CHARACTER = r"[\w\-.~!$&'()*+,;=:@/]|%[0-9a-fA-F]{2}"  # RFC 3986: what a path may hold
 _URI = re.compile(rf"(?:{_CHARACTER})*(?:\?(?:{_CHARACTER}|\?)*)?(?:#(?:{_CHARACTER}|\?)*)?", re.ASCII)
+_MAX_INFLATED = 2  # gzipped bodies that are inflated and answered at a time: each may become 100 MiB
 _METHODS = frozenset(("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"))
 
 _HTTP = {
@@ -86,6 +88,7 @@ class RestService:
     def __init__(self, models: Models, recorder: Recorder, options: RestOptions = RestOptions()) -> None:
         self._models, self._recorder, self._options = models, recorder, options
         self.max_json_depth = options.max_json_depth
+        self._inflating = threading.BoundedSemaphore(_MAX_INFLATED)
 
     @property
     def cors(self) -> bool:
@@ -111,7 +114,8 @@ class RestService:
             return Answer(200 if "http://" in origin or "https://" in origin else 400, b"")
         try:
             if "gzip" in headers.get("content-encoding", ""):
-                body = self._inflate(body)
+                with self._inflating:
+                    return Answer(200, self._route(verb, path, self._inflate(body)))
             return Answer(200, self._route(verb, path, body))
         except ServingError as error:
             return refusal(error)

@@ -29,7 +29,7 @@ import numpy as np
 from hangtag.protocol import dtypes
 
 from ..machine import usable_cores
-from .json_numbers import read_numbers
+from .json_arrays import read_numbers
 from .measured_choice import MeasuredChoice
 
 log = logging.getLogger("hangtag.serving")

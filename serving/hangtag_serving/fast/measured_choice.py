@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-_JOBS = 48  # in one measurement
-_SETTLING_JOBS = 8  # at its beginning, which still belong to the way used before
-_REST = 12  # measurements of the better way before the other one is tried again
+_JOBS, _SECONDS = 16, 0.25  # in one measurement, at least
+_SETTLING_JOBS = 4  # before it, which still belong to the way used until then
+_MIN_ROUNDS, _MAX_ROUNDS = 8, 64  # of the better way until the other is tried again, doubled each time
 _BETTER = 1.05  # how many times faster the other way must be, lest noise decides
 
 
@@ -30,7 +30,8 @@ class MeasuredChoice:
         self._rates = {True: 0.0, False: 0.0}  # bytes a second
         self._running = self._done = self._bytes = 0
         self._since = self._seconds = 0.0  # time with at least one job
-        self._rested = 0
+        self._rounds, self._patience = 0, _MIN_ROUNDS
+        self._trying = False  # the way that was slower
 
     def started(self, size: int) -> Callable[[], None]:
         """A job of `size` bytes has begun; the caller calls the result at its end."""
@@ -47,19 +48,32 @@ class MeasuredChoice:
             self._bytes += size
             if self._done == _SETTLING_JOBS:
                 self._seconds, self._bytes = 0.0, 0
-            elif self._done == _JOBS:
+            elif self._done >= _JOBS and self._seconds >= _SECONDS:
                 self._decide()
 
         return finished
 
     def _decide(self) -> None:
         """End a measurement, and choose the way of the next one."""
-        rate, known = self._bytes / max(self._seconds, 1e-9), self._rates[self.first]
+        rate, known = self._bytes / self._seconds, self._rates[self.first]
         self._rates[self.first] = (known + rate) / 2 if known else rate
         self._done = self._bytes = 0
         self._seconds = 0.0
-        self._rested += 1
+        self._rounds += 1
         other = self._rates[not self.first]
-        if not other or self._rested > _REST or other > self._rates[self.first] * _BETTER:
-            self.first = not self.first
-            self._rested = 0
+        if self._trying:
+            self._trying = False
+            if rate > other * _BETTER:  # it has become the better one
+                self._rounds, self._patience = 0, _MIN_ROUNDS
+                return
+            self._patience = min(self._patience * 2, _MAX_ROUNDS)
+            self._switch()
+        elif not other or other > self._rates[self.first] * _BETTER:
+            self._switch()
+        elif self._rounds >= self._patience:
+            self._trying = True
+            self._switch()
+
+    def _switch(self) -> None:
+        self.first = not self.first
+        self._rounds = 0

@@ -28,8 +28,7 @@ from ..request_log import Recorder
 from .batch_target import BatchTarget
 from .bounded_cache import put
 from .coalescing import Batch, BatchRunner, Call
-from .json_numbers import LARGE_BYTES, read_numbers
-from .json_templates import JsonArray, JsonTemplates
+from .json_arrays import LARGE_BYTES, JsonArray, JsonTemplates, read_numbers
 from .json_workers import JsonWorkers, worker_count
 
 log = logging.getLogger("hangtag.serving")

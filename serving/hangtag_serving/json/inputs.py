@@ -1,6 +1,6 @@
 """A parsed JSON document to input arrays, one value at a time, with TensorFlow Serving's rules and texts.
 
-Semantics and texts: tensorflow_serving/util/json_tensor.cc, recorded on 2.20.0. `fast.json_numbers` reads the most
+Semantics and texts: tensorflow_serving/util/json_tensor.cc, recorded on 2.20.0. `fast.json_arrays` reads the most
 common requests without a Python object per number and leaves all others to this module.
 """
 

@@ -14,8 +14,7 @@ import pytest
 import requests
 
 from hangtag.protocol import dtypes
-from hangtag_serving.fast.json_numbers import LARGE_BYTES, read_numbers
-from hangtag_serving.fast.json_templates import JsonTemplates
+from hangtag_serving.fast.json_arrays import LARGE_BYTES, JsonTemplates, read_numbers
 from hangtag_serving.fast.json_workers import worker_count
 from serving_metrics import metric, monitoring
 from support import Server, eventually, serving

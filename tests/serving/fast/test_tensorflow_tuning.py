@@ -18,8 +18,8 @@ ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 
 
 @pytest.fixture(autouse=True)
-def _nothing_said(monkeypatch):
-    """The environment says nothing, and forgets what a test made it say."""
+def _unset(monkeypatch):
+    """The environment does not set it, and a test's changes are undone."""
     monkeypatch.setenv(ONEDNN, "")
     monkeypatch.delenv(ONEDNN)
 
@@ -35,10 +35,10 @@ def test_small_models_are_computed_by_one_thread_and_eigen():
     assert os.environ[ONEDNN] == "0"
 
 
-def test_what_was_said_stays(monkeypatch):
+def test_flags_and_environment_are_kept(monkeypatch):
     monkeypatch.setenv(ONEDNN, "1")
-    said = for_small_models(options(FASHION, "--tensorflow_intra_op_parallelism=3"))
-    assert said.load.intra_op_threads == 3
+    chosen = for_small_models(options(FASHION, "--tensorflow_intra_op_parallelism=3"))
+    assert chosen.load.intra_op_threads == 3
     assert os.environ[ONEDNN] == "1"
 
 

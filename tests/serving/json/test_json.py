@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from hangtag.protocol import dtypes
 from hangtag_serving.errors import ServingError
-from hangtag_serving.fast.json_numbers import read_numbers
-from hangtag_serving.fast.json_templates import JsonTemplates
+from hangtag_serving.fast.json_arrays import JsonTemplates, read_numbers
 from hangtag_serving.json import parser
 from hangtag_serving.json.excerpts import excerpt
 from hangtag_serving.json.request import Request
