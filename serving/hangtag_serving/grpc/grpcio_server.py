@@ -29,11 +29,15 @@ log = logging.getLogger("hangtag.serving")
 _REQUEST_SECONDS = 60.0  # for the request of a call to arrive
 _QUIET_SECONDS = 0.1  # without a new call, before the end is announced
 _MAX_QUIET_SECONDS = 1.0
+_MAX_CONNECTIONS = 2000
 _LIMITS = (
     ("grpc.so_reuseport", 0),  # two servers on one port would share the calls in silence
     ("grpc.max_send_message_length", -1),
     ("grpc.max_concurrent_streams", MAX_STREAMS),
-    ("grpc.max_allowed_incoming_connections", 2000),
+    ("grpc.max_allowed_incoming_connections", _MAX_CONNECTIONS),
+    # Of calls that wait for this process grpc cancels some at random, from 1,000 on: let all of them wait.
+    ("grpc.server.max_pending_requests", _MAX_CONNECTIONS * MAX_STREAMS),
+    ("grpc.server.max_pending_requests_hard_limit", _MAX_CONNECTIONS * MAX_STREAMS),
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.max_connection_idle_ms", 300_000),  # a client connects again without noticing
     ("grpc.keepalive_time_ms", 60_000),
