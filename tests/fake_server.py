@@ -170,6 +170,7 @@ def _rest_server(model: Model, *, context: ssl.SSLContext | None = None) -> Iter
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
+        wbufsize = -1  # head and body of a small response are sent together
 
         def log_message(self, *args: Any) -> None:
             pass

@@ -68,8 +68,6 @@ def with_rows(plan: Plan, model: ModelMetadata, protocol: str, batch_size: int |
 
 def split(array: np.ndarray, rows: int) -> list[np.ndarray]:
     """`array` in chunks of at most `rows` images, without a copy; none of an empty array."""
-    if 0 < len(array) <= rows:
-        return [array]
     return [array[start : start + rows] for start in range(0, len(array), rows)]
 
 

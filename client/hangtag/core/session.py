@@ -99,7 +99,9 @@ class Session:
         spec = self.spec
         batch = read(images, prepare)
         plan = self._cache.plan_for(batch, spec) or (yield from self.plan(batch, spec))
-        group = RequestGroup(spec, plan, chunking.split(plan.array, plan.rows), (plan.array,))
+        in_one = 0 < len(plan.array) <= plan.rows
+        chunks = [plan.array] if in_one else chunking.split(plan.array, plan.rows)
+        group = RequestGroup(spec, plan, chunks, [plan.array])
         ticker = None if progress is None else _Ticker(progress, len(plan.array)).add
         try:
             replies: list[Reply] = yield Calls(self.calls(group), ticker)
@@ -115,16 +117,16 @@ class Session:
             return known
         model = self._cache.current(spec)
         try:
-            return self._plan(batch, model or (yield from self.metadata(spec)), unit)
+            return self._plan(batch, model or (yield from self.metadata(spec)), spec, unit)
         except (InvalidInput, UnknownSignature):
             if model is None:
                 raise
-            return self._plan(batch, (yield from self.metadata(spec)), unit)  # a newer version may take it
+            return self._plan(batch, (yield from self.metadata(spec)), spec, unit)  # a newer version may take it
 
-    def _plan(self, batch: Pixels | Encoded, model: ModelMetadata, unit: bool | None) -> Plan:
+    def _plan(self, batch: Pixels | Encoded, model: ModelMetadata, spec: ModelSpec, unit: bool | None) -> Plan:
         plan = plan_classify(batch, model, self.spec.signature, unit)
         plan = chunking.with_rows(plan, model, self._protocol, self._options.batch_size)
-        self._cache.add_plan(batch, plan)
+        self._cache.add_plan(batch, spec, plan)
         return plan
 
     def calls(self, group: RequestGroup, only: Sequence[int] | None = None) -> list[Call[Reply]]:
@@ -177,7 +179,7 @@ class Session:
         if group.plan.suits(model):
             group = group._replace(plan=group.plan._replace(version=version))
         else:  # it takes something else, but answers whatever does not crash it
-            group, replies = group.again(partial(self._plan, model=model, unit=group.plan.unit)), []
+            group, replies = group.again(partial(self._plan, model=model, spec=group.spec, unit=group.plan.unit)), []
             stale = list(range(len(group.chunks)))
         if not stale:
             return group, replies
@@ -196,7 +198,7 @@ class Session:
                 break
             self._cache.forget(group.spec)
             model = yield from self.metadata(group.spec)
-            group = group.again(partial(self._plan, model=model, unit=group.plan.unit))
+            group = group.again(partial(self._plan, model=model, spec=group.spec, unit=group.plan.unit))
             try:
                 return group, (yield Calls(self.calls(group)))
             except ModelNotFound as gone:

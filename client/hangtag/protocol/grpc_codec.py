@@ -14,7 +14,7 @@ from ..errors import CODES, one_line
 from ..model import ModelMetadata, ModelSpec, Reply, Signature, TensorSpec, VersionStatus
 from . import dtypes, protobuf, response_layout, tensors
 from .protobuf import WireError
-from .request import MAX_DESCRIPTION, Request, response_limit
+from .request import MAX_DESCRIPTION, MAX_RESPONSE, Request
 from .tensors import Inputs, Stack
 
 _PREDICTION = "/tensorflow.serving.PredictionService/"
@@ -32,8 +32,11 @@ _STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOA
 
 def predict(spec: ModelSpec, inputs: Inputs, signature: Signature) -> Request[Reply]:
     """PredictionService.Predict. `signature` only bounds the response, which carries its own names and dtypes."""
-    rows = max((array.shape[0] if array.shape else 1 for array in inputs.values()), default=1)
-    limit = response_limit(signature.values_per_row, rows, _BYTES_PER_VALUE)
+    rows = 1
+    for array in inputs.values():
+        rows = max(rows, array.shape[0] if array.shape else 1)
+    values = signature.values_per_row
+    limit = MAX_RESPONSE if values is None else MAX_DESCRIPTION + _BYTES_PER_VALUE * values * rows
     return Request("POST", _PREDICTION + "Predict", predict_request(spec, inputs), read_predict_response, limit)
 
 
@@ -71,7 +74,8 @@ def predict_request(spec: ModelSpec, inputs: Inputs) -> bytes:
             parts.append(protobuf.block(2, protobuf.block(1, name.encode()) + protobuf.block(2, tensors.encode(array))))
         else:
             # The usual path: all bytes but the pixels come from a cache, and the join makes the only copy.
-            array = tensors.contiguous(array)
+            if not array.flags.c_contiguous or array.dtype.byteorder == ">":
+                array = tensors.contiguous(array)
             parts += (_input_head(name, array.dtype, array.shape), array.data.cast("B") if array.ndim else array.data)
     return b"".join(parts)
 

@@ -45,10 +45,3 @@ class Request(NamedTuple, Generic[T]):
 def too_large(path: str, limit: int) -> BadResponse:
     """The error for a response of more than `limit` bytes."""
     return BadResponse(f"the answer to {path} is larger than the {limit:,} bytes that the request can require")
-
-
-def response_limit(values_per_row: int | None, rows: int, bytes_per_value: int) -> int:
-    """Bytes that the response to a Predict of `rows` may have; None where the signature leaves dimensions open."""
-    if values_per_row is None:
-        return MAX_RESPONSE
-    return MAX_DESCRIPTION + bytes_per_value * values_per_row * rows

@@ -21,7 +21,7 @@ from ..errors import InvalidInput, one_line
 from ..model import ModelMetadata, ModelSpec, Reply, Signature, TensorSpec, VersionStatus
 from . import dtypes
 from .pixel_json import pixel_text
-from .request import MAX_DESCRIPTION, Request, response_limit
+from .request import MAX_DESCRIPTION, MAX_RESPONSE, Request
 from .tensors import Inputs, Stack
 
 # json_tensor.cc, UNIMPLEMENTED
@@ -36,11 +36,14 @@ def predict(spec: ModelSpec, inputs: Inputs, signature: Signature) -> Request[Re
         if output.dtype in _NOT_IN_JSON:
             kind = output.dtype.removeprefix("DT_").lower()
             raise InvalidInput(f"output {name} is {kind}, which REST does not carry: use gRPC, or cast it in the model")
-    arrays = {name: array.joined() if isinstance(array, Stack) else array for name, array in inputs.items()}
+    arrays = {}
+    for name, array in inputs.items():
+        arrays[name] = array.joined() if isinstance(array, Stack) else array
     fields: dict[str, Any] = {"signature_name": spec.signature} if spec.signature else {}
     first = next(iter(arrays.values()), None)
     body: bytes | bytearray | None = None
-    if len(arrays) == 1 and first is not None and first.ndim and _has_one_batched_output(signature):
+    # The row form needs a batch dimension in every output, of one size in all of them.
+    if len(arrays) == 1 and first is not None and first.ndim and len(signature.outputs) == 1 and output.shape != ():
         if first.dtype == np.uint8 and first.ndim > 1:
             head = orjson.dumps(fields)[:-1] + (b"," if fields else b"")
             body = pixel_text(first, head + b'"instances":', b"}")
@@ -49,7 +52,8 @@ def predict(spec: ModelSpec, inputs: Inputs, signature: Signature) -> Request[Re
     else:
         body = _dump({**fields, "inputs": {name: _to_json(array) for name, array in arrays.items()}}, arrays)
     rows = len(first) if first is not None and first.ndim else 1
-    limit = response_limit(signature.values_per_row, rows, _BYTES_PER_VALUE)
+    values = signature.values_per_row
+    limit = MAX_RESPONSE if values is None else MAX_DESCRIPTION + _BYTES_PER_VALUE * values * rows
     return Request("POST", _path(spec) + ":predict", body, partial(_read_predictions, signature=signature), limit)
 
 
@@ -74,11 +78,6 @@ def _path(spec: ModelSpec) -> str:
 
 
 # ---- writing
-
-
-def _has_one_batched_output(signature: Signature) -> bool:
-    """Whether the row form can answer: it needs a batch dimension in every output, of one size in all of them."""
-    return len(signature.outputs) == 1 and next(iter(signature.outputs.values())).shape != ()
 
 
 def _to_json(array: np.ndarray) -> Any:
@@ -119,7 +118,10 @@ def parse(body: bytes) -> Any:
 
 
 def _read_predictions(body: bytes, signature: Signature) -> Reply:
-    document = parse(body)
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        document = parse(body)
     specs = signature.outputs
     columns: Mapping[str, Any]
     if "predictions" in document:

@@ -93,7 +93,7 @@ class HttpTransport:
         reader: Any = None
         try:
             connection.sock.end = deadline.end
-            connection.sock.settimeout(deadline.remaining())
+            connection.sock.settimeout(max(deadline.end - time.monotonic(), 1e-6))
             try:
                 connection.request(request.method, route.prefix + path, body or None, headers)
             except (ValueError, http.client.InvalidURL):
@@ -111,6 +111,11 @@ class HttpTransport:
             length = response.length or 0
             if length > limit and response.status == 200:
                 raise too_large(request.path, limit)
+            surplus: bool | None = None  # not known yet
+            if (
+                length and (ahead := len(reader.peek(1))) >= length
+            ):  # all of the body came with the head, as small ones do
+                surplus = ahead > length
             # http.client closes its reader at the end of the response; here it is still asked for surplus bytes.
             response.fp = SimpleNamespace(read=reader.read, readline=reader.readline, close=int, flush=int)
             content = response.read(limit + 1)
@@ -119,9 +124,11 @@ class HttpTransport:
                 raise ConnectionError("the answer broke off")
             if len(content) > limit and response.status == 200:
                 raise too_large(request.path, limit)
-            if complete and not response.will_close and len(self._idle) < self._max_idle:
-                connection.sock.end = None  # look at what is there, without waiting
-                if not reader.peek(1) and not self._closed:
+            if complete and not response.will_close and len(self._idle) < self._max_idle and not self._closed:
+                if surplus is None:
+                    connection.sock.end = None  # look at what is there, without waiting
+                    surplus = bool(reader.peek(1))
+                if not surplus:
                     self._idle.append(connection)
                     connection = None
             return response.status, content, response.headers.get("Content-Encoding", "identity")
@@ -194,7 +201,10 @@ class _Socket(socket.socket):
     """The end of the deadline, of `time.monotonic`; None reads only what is there already."""
 
     def recv_into(self, *arguments: Any) -> int:
-        self.settimeout(_left(self.end))
+        left = 0.0 if self.end is None else self.end - time.monotonic()
+        if left < 0:
+            raise TimeoutError
+        self.settimeout(left)
         return super().recv_into(*arguments)
 
 

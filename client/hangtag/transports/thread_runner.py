@@ -59,7 +59,10 @@ class ThreadRunner:
             calls = next(flow)
             while True:
                 try:
-                    replies = self._send_all(calls, deadline, retries)
+                    if len(calls.calls) == 1 and calls.progress is None:  # the usual case, without a list around it
+                        replies = [self._send(calls.calls[0], deadline, retries, False)]
+                    else:
+                        replies = self._send_all(calls, deadline, retries)
                 except HangtagError as error:
                     calls = flow.throw(error)
                 else:
