@@ -8,6 +8,7 @@ and 859 by TensorFlow's defaults, 12, 23, 55 and 405 with Eigen's kernels and on
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterable
@@ -17,19 +18,22 @@ from pathlib import Path
 from ..models.version_policy import scan
 from ..options import ServerOptions
 
+log = logging.getLogger("hangtag.serving")
+
 _CONVOLUTION = re.compile(rb"(?:Depthwise)?Conv[23]D|DepthwiseConv2dNative")
 _SMALL_BYTES = 16 << 20
 _ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 
 
 def for_small_models(options: ServerOptions) -> ServerOptions:
-    """`options`, and the environment, made for small models if all there are now are small.
+    """`options`, and the environment, made for small models if all models are small now.
 
-    What the flags or the environment say stays as it is.
+    Flags and variables that are set stay as they are.
     """
     if not _all_small(config.base_path for config in options.models):
         return options
     os.environ.setdefault(_ONEDNN, "0")
+    log.info("all models are small: TensorFlow runs each operation in one thread unless flags choose otherwise")
     load = replace(options.load, intra_op_threads=options.load.intra_op_threads or 1)
     return replace(options, load=load)
 

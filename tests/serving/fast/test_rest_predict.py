@@ -103,6 +103,11 @@ def test_each_request_of_a_shared_run_gets_its_own_answer(server, plain):
         np.testing.assert_allclose(answer, alone[number % 16], atol=1e-6)
 
 
+def test_tensorflow_is_set_up_for_small_models(server, plain):
+    assert "all models are small" in server.said()
+    assert "all models are small" not in plain.said()
+
+
 def test_without_fast_paths_none_is_taken(plain):
     predict(plain, images(1))
     predict(plain, images(64))
