@@ -105,7 +105,6 @@ class AccessLog:
         """Write a line, or drop it when too many wait. ASCII alone, which every encoding of a stream has."""
         try:
             self._lines.put_nowait(json.dumps(entry) + "\n")
-            self._dropping = False
         except queue.Full:
             if not self._dropping:
                 log.error("the access log is not read, or not fast enough: lines are dropped")
@@ -120,16 +119,17 @@ class AccessLog:
         self._thread.join(_CLOSING_SECONDS)
 
     def _run(self) -> None:
-        while (line := self._lines.get()) is not None:
-            try:
+        try:
+            while (line := self._lines.get()) is not None:
                 self._stream.write(line)
                 if self._lines.empty():
                     self._stream.flush()
-            except (OSError, ValueError) as error:  # its reader has ended: requests are answered all the same
-                log.error("the access log cannot be written and ends here: %s", error)
-                while self._lines.get() is not None:
-                    pass
-                return
+                    self._dropping = False
+            self._stream.flush()
+        except (OSError, ValueError) as error:  # its reader has ended: requests are answered all the same
+            log.error("the access log cannot be written and ends here: %s", error)
+            while self._lines.get() is not None:
+                pass
 
 
 @dataclass(slots=True)

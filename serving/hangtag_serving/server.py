@@ -20,6 +20,7 @@ from hangtag.optional import require
 from .config_files import ModelConfig, read_config
 from .errors import ServingError
 from .fast.tensorflow_tuning import for_small_models
+from .machine import raise_descriptor_limit
 from .metrics import Metrics
 from .models.lifecycle import ModelManager
 from .models.loading import Loader
@@ -46,6 +47,7 @@ def serve(options: ServerOptions) -> int:
     Does not return if something still runs when the grace is over: the process ends then, with exit code 0.
     """
     stop = _stop_at_signals(options.grace_seconds)
+    raise_descriptor_limit()
     # Before TensorFlow is loaded: a taken port is known at once. Bound and not listening, it refuses connections.
     listener = _bind(options.host, options.rest_api_port) if options.rest_api_port else None
     if options.port:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,8 +15,6 @@ from hangtag.model import ModelSpec
 from hangtag.optional import require
 from hangtag.protocol.grpc_codec import predict_request, read_predict_response
 from hangtag_serving.fast.request_templates import RequestTemplates
-from hangtag_serving.metrics import Metrics
-from hangtag_serving.request_log import Recorder
 from serving_metrics import metric, monitoring
 from support import Server, eventually, serving
 
@@ -168,23 +165,6 @@ def test_names_that_clients_make_up_are_counted_as_one(recorded):
     metrics = requests.get(f"{recorded.rest}/monitoring/prometheus/metrics", timeout=30).text
     assert "made-up" not in metrics
     assert 'signature="(unknown)"' in metrics
-
-
-def test_an_access_log_whose_reader_has_ended_ends_alone(caplog):
-    class Gone:
-        def write(self, text: str) -> int:
-            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
-
-        def flush(self) -> None: ...
-
-    recorder = Recorder(Metrics(), access_log=True, stream=Gone())
-    for _ in range(2):
-        recorder.answered(model="fashion", api="Predict", entrypoint="GRPC", code="OK", begun=0.0)
-    recorder.close()
-    assert [record.message for record in caplog.records] == [
-        "the access log cannot be written and ends here: [Errno 32] Broken pipe"
-    ]
-    assert b'{model_name="fashion",status="OK"} 2' in recorder.metrics.text()
 
 
 def test_templates_are_bounded_in_number():
