@@ -142,7 +142,7 @@ def _export(arguments: argparse.Namespace) -> int:
             keep=arguments.keep,
             config=None if arguments.keep is None else argument_types.config_for_keep(arguments.config),
         ),
-        say=lambda words: print(words, flush=True),
+        say=lambda line: print(line, flush=True),
     )
     print(f"published {exported.folder}")
     done(

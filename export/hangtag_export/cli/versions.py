@@ -9,6 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hangtag.cli.terminal import done
+
 from . import argument_types
 
 if TYPE_CHECKING:
@@ -18,30 +20,70 @@ if TYPE_CHECKING:
 
 def register(commands: Any) -> None:
     """Add the command to the command line."""
-    versions = commands.add_parser("versions", help="list, prune, promote and roll back published versions")
+    versions = commands.add_parser(
+        "versions",
+        description="List published versions, remove old ones, and choose which version a label stands for.",
+        examples=[
+            "hangtag versions list --config serving/models.config",
+            "hangtag versions promote 3 --label stable --config serving/models.config --target localhost:8500",
+        ],
+    )
     actions = versions.add_subparsers(metavar="ACTION", required=True)
 
-    listing = actions.add_parser("list", help="number, date, accuracy, size and labels of every version")
+    listing = actions.add_parser(
+        "list",
+        help="number, date, accuracy, size and labels of every version",
+        description="List the versions in a base path, oldest first.",
+        examples=["hangtag versions list --model-name goods", "hangtag versions list --config models.config --json"],
+    )
     _add_place(listing, config_required=False)
-    listing.add_argument("--json", action="store_true", help="one JSON object a line")
+    listing.add_argument("--json", action="store_true", help="print one JSON object a line")
     listing.set_defaults(run=_list)
 
-    prune = actions.add_parser("prune", help="remove old versions, never one that the config needs")
+    prune = actions.add_parser(
+        "prune",
+        help="remove old versions, never one that the config needs",
+        description="Remove all but the newest versions. Versions that the model config serves or labels stay.",
+        examples=[
+            "hangtag versions prune --keep 3 --config models.config",
+            "hangtag versions prune --keep 1 --config none",
+        ],
+    )
     _add_place(
-        prune, config_required=False, config_help=f"the model config whose versions stay, or `{argument_types.NONE}`"
+        prune,
+        config_required=False,
+        config_help=f"the model config file whose versions stay, or `{argument_types.NONE}`",
     )
     prune.add_argument(
         "--keep", type=argument_types.positive, required=True, metavar="N", help="how many of the newest stay"
     )
     prune.set_defaults(run=_prune)
 
-    promote = actions.add_parser("promote", help="let a label mean a version, in the order TensorFlow Serving needs")
+    promote = actions.add_parser(
+        "promote",
+        help="move a label to a version, in the order that TensorFlow Serving needs",
+        description="Move a label to a version: add the version to the config, wait until the server has loaded it, "
+        "and then move the label. Clients that give no label get the highest version that is loaded, so they may move "
+        "first; the command says so.",
+        examples=[
+            "hangtag versions promote 3 --config models.config --target localhost:8500",
+            "hangtag versions promote 4 --label canary --config models.config --target none",
+        ],
+    )
     promote.add_argument("number", type=argument_types.positive, metavar="N", help="the version")
     _add_place(promote, config_required=True)
     _add_watch(promote)
     promote.set_defaults(run=_promote)
 
-    rollback = actions.add_parser("rollback", help="let a label mean again what it meant before the last promotion")
+    rollback = actions.add_parser(
+        "rollback",
+        help="move a label back to the version before the last promotion",
+        description="Move a label back to the version it had before the last promotion, and unload the one it has.",
+        examples=[
+            "hangtag versions rollback --config models.config --target localhost:8500",
+            "hangtag versions rollback --label canary --config models.config --target none",
+        ],
+    )
     _add_place(rollback, config_required=True)
     _add_watch(rollback)
     rollback.set_defaults(run=_rollback)
@@ -67,8 +109,8 @@ def _add_watch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target",
         metavar="TARGET",
-        help="the running server that reads the config: the label moves once it has the version AVAILABLE, and this "
-        f"returns once it answers to the label; `{argument_types.NONE}` when no server reads it now",
+        help="the running server that reads the config: the label moves when that has the version AVAILABLE, and the "
+        f"command returns when it answers to the label; `{argument_types.NONE}` if no server reads the config now",
     )
     parser.add_argument(
         "--timeout",
@@ -102,8 +144,10 @@ def _prune(arguments: argparse.Namespace) -> int:
 
     arguments.config = argument_types.config_for_keep(arguments.config)
     config = _config(arguments)
-    gone = prune(_base_path(arguments, config), arguments.keep, config)
-    print(f"removed {', '.join(map(str, gone)) or 'nothing'}")
+    base_path = _base_path(arguments, config)
+    removed = prune(base_path, arguments.keep, config)
+    print(f"removed {', '.join(map(str, removed)) or 'nothing'}")
+    done(f"{len(removed)} versions removed from {base_path}", next_step="hangtag versions list")
     return 0
 
 
@@ -111,9 +155,12 @@ def _promote(arguments: argparse.Namespace) -> int:
     from ..publishing.labels import promote
 
     with _Server(arguments) as watch:
-        done = promote(arguments.number, _place(arguments), watch, _say)
-    if not done:
-        _say(f"step 2 of 2: once version {arguments.number} is AVAILABLE, run this again (or give --target)")
+        moved = promote(arguments.number, _place(arguments), watch, _say)
+    if moved:
+        undo = f"hangtag versions rollback --label {arguments.label} --config {arguments.config}"
+        done(f"{arguments.label} is version {arguments.number}", next_step=f"{undo}, if it is not as good")
+    else:
+        _say(f"step 2 of 2: when version {arguments.number} is AVAILABLE, run this again (or give --target)")
     return 0
 
 
@@ -121,14 +168,16 @@ def _rollback(arguments: argparse.Namespace) -> int:
     from ..publishing.labels import rollback
 
     with _Server(arguments) as watch:
-        done = rollback(_place(arguments), watch, _say)
-    if not done:
-        _say("step 2 of 2: once that version is AVAILABLE, run this again (or give --target)")
+        moved = rollback(_place(arguments), watch, _say)
+    if moved:
+        done(f"{arguments.label} is back", next_step=f"hangtag status --model {arguments.model_name}")
+    else:
+        _say("step 2 of 2: when that version is AVAILABLE, run this again (or give --target)")
     return 0
 
 
-def _say(words: str) -> None:
-    print(words, flush=True)
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def _config(arguments: argparse.Namespace) -> ModelConfig | None:
@@ -138,7 +187,7 @@ def _config(arguments: argparse.Namespace) -> ModelConfig | None:
 
 
 def _base_path(arguments: argparse.Namespace, config: ModelConfig | None) -> Path:
-    """Where the versions lie on this machine: as said, else where the config says if that is here, else models/NAME."""
+    """The folder of the versions: as given, or the config's if that exists on this machine, or models/NAME."""
     from ..errors import DataError
     from ..publishing.atomic import check_base_path, versions
 
@@ -146,10 +195,10 @@ def _base_path(arguments: argparse.Namespace, config: ModelConfig | None) -> Pat
     if arguments.base_path is None and config is not None and config.base_path.is_dir():
         base_path = config.base_path
     if not base_path.is_dir():
-        raise DataError(f"there is no folder {base_path}: say with --base-path where the versions are")
+        raise DataError(f"there is no folder {base_path}: give --base-path, the folder of the versions")
     check_base_path(base_path)
     if not versions(base_path):
-        raise DataError(f"{base_path} has no folder whose name is a number, so no version: say with --base-path where")
+        raise DataError(f"{base_path} has no folder whose name is a number, so no version: give --base-path")
     return base_path
 
 
@@ -161,7 +210,7 @@ def _place(arguments: argparse.Namespace) -> Place:
 
 
 class _Server:
-    """A watch on the server at `--target`, closed with the block; None when no target is given."""
+    """A context manager: a watch on the server at `--target`, or None when no target is given."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
@@ -194,7 +243,7 @@ class _Server:
 
         try:
             statuses = {status.version: status for status in self._client.status()}
-        except ModelNotFound:  # a server that starts
+        except ModelNotFound:  # the server is starting
             return False
         status = statuses.get(version)
         if status is not None and status.error_code != "OK":
