@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .flags import WITHOUT_EFFECT, add_flags
+from .models.version_policy import scan
 
 _NO_VERSION = (
     "{base_path} holds no version of a model yet. Create one in a second terminal, and it will be served: "
@@ -33,12 +34,13 @@ def register(commands: Any) -> None:
 def _serve(arguments: argparse.Namespace) -> int:
     if arguments.version:
         return _print_versions()
+    from hangtag.errors import InvalidInput
     from hangtag.optional import require
 
     require("simdjson", extra="serving", what="hangtag serve")  # cheap to import, and only the extra brings it
     from .errors import ServingError
     from .options import from_flags
-    from .server import StartError, serve
+    from .server import serve
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname).1s %(message)s")
     log = logging.getLogger("hangtag.serving")
@@ -48,19 +50,27 @@ def _serve(arguments: argparse.Namespace) -> int:
     for name in WITHOUT_EFFECT:
         if getattr(arguments, name) is not None:
             log.warning("--%s is taken, and changes nothing in this server", name)
-    if arguments.model_config_file is None and not _has_version(arguments.model_base_path):
-        log.warning(_NO_VERSION.format(base_path=arguments.model_base_path))
     try:
-        return serve(from_flags(arguments))
+        options = from_flags(arguments)
     except ServingError as error:
-        raise StartError(f"Failed to start server. Error: {error.code}: {error.message}") from error
+        raise InvalidInput(f"Failed to start server. Error: {error.code}: {error.message}") from error
+    base_path = options.models[0].base_path
+    if options.config_file is None and not _has_version(base_path):
+        log.warning(_NO_VERSION.format(base_path=_short(base_path)))
+    return serve(options)
 
 
 def _has_version(base_path: Path) -> bool:
     try:
-        return any(entry.name.isdigit() for entry in base_path.iterdir())
+        return bool(scan(base_path))
     except OSError:
-        return "://" in str(base_path)  # not of this machine: the server itself will report what is wrong
+        return False
+
+
+def _short(path: Path) -> Path:
+    """As a user would write it: relative where the path lies in the current folder."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _print_versions() -> int:

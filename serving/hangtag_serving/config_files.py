@@ -38,7 +38,7 @@ def read_config(path: Path, path_map: Mapping[str, Path]) -> list[ModelConfig]:
     if not message.HasField("model_config_list"):
         if message.HasField("custom_model_config"):
             raise InvalidInput(f"{path} has a custom_model_config: only model_config_list is supported")
-        return []
+        raise InvalidInput(f"the model config file {path} has no model_config_list: it is empty, or being written")
     return from_message(message, path_map)
 
 
@@ -82,7 +82,15 @@ def _check(listed: Sequence[Any]) -> None:
         if config.model_platform not in ("", _PLATFORM):
             raise invalid(f"model {config.name} has model_platform {config.model_platform}: only {_PLATFORM} is served")
         if "://" in config.base_path:
-            raise invalid(f"model {config.name} lies at {config.base_path}: only local folders are served")
+            raise invalid(not_local(config.name, config.base_path))
+
+
+def not_local(name: str, base_path: str) -> str:
+    """The error for a bucket or another remote base path."""
+    return (
+        f"model {name} lies at {base_path}: only local folders are served; copy the versions to one, or mount the "
+        "bucket as a folder"
+    )
 
 
 def _policy(message: Any) -> Policy:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-_CPUS = os.cpu_count() or 1
+from .processors import usable_cores
+
+_CPUS = usable_cores()
 
 # Accepted so that a command line written for the C++ server works; there is nothing here for them to change.
 WITHOUT_EFFECT = (
@@ -31,7 +32,13 @@ WITHOUT_EFFECT = (
     "tensorflow_session_config_file",
     "use_alts_credentials",
     "rest_api_timeout_in_ms",
+    "num_tflite_pools",
+    "num_tflite_interpreters_per_pool",
+    "xla_cpu_compilation_enabled",
+    "xla_gpu_compilation_enabled",
 )
+
+DEFAULT_BASE_PATH = "models/fashion"
 
 
 def boolean(text: str) -> bool:
@@ -65,8 +72,14 @@ def add_flags(serve: argparse.ArgumentParser) -> None:
     flag("port", 8500, "of gRPC; 0 is off (default %(default)s)")
     flag("grpc_socket_path", "", "unix socket for gRPC, besides the port or instead of it")
     flag("rest_api_port", 8501, "of REST; 0 is off (default %(default)s)")
-    flag("model_name", None, "default: the last folder of the base path", str)
-    flag("model_base_path", Path("models/fashion"), "folder of versions (default %(default)s)", Path)
+    flag("model_name", None, "default: $MODEL_NAME, or the last folder of the base path", str)
+    flag(
+        "model_base_path",
+        None,
+        "folder of versions (default: $MODEL_BASE_PATH/$MODEL_NAME if one of them is set, as in TensorFlow Serving's "
+        f"image, else {DEFAULT_BASE_PATH})",
+        str,
+    )
     flag("model_config_file", None, "text file of a ModelServerConfig: several models, policies, labels", Path)
     flag("model_config_file_poll_wait_seconds", 0.0, "between two looks at that file; 0 is once (default 0)")
     serve.add_argument(
@@ -80,6 +93,7 @@ def add_flags(serve: argparse.ArgumentParser) -> None:
     flag("file_system_poll_wait_seconds", 1.0, "between two looks for versions; 0 is once (default 1)")
     flag("max_num_load_retries", 5, "for a version that fails (default 5)")
     flag("load_retry_interval_micros", 60_000_000, "between two tries (default 60000000)")
+    flag("serve_older_versions", True, "while the newest version does not load, serve the newest that does (ours)")
     flag("allow_version_labels_for_unavailable_models", False, "let a new label name a version not loaded yet")
     flag("enable_model_warmup", True, "run a version's warmup requests before it is available (default true)")
     flag("num_request_iterations_for_warmup", 0, "how often each of them runs; 0 is once")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +14,16 @@ from hangtag.errors import InvalidInput
 
 from .api.rest_resources import RestOptions
 from .batching.parameters import BatchingOptions, read_batching
-from .config_files import ModelConfig, read_config
+from .config_files import ModelConfig, not_local, read_config
+from .errors import invalid
+from .flags import DEFAULT_BASE_PATH
 from .grpc.interface import Tls
 from .limits import DEFAULT, Limits
 from .models.lifecycle import ManagerOptions
 from .models.servable import LoadOptions
 from .text_format import parse_file
+
+log = logging.getLogger("hangtag.serving")
 
 _METRICS_PATH = "/monitoring/prometheus/metrics"
 
@@ -80,8 +86,7 @@ def from_flags(flags: argparse.Namespace) -> ServerOptions:
     if flags.model_config_file is not None:
         models = read_config(flags.model_config_file, path_map)
     else:
-        base_path = flags.model_base_path.absolute()
-        models = [ModelConfig(flags.model_name or base_path.name, base_path)]
+        models = [_one_model(flags)]
     return ServerOptions(
         models=models,
         config_file=flags.model_config_file,
@@ -120,8 +125,25 @@ def from_flags(flags: argparse.Namespace) -> ServerOptions:
             poll_seconds=flags.file_system_poll_wait_seconds,
             max_retries=flags.max_num_load_retries,
             retry_seconds=flags.load_retry_interval_micros / 1e6,
+            falls_back=flags.serve_older_versions,
         ),
     )
+
+
+def _one_model(flags: argparse.Namespace) -> ModelConfig:
+    """The model of --model_name and --model_base_path, or of the variables of TensorFlow Serving's image."""
+    variables = {name: os.environ[name] for name in ("MODEL_NAME", "MODEL_BASE_PATH") if os.environ.get(name)}
+    name, location = flags.model_name, flags.model_base_path
+    if location is None and variables:
+        log.info("serving by the variables %s", " and ".join(f"{key}={value}" for key, value in variables.items()))
+        name = name or variables.get("MODEL_NAME", "model")
+        location = f"{variables.get('MODEL_BASE_PATH', '/models')}/{variables.get('MODEL_NAME', 'model')}"
+    elif location is None:
+        location = DEFAULT_BASE_PATH
+    name = name or variables.get("MODEL_NAME") or Path(location).absolute().name
+    if "://" in location:
+        raise InvalidInput(not_local(name, location))
+    return ModelConfig(name, Path(location).absolute())
 
 
 def _positive(flags: argparse.Namespace, name: str) -> int:
@@ -153,9 +175,8 @@ def _load(flags: argparse.Namespace) -> LoadOptions:
 def _batching(flags: argparse.Namespace) -> BatchingOptions | None:
     if not flags.enable_batching:
         if flags.batching_parameters_file is not None:
-            raise InvalidInput(
-                "Failed to start server. Error: INVALID_ARGUMENT: server_options.batching_parameters_file is set "
-                "without setting server_options.enable_batching to true."
+            raise invalid(
+                "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."
             )
         return None
     if flags.batching_parameters_file is None:

@@ -14,14 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from hangtag.errors import HangtagError, InvalidInput
+from hangtag.errors import HangtagError
 from hangtag.optional import require
 
-from .config_files import ModelConfig, read_config
+from .config_files import ModelConfig
 from .errors import ServingError
 from .fast.tensorflow_tuning import for_small_models
 from .machine import raise_descriptor_limit
 from .metrics import Metrics
+from .models.config_watcher import watch_config
 from .models.lifecycle import ModelManager
 from .models.loading import Loader
 from .models.registry import Models
@@ -92,36 +93,18 @@ def _serve(options: ServerOptions, listener: socket.socket | None, stop: threadi
     models.stop_waiting = stop
     try:
         # As the C++ server: no port is open until there is something to serve, so "the port is open" means ready.
+        if options.config_file is not None and options.config_poll_seconds > 0:
+            watch_config(models, options.config_file, options.config_poll_seconds, options.path_map, stop)
         try:
-            models.apply(options.models)
+            models.apply(options.models, starting=True)
         except ServingError as error:
-            words = error.message.replace("model(s) did not", "servable(s) did not")
-            raise StartError(f"Failed to start server. Error: {error.code}: {words}") from error
+            raise StartError(f"Failed to start server. Error: {error.code}: {error.message}") from error
         if not stop.is_set():
-            _watch_config(options, models, stop)
             _listen(options, models, recorder, listener, stop)
     finally:
         models.stop()
         recorder.close()
     return 0
-
-
-def _watch_config(options: ServerOptions, models: Models, stop: threading.Event) -> None:
-    """Read the model config file again and again, if a flag asks for it. A bad one is logged and changes nothing."""
-    file, seconds = options.config_file, options.config_poll_seconds
-    if file is None or seconds <= 0:
-        return
-
-    def watch() -> None:
-        while not stop.wait(seconds):
-            try:
-                models.apply(read_config(file, options.path_map))
-            except (ServingError, InvalidInput) as error:
-                log.error("the model config file stays as it was: %s", error)
-            except Exception:
-                log.exception("the model config file stays as it was")
-
-    threading.Thread(target=watch, name="config", daemon=True).start()
 
 
 def _listen(

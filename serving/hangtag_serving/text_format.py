@@ -39,11 +39,19 @@ _MESSAGES = {
     ],
 }
 
+_MAX_CHARACTERS = 16 << 20
+
 
 def read_text(path: Path, what: str) -> str:
-    """A file's text; InvalidInput says which `what` could not be read."""
+    """A file's text, at most 16 MiB; InvalidInput says which `what` could not be read."""
     try:
-        return path.read_text(encoding="utf-8")
+        if path.exists() and not path.is_file():  # a FIFO would block the reader
+            raise InvalidInput(f"cannot read the {what} {path}: it is not a file")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_MAX_CHARACTERS + 1)
+        if len(text) > _MAX_CHARACTERS:
+            raise InvalidInput(f"the {what} {path} is larger than {_MAX_CHARACTERS} characters")
+        return text
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InvalidInput(f"cannot read the {what} {path}: {reason}") from error
@@ -59,7 +67,7 @@ def parse_text(text: str, message: Any, what: str) -> Any:
     text_format = require("google.protobuf.text_format", extra="serving", what="hangtag serve")
     try:
         return text_format.Parse(text, message)
-    except text_format.ParseError as error:
+    except (text_format.ParseError, RecursionError) as error:
         raise InvalidInput(f"cannot parse the {what}: {error}") from error
 
 

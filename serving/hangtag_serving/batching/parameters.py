@@ -6,12 +6,12 @@ tensorflow's shared_batch_scheduler.h, recorded on 2.20.0.
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hangtag.errors import InvalidInput
 
+from ..processors import usable_cores
 from ..text_format import parse_file
 
 
@@ -22,7 +22,7 @@ class BatchingOptions:
     max_batch_size: int = 1000
     batch_timeout_seconds: float = 0.0
     max_enqueued_batches: int = 10
-    num_batch_threads: int = os.cpu_count() or 1
+    num_batch_threads: int = field(default_factory=usable_cores)
     thread_pool_name: str = ""
     allowed_batch_sizes: tuple[int, ...] = ()
     pad_variable_length_inputs: bool = False
@@ -74,8 +74,9 @@ def _check(options: BatchingOptions, path: Path) -> None:
     if sizes:
         if list(sizes) != sorted(set(sizes)) or sizes[0] < 1:
             raise InvalidInput(f"allowed_batch_sizes in {path} must be positive and increase")
-        if sizes[-1] != options.largest_run:
+        # Of max_batch_size, even where smaller batches run because large ones are split.
+        if sizes[-1] != options.max_batch_size:
             raise InvalidInput(
                 "Last entry in allowed_batch_sizes must match max_batch_size; last entry was "
-                f"{sizes[-1]}; expected {options.largest_run}"
+                f"{sizes[-1]}; expected {options.max_batch_size}"
             )

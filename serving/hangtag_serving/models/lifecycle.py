@@ -18,7 +18,7 @@ from pathlib import Path
 from ..config_files import ModelConfig
 from ..errors import INTERNAL, ServingError
 from .servable import Servable
-from .version_policy import Found, scan
+from .version_policy import Latest, Versions, scan
 
 log = logging.getLogger("hangtag.serving")
 
@@ -27,11 +27,15 @@ Load = Callable[[str, int, Path], Servable]
 
 @dataclass(frozen=True)
 class ManagerOptions:
-    """`poll_seconds`: 0 looks for versions once, less than 0 never again after the start. Times are in seconds."""
+    """`poll_seconds`: 0 looks for versions once, less than 0 never again after the start. Times are in seconds.
+
+    `falls_back`: while no version of those wanted loads, serve the newest older one that does.
+    """
 
     poll_seconds: float = 1.0
     max_retries: int = 5
     retry_seconds: float = 60.0
+    falls_back: bool = True
 
 
 @dataclass
@@ -47,6 +51,7 @@ class Version:
     failures: int = 0
     retry_at: float = 0.0
     aspired: bool = True
+    """Whether the policy names it; one that is served as a fallback is not."""
 
 
 class ModelManager:
@@ -63,6 +68,7 @@ class ModelManager:
         self._thread = threading.Thread(target=self._watch, name=f"manager-{self.name}", daemon=True)
         self._unloading: list[threading.Thread] = []
         self._last_warning = ""
+        self._empty_for: ModelConfig | None = None  # the config under which no version was present
 
     # ---- for requests
 
@@ -121,15 +127,26 @@ class ModelManager:
         self._config, self._dropped = config, False
         self._wake.set()
 
-    def wait_settled(self, stop: threading.Event) -> None:
-        """Return when a version is available, all have failed for good, or `stop` is set."""
+    def wait_settled(self, stop: threading.Event, *, for_versions: bool) -> None:
+        """Return when a version is available, all have failed for good, the model is dropped, or `stop` is set.
+
+        Without `for_versions`, return also when the base path has been looked at and holds no version.
+        """
         with self._changed:
-            while not stop.is_set() and not self._settled():
+            while not (stop.is_set() or self._dropped or self._settled()):
+                if not for_versions and self._empty_for is self._config:
+                    return
                 self._changed.wait(0.1)
 
-    def failures(self) -> list[Version]:
-        """Versions that did not load, if none is being served."""
-        return [] if self._serving else [version for version in self.versions() if version.error_code != "OK"]
+    def failure(self) -> str:
+        """Why no version is served, as the C++ server words it; empty if one is."""
+        if self._serving or self._dropped:
+            return ""
+        failed = [version for version in self.versions() if version.error_code != "OK"]
+        if not failed:
+            return f"{{name: {self.name}}} due to error: NOT_FOUND: {self._last_warning}"
+        worst = failed[0]
+        return f"{{name: {self.name} version: {worst.number}}} due to error: {worst.error_code}: {worst.error_message}"
 
     def stop(self) -> None:
         """Stop watching, wait for running requests, and free every version."""
@@ -161,14 +178,18 @@ class ModelManager:
             self._wake.clear()
 
     def _reconcile(self) -> None:
-        """One look at the disk, and whatever follows from it."""
+        """Compare the disk with what is served, and load and unload versions."""
         config = self._config
         try:
-            aspired = {} if self._dropped else self._aspired(config)
+            present = {} if self._dropped else scan(config.base_path)
         except OSError as error:
             # As the C++ server: nothing is unloaded because a mount is away for a moment.
             self._warn(f"Could not find base path {config.base_path} for servable {self.name} ({error.strerror})")
+            self._looked(empty_for=config)
             return
+        aspired = config.policy(present)
+        if not self._dropped:
+            self._warn_if_empty(config, present, aspired)
         for number, version in self._versions.items():
             version.aspired = version.aspired and number in aspired
             if not version.aspired and version.state in ("START", "LOADING"):
@@ -176,21 +197,42 @@ class ModelManager:
         for number in sorted(aspired, reverse=True):
             if not self._stopped.is_set():
                 self._bring_up(number, aspired[number])
+        if aspired and self._options.falls_back and isinstance(config.policy, Latest):
+            self._fall_back(present, aspired)
         if not aspired or any(number in self._serving for number in aspired):
             for number in [n for n in self._serving if n not in aspired]:
                 self._retire(number)
+        self._looked(empty_for=None if aspired or self._dropped else config)
+
+    def _looked(self, *, empty_for: ModelConfig | None) -> None:
         with self._changed:
+            self._empty_for = empty_for
             self._changed.notify_all()
 
-    def _aspired(self, config: ModelConfig) -> Found:
-        found = scan(config.base_path)
-        aspired = config.policy(found)
-        if not found and (config.base_path / "saved_model.pb").exists():
+    def _fall_back(self, present: Versions, aspired: Versions) -> None:
+        """While nothing is served, try the older versions, newest first, each once.
+
+        The C++ server ends instead, or serves nothing, when it is restarted while the newest version is broken.
+        """
+        for number in sorted(present.keys() - aspired.keys(), reverse=True):
+            if self._serving or self._stopped.is_set():
+                return
+            if number < max(aspired) and number not in self._versions:
+                self._versions[number] = Version(number, present[number], aspired=False)
+                if self._load_version(self._versions[number], retries=0):
+                    log.warning(
+                        "%s: no version that the policy names loads; serving version %d, the newest that does",
+                        self.name,
+                        number,
+                    )
+
+    def _warn_if_empty(self, config: ModelConfig, present: Versions, aspired: Versions) -> None:
+        if not present and (config.base_path / "saved_model.pb").exists():
             self._warn(
                 f"{config.base_path} is a version (it holds saved_model.pb), not a base path: give its parent folder; "
                 "nothing is served, and on starting no port is open, until then"
             )
-        elif not found:
+        elif not present:
             self._warn(
                 f"No versions of servable {self.name} found under base path {config.base_path}. Did you forget to "
                 f"name your leaf directory as a number (eg. '/1/')? `hangtag export --base-path {config.base_path}` "
@@ -200,38 +242,40 @@ class ModelManager:
             self._warn(f"None of the versions that the config of {self.name} names is under {config.base_path}")
         else:
             self._last_warning = ""
-        return aspired
 
-    def _warn(self, words: str) -> None:
-        """Say it once, not every second."""
-        if words != self._last_warning:
-            log.warning("%s", words)
-            self._last_warning = words
+    def _warn(self, text: str) -> None:
+        """Log it once, not at every poll."""
+        if text != self._last_warning:
+            log.warning("%s", text)
+            self._last_warning = text
 
     def _bring_up(self, number: int, folder: Path) -> None:
         version = self._versions.get(number)
         if version is None or (version.state == "END" and not version.aspired):  # new, or back again
             version = self._versions[number] = Version(number, folder)
-        if version.state not in ("START", "LOADING") or time.monotonic() < version.retry_at:
-            return
+        if version.state in ("START", "LOADING") and time.monotonic() >= version.retry_at:
+            self._load_version(version, self._options.max_retries)
+
+    def _load_version(self, version: Version, retries: int) -> bool:
+        """Try to load; whether the version is available now. What fails is tried again up to `retries` times."""
         version.state = "LOADING"
         begun = time.monotonic()
         try:
-            servable = self._load(self.name, number, folder)
-        except ServingError as error:
-            self._failed(version, error)
-            return
-        except Exception:  # whatever it was, it counts as a try
-            log.exception("%s version %d cannot be loaded", self.name, number)
-            self._failed(version, ServingError("INTERNAL", INTERNAL))
-            return
+            servable = self._load(self.name, version.number, version.folder)
+        except Exception as error:
+            if not isinstance(error, ServingError):  # whatever it was, it counts as a try
+                log.exception("%s version %d cannot be loaded", self.name, version.number)
+                error = ServingError("INTERNAL", INTERNAL)
+            self._failed(version, error, retries)
+            return False
         version.servable, version.state = servable, "AVAILABLE"
-        self._publish({**self._serving, number: servable})
-        log.info("%s version %d is available, loaded in %.2f s", self.name, number, time.monotonic() - begun)
+        self._publish({**self._serving, version.number: servable})
+        log.info("%s version %d is available, loaded in %.2f s", self.name, version.number, time.monotonic() - begun)
+        return True
 
-    def _failed(self, version: Version, error: ServingError) -> None:
+    def _failed(self, version: Version, error: ServingError, retries: int) -> None:
         version.failures += 1
-        left = self._options.max_retries - version.failures + 1
+        left = retries - version.failures + 1
         again = f"; trying again in {self._options.retry_seconds:g} s, {left} times more" if left > 0 else ""
         log.error("%s version %d does not load: %s%s", self.name, version.number, error.message, again)
         if left > 0:

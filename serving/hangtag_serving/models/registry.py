@@ -5,6 +5,7 @@ Semantics and texts: tensorflow_serving/model_servers/server_core.cc, recorded o
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from ..config_files import ModelConfig, from_message
 from ..errors import ServingError, invalid
 from .lifecycle import ModelManager, Version
 from .servable import Servable
+
+log = logging.getLogger("hangtag.serving")
 
 Make = Callable[[ModelConfig], ModelManager]
 
@@ -84,10 +87,11 @@ class Models:
         """Serve what a ModelServerConfig message says, and return when every new model has an available version."""
         self.apply(from_message(message, self._path_map))
 
-    def apply(self, configs: Sequence[ModelConfig]) -> None:
+    def apply(self, configs: Sequence[ModelConfig], *, starting: bool = False) -> None:
         """Serve these models and no others, and wait for new ones.
 
-        Raises ServingError; nothing has changed then, unless it says that a new model did not load.
+        On starting, a model without any version is waited for. Raises ServingError; nothing has changed then, unless
+        it says that a new model did not become available. A later call does not wait for an earlier one.
         """
         with self._changing:
             if list(configs) == self._configs:
@@ -95,16 +99,14 @@ class Models:
             labels = self._checked_labels(configs)
             fresh = self._replace(configs)
             self._labels, self._configs = labels, list(configs)
-            for manager in fresh:
-                manager.wait_settled(self.stop_waiting)
-            failed = [(manager, manager.failures()) for manager in fresh]
-        broken = [
-            f"{{name: {manager.name} version: {versions[0].number}}} due to error: {versions[0].error_message}}}, "
-            for manager, versions in failed
-            if versions
-        ]
-        if broken:
-            raise ServingError("UNKNOWN", f"{len(broken)} model(s) did not become available: {{{''.join(broken)}}}")
+        for manager in fresh:
+            manager.wait_settled(self.stop_waiting, for_versions=starting)
+        failures = [failure for manager in fresh if (failure := manager.failure())]
+        if failures and not self.stop_waiting.is_set():
+            # The C++ server has two texts for this, one with a brace more.
+            kind, opening = ("servable(s)", "{") if starting else ("model(s)", "")
+            listed = "".join(f"{opening}{failure}}}, " for failure in failures)
+            raise ServingError("UNKNOWN", f"{len(failures)} {kind} did not become available: {{{listed}}}")
 
     def stop(self) -> None:
         """Stop watching and free everything, once the requests that run have ended."""
@@ -152,6 +154,7 @@ class Models:
             managers[config.name] = manager
         for name, manager in self._managers.items():
             if name not in managers:
+                log.info("%s is not configured any more: unloading it", name)
                 manager.drop()
                 self._dropped[name] = manager
         self._managers = managers

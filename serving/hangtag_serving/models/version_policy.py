@@ -12,23 +12,18 @@ from pathlib import Path
 
 from hangtag.contract import version_number
 
-Found = dict[int, Path]
-Policy = Callable[[Found], Found]
+Versions = dict[int, Path]
+Policy = Callable[[Versions], Versions]
 """From the versions on disk to those that should be served."""
 
 
-def scan(base_path: Path) -> Found:
-    """Version number to folder for every child whose name is an int64; raises OSError if `base_path` is not there.
+def scan(base_path: Path) -> Versions:
+    """Version number to folder for every child whose name is a version; raises OSError if `base_path` is missing.
 
-    Zeros in front, a sign and blanks around are allowed, as absl::SimpleAtoi allows them; of two names for one number
-    the lexically last wins. Files count too: loading them fails, and the status says so.
+    Of two names for one number the lexically last wins. Files count too: loading them fails, and the status says so.
     """
-    found: Found = {}
-    for name in sorted(os.listdir(base_path)):  # noqa: PTH208 - names are all that is needed
-        number = version_number(name)
-        if number is not None:
-            found[number] = base_path / name
-    return found
+    numbered = ((version_number(name), name) for name in sorted(os.listdir(base_path)))  # noqa: PTH208 - names suffice
+    return {number: base_path / name for number, name in numbered if number is not None}
 
 
 @dataclass(frozen=True)
@@ -37,22 +32,22 @@ class Latest:
 
     count: int = 1
 
-    def __call__(self, found: Found) -> Found:
+    def __call__(self, present: Versions) -> Versions:
         """The highest versions."""
-        return {version: found[version] for version in sorted(found)[-max(self.count, 1) :]}
+        return {version: present[version] for version in sorted(present)[-max(self.count, 1) :]}
 
 
 @dataclass(frozen=True)
 class Specific:
-    """These versions and no other; what is not on disk is left out."""
+    """These versions and no other; those not on disk are left out."""
 
     versions: tuple[int, ...]
 
-    def __call__(self, found: Found) -> Found:
-        """Those of the versions that are there."""
-        return {version: found[version] for version in self.versions if version in found}
+    def __call__(self, present: Versions) -> Versions:
+        """Those of the versions that are present."""
+        return {version: present[version] for version in self.versions if version in present}
 
 
-def every_version(found: Found) -> Found:
+def every_version(present: Versions) -> Versions:
     """All versions on disk."""
-    return found
+    return present
