@@ -20,7 +20,7 @@ from .flags import DEFAULT_BASE_PATH
 from .grpc.interface import Tls
 from .limits import DEFAULT, Limits
 from .models.lifecycle import ManagerOptions
-from .models.servable import LoadOptions
+from .models.saved_model import LoadOptions
 from .text_format import parse_file
 
 log = logging.getLogger("hangtag.serving")

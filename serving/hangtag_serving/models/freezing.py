@@ -6,10 +6,12 @@ signature that reaches a table or another resource cannot be frozen and stays wi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hangtag.optional import require
+from hangtag.protocol import dtypes
 
 _DT_RESOURCE = 20
 
@@ -18,6 +20,7 @@ class Parts:
     """The operations that each signature reaches, through the functions it calls."""
 
     def __init__(self, graph_def: Any) -> None:
+        self.graph_def = graph_def
         self._nodes = {node.name: node for node in graph_def.node}
         self._functions = {function.signature.name: function for function in graph_def.library.function}
         self._inside: dict[str, set[str]] = {}
@@ -26,8 +29,12 @@ class Parts:
         """Names of the variables' nodes in the main graph."""
         return {name for name in self._reached(signature) if self._nodes[name].op in ("VarHandleOp", "VariableV2")}
 
-    def can_be_frozen(self, signature: Any) -> bool:
-        """Whether nothing but reading variables ties the signature to its session, and its tensors are all named."""
+    def bytes_of(self, variables: Iterable[str]) -> int:
+        """What the values of these variables take; one whose shape is not known counts as nothing."""
+        return sum(_bytes(self._nodes[name].attr) for name in variables)
+
+    def is_stateless(self, signature: Any) -> bool:
+        """Whether the signature only reads variables, so that it can be frozen; all its tensors must be named."""
         if not {_node(info) for info in _tensors(signature)} <= self._nodes.keys():
             return False
         reached = self._reached(signature)
@@ -74,6 +81,14 @@ def _node(info: Any) -> str:
     """The node that a tensor comes from; empty for one that is made of several, like a sparse one."""
     name: str = info.name
     return name.split(":")[0]
+
+
+def _bytes(attributes: Any) -> int:
+    dtype = dtypes.BY_NUMBER.get(attributes["dtype"].type)
+    sizes = [max(dim.size, 0) for dim in attributes["shape"].shape.dim]
+    itemsize: int = dtype.numpy.itemsize if dtype is not None else 8
+    elements: int = math.prod(sizes)
+    return elements * itemsize
 
 
 def _is_tied(op: str) -> bool:

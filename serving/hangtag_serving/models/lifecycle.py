@@ -18,7 +18,7 @@ from pathlib import Path
 from ..config_files import ModelConfig
 from ..errors import INTERNAL, ServingError
 from .servable import Servable
-from .version_policy import Latest, Versions, scan
+from .version_policy import Latest, Versions, scan, why_none
 
 log = logging.getLogger("hangtag.serving")
 
@@ -189,7 +189,7 @@ class ModelManager:
             return
         aspired = config.policy(present)
         if not self._dropped:
-            self._warn_if_empty(config, present, aspired)
+            self._warn(why_none(self.name, config.base_path, present, aspired))
         for number, version in self._versions.items():
             version.aspired = version.aspired and number in aspired
             if not version.aspired and version.state in ("START", "LOADING"):
@@ -226,28 +226,11 @@ class ModelManager:
                         number,
                     )
 
-    def _warn_if_empty(self, config: ModelConfig, present: Versions, aspired: Versions) -> None:
-        if not present and (config.base_path / "saved_model.pb").exists():
-            self._warn(
-                f"{config.base_path} is a version (it holds saved_model.pb), not a base path: give its parent folder; "
-                "nothing is served, and on starting no port is open, until then"
-            )
-        elif not present:
-            self._warn(
-                f"No versions of servable {self.name} found under base path {config.base_path}. Did you forget to "
-                f"name your leaf directory as a number (eg. '/1/')? `hangtag export --base-path {config.base_path}` "
-                "makes one; on starting no port is open until then"
-            )
-        elif not aspired:
-            self._warn(f"None of the versions that the config of {self.name} names is under {config.base_path}")
-        else:
-            self._last_warning = ""
-
     def _warn(self, text: str) -> None:
-        """Log it once, not at every poll."""
-        if text != self._last_warning:
+        """Log it once, not at every poll; nothing is wrong when it is empty."""
+        if text and text != self._last_warning:
             log.warning("%s", text)
-            self._last_warning = text
+        self._last_warning = text
 
     def _bring_up(self, number: int, folder: Path) -> None:
         version = self._versions.get(number)

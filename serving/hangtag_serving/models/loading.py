@@ -15,6 +15,7 @@ from ..batching.scheduler import BatchScheduler
 from ..errors import ServingError, invalid
 from ..metrics import Metrics
 from ..options import ServerOptions
+from .saved_model import has_graph
 from .servable import Batched, Run, Servable
 from .warmup import warm_up
 
@@ -36,8 +37,9 @@ class Loader:
             servable = Servable(name, version, folder, self._options.load, self._metrics.runtime_latency)
             code = "success"
         finally:
-            self._metrics.load_attempts.add(str(folder), code)
-            self._metrics.load_latency.add(str(folder), by=(time.perf_counter() - begun) * 1e6)
+            if has_graph(folder):
+                self._metrics.load_attempts.add(str(folder), code)
+                self._metrics.load_latency.add(str(folder), by=(time.perf_counter() - begun) * 1e6)
         try:
             if self._options.warmup:
                 self._warm_up(servable, folder)

@@ -51,3 +51,21 @@ class Specific:
 def every_version(present: Versions) -> Versions:
     """All versions on disk."""
     return present
+
+
+def why_none(name: str, base_path: Path, present: Versions, aspired: Versions) -> str:
+    """Why a model has no version to serve, and what to do; empty if it has one."""
+    if aspired:
+        return ""
+    if present:
+        return f"None of the versions that the config of {name} names is under {base_path}"
+    if (base_path / "saved_model.pb").exists():
+        return (
+            f"{base_path} is a version (it holds saved_model.pb), not a base path: give its parent folder; nothing is "
+            "served, and on starting no port is open, until then"
+        )
+    return (
+        f"No versions of servable {name} found under base path {base_path}. Did you forget to name your leaf directory "
+        f"as a number (eg. '/1/')? `hangtag export --base-path {base_path}` makes one; on starting no port is open until "
+        "then"
+    )
