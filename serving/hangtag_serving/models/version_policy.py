@@ -66,6 +66,6 @@ def why_none(name: str, base_path: Path, present: Versions, aspired: Versions) -
         )
     return (
         f"No versions of servable {name} found under base path {base_path}. Did you forget to name your leaf directory "
-        f"as a number (eg. '/1/')? `hangtag export --base-path {base_path}` makes one; on starting no port is open until "
-        "then"
+        f"as a number (eg. '/1/')? `hangtag export --base-path {base_path}` makes one; on starting no port is open "
+        "until then"
     )
