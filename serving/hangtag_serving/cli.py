@@ -34,13 +34,12 @@ def register(commands: Any) -> None:
 def _serve(arguments: argparse.Namespace) -> int:
     if arguments.version:
         return _print_versions()
-    from hangtag.errors import InvalidInput
     from hangtag.optional import require
 
     require("simdjson", extra="serving", what="hangtag serve")  # cheap to import, and only the extra brings it
     from .errors import ServingError
     from .options import from_flags
-    from .server import serve
+    from .server import StartError, serve
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname).1s %(message)s")
     log = logging.getLogger("hangtag.serving")
@@ -53,7 +52,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     try:
         options = from_flags(arguments)
     except ServingError as error:
-        raise InvalidInput(f"Failed to start server. Error: {error.code}: {error.message}") from error
+        raise StartError(f"Failed to start server. Error: {error.code}: {error.message}") from error
     base_path = options.models[0].base_path
     if options.config_file is None and not _has_version(base_path):
         log.warning(_NO_VERSION.format(base_path=_short(base_path)))

@@ -15,7 +15,6 @@ from hangtag.errors import InvalidInput
 from .api.rest_resources import RestOptions
 from .batching.parameters import BatchingOptions, read_batching
 from .config_files import ModelConfig, not_local, read_config
-from .errors import invalid
 from .flags import DEFAULT_BASE_PATH
 from .grpc.interface import Tls
 from .limits import DEFAULT, Limits
@@ -175,7 +174,7 @@ def _load(flags: argparse.Namespace) -> LoadOptions:
 def _batching(flags: argparse.Namespace) -> BatchingOptions | None:
     if not flags.enable_batching:
         if flags.batching_parameters_file is not None:
-            raise invalid(
+            raise InvalidInput(
                 "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."
             )
         return None

@@ -164,7 +164,7 @@ def test_the_config_file_is_followed(tmp_path):
         # Moving a label to a version that is not loaded: refused whole, however often it is read.
         file.write_text(config(versions(1, 2, 3, labels="stable=3")))
         words = "Request to assign label to version 3 of model fashion, which is not currently available for inference"
-        eventually(lambda: server.said().count(words) > 1, "the refusal")
+        eventually(lambda: words in server.said(), "the refusal")
         assert 3 not in states(server)
         file.write_text("model_config_list {")
         eventually(lambda: "cannot parse the model config file" in server.said(), "the parse error")
@@ -196,7 +196,7 @@ def test_models_are_replaced_by_the_reload_call(tmp_path):
             reload(config(listed, f"name: 'broken' base_path: '{tmp_path}/broken'"))
         assert caught.value.code() is grpc.StatusCode.UNKNOWN
         assert caught.value.details().startswith(
-            "1 model(s) did not become available: {{name: broken version: 1} due to error: Specified file path"
+            "1 model(s) did not become available: {{name: broken version: 1} due to error: NOT_FOUND: Specified file path"
         )
 
 
@@ -239,6 +239,11 @@ def test_flags_without_effect_say_so_and_are_in_the_table_of_differences():
         (
             "enable_large_batch_splitting { value: true } max_execution_batch_size { value: 1001 }",
             "input_batch_size_limit must be greater than or equal to max_execution_batch_size",
+        ),
+        (
+            "max_batch_size { value: 8 } max_execution_batch_size { value: 4 } allowed_batch_sizes: 4 "
+            "enable_large_batch_splitting { value: true }",
+            "Last entry in allowed_batch_sizes must match max_batch_size; last entry was 4; expected 8",
         ),
         ("max_batch { value: 8 }", "cannot parse the batching parameters file"),
     ],

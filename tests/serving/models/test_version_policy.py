@@ -60,12 +60,12 @@ def test_a_version_is_tried_again_as_often_as_the_flag_says(failures, state, tri
     manager = ModelManager(ModelConfig("types", MODELS / "types"), options, load)
     manager.start()
     try:
-        manager.wait_settled(threading.Event())
+        manager.wait_settled(threading.Event(), for_versions=True)
         (version,) = eventually(lambda: [v for v in manager.versions() if v.state == state], f"{state}")
         assert load.tries == tries
         if state == "END":
             assert (version.error_code, version.error_message) == ("DATA_LOSS", "try 3")
-            assert [one.number for one in manager.failures()] == [1]
+            assert manager.failure() == "{name: types version: 1} due to error: DATA_LOSS: try 3"
         else:
             with manager.use() as servable:
                 assert servable.version == 1
