@@ -196,7 +196,7 @@ def test_models_are_replaced_by_the_reload_call(tmp_path):
             reload(config(listed, f"name: 'broken' base_path: '{tmp_path}/broken'"))
         assert caught.value.code() is grpc.StatusCode.UNKNOWN
         assert caught.value.details().startswith(
-            "1 model(s) did not become available: {{name: broken version: 1} due to error: NOT_FOUND: Specified file path"
+            "1 model(s) did not become available: {{name: broken version: 1} due to error: NOT_FOUND: Specified file"
         )
 
 

@@ -102,9 +102,10 @@ def test_a_wrong_folder_blocks_neither_later_configs_nor_reloads(polled, tmp_pat
     eventually(lambda: answers(server, "second"), "the next config")
     request = model_management_pb2.ReloadConfigRequest()
     text_format.Parse(config(entry("fashion", MODELS / "fashion"), entry("other", tmp_path / "away")), request.config)
-    with grpc.insecure_channel(server.grpc) as channel, pytest.raises(grpc.RpcError) as caught:
-        method = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
-        channel.unary_unary(method)(request.SerializeToString(), timeout=60)
+    with grpc.insecure_channel(server.grpc) as channel:
+        reload = channel.unary_unary("/tensorflow.serving.ModelService/HandleReloadConfigRequest")
+        with pytest.raises(grpc.RpcError) as caught:
+            reload(request.SerializeToString(), timeout=60)
     assert caught.value.code() is grpc.StatusCode.UNKNOWN
     assert "{name: other} due to error: NOT_FOUND: Could not find base path" in caught.value.details()
     assert answers(server)
