@@ -41,18 +41,17 @@ def test_the_newest_served_version_classifies(address):
     """Version 3 is on disk but not served."""
     with Client(address, model="fashion") as client:
         result = client.classify(np.zeros((3, 28, 28), np.uint8))
-    assert result.labels.shape == (3,)
-    assert {entry.version: entry.state for entry in Client(address, model="fashion").status()} == {
-        2: "AVAILABLE",
-        1: "AVAILABLE",
-    }
+        states = {entry.version: entry.state for entry in client.status()}
+    assert len(result) == 3
+    assert result.model_version == 2
+    assert states == {2: "AVAILABLE", 1: "AVAILABLE"}
 
 
 @pytest.mark.parametrize(("version", "label"), [(1, "stable"), (2, "canary")])
 def test_a_label_answers_as_its_version(address, version, label):
     images = np.full((2, 28, 28), 7, np.uint8)
     probabilities = []
-    for chosen in ({"version": version}, {"label": label}):
+    for chosen in ({"version": version}, {"version_label": label}):
         with Client(address, model="fashion", **chosen) as client:
             probabilities.append(client.classify(images).probabilities)
     np.testing.assert_allclose(*probabilities, rtol=1e-5)

@@ -36,7 +36,7 @@ PREDICT = _PREDICTION + "Predict"
 RELOAD = _MODEL + "HandleReloadConfigRequest"
 
 _PARSED_BYTES = 24  # that a byte of tf.Examples may take once protobuf has parsed it
-_ENTRY_BYTES = 1024  # that an input or a name in the output filter takes in memory, apart from its content
+_ENTRY_BYTES = 1 << 14  # that an input or a name in the output filter takes in memory, apart from its content
 
 
 def methods(models: Models, encode: Encode, recorder: Recorder, limits: Limits = DEFAULT) -> dict[str, Method]:

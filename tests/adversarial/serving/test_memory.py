@@ -1,0 +1,183 @@
+"""Requests that ask the server for far more memory than they bring: each is refused, and memory does not grow.
+
+Bounds are relative to what was sent, or to what an ordinary request takes. Linux only: /proc says how much there was.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import os
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+import requests
+
+from hangtag.model import ModelSpec
+from hangtag.protocol import protobuf
+from hangtag.protocol.grpc_codec import predict_request
+from support import Server, serving
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+MODELS = Path(__file__).parents[2] / "serving" / "conformance" / "models"
+ROUNDS = int(os.environ.get("HANGTAG_ADVERSARIAL_ROUNDS", "40"))
+MIB = 1 << 20
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+
+
+@pytest.fixture(scope="module", params=["native", "grpcio"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp(request.param)
+    config = folder / "models.config"
+    config.write_text((MODELS.parent / "models.config").read_text().replace("MODELS", str(MODELS)))
+    monitoring = folder / "monitoring.config"
+    monitoring.write_text("prometheus_config { enable: true }")
+    flags = [f"--grpc_front={request.param}", f"--model_config_file={config}", f"--monitoring_config_file={monitoring}"]
+    flags += ["--allow_version_labels_for_unavailable_models=true"]
+    with serving(MODELS / "fashion", folder / "log", *flags) as running:
+        requests.post(f"{running.rest}/v1/models/types:predict", json={"instances": [0.5]}, timeout=60)
+        yield running
+
+
+def resident(server: Server, key: str = "VmRSS") -> int:
+    """Bytes that the server holds now (VmRSS), or held at most since `forget_peak` (VmHWM)."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(key)) << 10
+
+
+@pytest.fixture
+def growth(server: Server):
+    """A function that says by how much memory has grown at its peak since the test began."""
+    Path(f"/proc/{server.process.pid}/clear_refs").write_text("5")
+    before = resident(server)
+    return lambda: resident(server, "VmHWM") - before
+
+
+def tensor(dtype: int, shape: list[int], values: bytes) -> bytes:
+    dims = b"".join(protobuf.block(2, protobuf.number(1, size)) for size in shape)
+    return protobuf.number(1, dtype) + protobuf.block(2, dims) + values
+
+
+def request(signature: str, alias: str, content: bytes, model: str = "fashion") -> bytes:
+    spec = protobuf.block(1, protobuf.text(1, model) + protobuf.text(3, signature))
+    return spec + protobuf.block(2, protobuf.block(1, alias.encode()) + protobuf.block(2, content))
+
+
+def refused(server: Server, body: bytes) -> tuple[grpc.StatusCode, str]:
+    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    with grpc.insecure_channel(server.grpc, options) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(PREDICT)(body, timeout=120)
+    return caught.value.code(), caught.value.details()
+
+
+ONE = protobuf.varint(7)
+
+
+USUAL = [(4, 7, ONE), (9, 10, ONE), (1, 5, b"\0\0\0\1"), (7, 8, b"a"), (10, 11, b"\1"), (14, 13, ONE), (19, 13, ONE)]
+RARE = [(11, 7, ONE), (12, 7, ONE), (13, 7, ONE), (15, 7, ONE), (16, 7, ONE), (18, 12, b"\0" * 16), (29, 7, ONE)]
+
+
+@pytest.mark.parametrize(("dtype", "field", "value"), [*USUAL, *RARE])
+def test_one_value_for_a_billion_elements(server, growth, dtype, field, value):
+    """Of every dtype, rare ones and quantised ones too."""
+    body = request("", "images", tensor(dtype, [10**9], protobuf.block(field, value)))
+    assert refused(server, body) == (grpc.StatusCode.INVALID_ARGUMENT, "tensor parsing error: images")
+    assert growth() < 16 * MIB
+
+
+def test_a_few_bytes_do_not_become_many_class_names(server, growth):
+    body = request("labels", "index", tensor(9, [8_000_000], protobuf.block(10, protobuf.varint(3))))
+    assert refused(server, body)[0] is grpc.StatusCode.INVALID_ARGUMENT
+    assert growth() < 16 * MIB
+
+
+@pytest.mark.parametrize("field", [2, 3, 8], ids=["inputs", "output_filter", "strings"])
+def test_very_many_empty_fields(server, growth, field):
+    """Two bytes each, of which every object in memory takes fifty times as much."""
+    many = protobuf.block(field, b"") * (2 * MIB)
+    if field == 8:
+        body = request("float32", "x", tensor(7, [2 * MIB], many), "types")
+    else:
+        body = predict_request(ModelSpec("types"), {}) + many
+    code, _ = refused(server, body)
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert growth() < 100 * len(body)
+
+
+LONG = 2 * MIB
+BODIES = {
+    "numbers and a bool": b'{"instances":[' + b"0," * (LONG // 2) + b"true]}",
+    "floats and a bool": b'{"instances":[' + b"0.1," * (LONG // 4) + b"true]}",
+    "small rows": b'{"instances":[' + b"[1]," * (LONG // 4) + b"[1]]}",
+    "small rows and a bool": b'{"instances":[' + b"[1]," * (LONG // 4) + b"true]}",
+    "empty objects": b'{"instances":[' + b"{}," * (LONG // 3) + b"{}]}",
+    "empty strings": b'{"instances":[' + b'"",' * (LONG // 3) + b'""]}',
+    "an unused list": b'{"instances":[1],"x":[' + b"0," * (LONG // 2) + b"0]}",
+    "one long number": b'{"instances":[' + b"9" * LONG + b"]}",
+    "a long fraction": b'{"instances":[0.' + b"9" * LONG + b"]}",
+    "deep": b'{"instances":' + b"[" * LONG,
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_json_that_grows_when_it_is_read(server, growth, body):
+    """Sent gzipped, a few KiB each. What it takes is bounded by what it is, uncompressed."""
+    headers = {"Content-Encoding": "gzip"}
+    url = f"{server.rest}/v1/models/fashion:predict"
+    response = requests.post(url, data=gzip.compress(body), headers=headers, timeout=240)
+    assert response.status_code == 400
+    assert growth() < 100 * len(body)
+    assert requests.get(f"{server.rest}/v1/models/fashion", timeout=60).status_code == 200
+
+
+def jpeg(width: int, height: int) -> bytes:
+    frame = struct.pack(">BHHB", 8, height, width, 1) + b"\1\x11\0"
+    return b"\xff\xd8\xff\xe0\0\4ab\xff\xc0" + struct.pack(">H", len(frame) + 2) + frame + b"\0" * 600
+
+
+def png(width: int, height: int) -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", width, height) + b"\0" * 40
+
+
+IMAGES = {
+    "jpeg": [jpeg(22_000, 22_000)],
+    "png": [png(22_000, 22_000)],
+    "gif": [b"GIF89a" + struct.pack("<HH", 60_000, 60_000)],
+    "many": [jpeg(7000, 7000)] * 100,
+}
+
+
+@pytest.mark.parametrize("images", IMAGES.values(), ids=IMAGES)
+def test_image_headers_that_claim_too_much(server, images):
+    """Whatever carries them: string_val, tensor_content, base64."""
+    values = b"".join(protobuf.block(8, image) for image in images)
+    content = b"".join(map(protobuf.varint, map(len, images))) + b"".join(images)
+    for carried in (values, protobuf.block(4, content)):
+        code, text = refused(server, request("raw", "x", tensor(7, [len(images)], carried), "types"))
+        assert code is grpc.StatusCode.INVALID_ARGUMENT
+        assert text.startswith("An image says that it has ")
+    document = {"signature_name": "raw", "instances": [{"b64": base64.b64encode(image).decode()} for image in images]}
+    response = requests.post(f"{server.rest}/v1/models/types:predict", json=document, timeout=60)
+    assert response.status_code == 400
+    assert "max_image_pixels" in response.json()["error"]
+
+
+def test_ordinary_images_pass(server):
+    document = {"signature_name": "raw", "instances": [{"b64": base64.b64encode(jpeg(4000, 3000)).decode()}]}
+    assert requests.post(f"{server.rest}/v1/models/types:predict", json=document, timeout=60).status_code == 200
+
+
+def test_long_and_many_model_names_do_not_fill_the_metrics(server, growth):
+    with grpc.insecure_channel(server.grpc) as channel:
+        call = channel.unary_unary(PREDICT)
+        for number in range(ROUNDS):
+            with pytest.raises(grpc.RpcError):
+                call(predict_request(ModelSpec(f"{number}" + "x" * MIB), {}), timeout=60)
+    metrics = requests.get(f"{server.rest}/monitoring/prometheus/metrics", timeout=60)
+    assert len(metrics.content) < MIB
+    assert growth() < 40 * MIB
