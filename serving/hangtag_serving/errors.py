@@ -1,13 +1,13 @@
-"""How a request fails: a canonical status code and the words for the caller."""
+"""How a request fails: a canonical status code and a text for the caller."""
 
 from __future__ import annotations
 
 INTERNAL = "internal error; the server's log has the reason"
-"""What a caller gets to know of a failure that is no refusal."""
+"""The text for the caller of a failure that is no refusal; the log has the traceback."""
 
 
 class ServingError(Exception):
-    """A refusal in TensorFlow Serving's words; `code` is a name in hangtag.errors.CODES."""
+    """A refusal with TensorFlow Serving's text; `code` is a name in hangtag.errors.CODES."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -16,5 +16,5 @@ class ServingError(Exception):
 
 
 def invalid(message: str) -> ServingError:
-    """INVALID_ARGUMENT, the commonest."""
+    """A refusal with the most common code, INVALID_ARGUMENT."""
     return ServingError("INVALID_ARGUMENT", message)

@@ -153,9 +153,9 @@ def _name_nearest(serve: argparse.ArgumentParser) -> None:
         serve.error(f"unknown flag {name}" + (f": did you mean {near[0]}?" if near else ""))
 
     def parse_known_args(arguments: Sequence[str] | None = None, namespace: Any = None) -> Any:
-        found, unknown = parse(arguments, namespace)
+        namespace, unknown = parse(arguments, namespace)
         if unknown:
             complain(unknown[0])
-        return found, unknown
+        return namespace, unknown
 
     serve.parse_known_args = parse_known_args  # type: ignore[method-assign,assignment]

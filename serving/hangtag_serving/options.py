@@ -184,13 +184,13 @@ def _batching(flags: argparse.Namespace) -> BatchingOptions | None:
 
 
 def _channel_arguments(text: str) -> tuple[tuple[str, int | str], ...]:
-    found: list[tuple[str, int | str]] = []
+    pairs: list[tuple[str, int | str]] = []
     for pair in filter(None, text.split(",")):
         key, equals, value = pair.partition("=")
         if not equals:
             raise InvalidInput(f"--grpc_channel_arguments has {pair!r}: give k=v,k=v")
-        found.append((key, int(value) if value.lstrip("-").isdecimal() else value))
-    return tuple(found)
+        pairs.append((key, int(value) if value.lstrip("-").isdecimal() else value))
+    return tuple(pairs)
 
 
 def _metrics_path(file: Path) -> str | None:

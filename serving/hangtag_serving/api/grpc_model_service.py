@@ -1,4 +1,4 @@
-"""What gRPC clients ask about models, and tell the server about them: metadata, status, a new config.
+"""gRPC methods about models: their metadata, their status, and a new config.
 
 Error texts: tensorflow_serving/model_servers/{get_model_status_impl,model_service_impl}.cc, recorded on 2.20.0.
 """
@@ -16,6 +16,7 @@ from .grpc_messages import api, checked_spec, parse, spec_of, to_bytes
 
 
 def metadata(models: Models, body: bytes) -> bytes:
+    """GetModelMetadataRequest to GetModelMetadataResponse; raises ServingError."""
     pb = api("get_model_metadata_pb2")
     request = parse(pb.GetModelMetadataRequest, body)
     if not request.HasField("model_spec"):
@@ -35,13 +36,14 @@ def metadata(models: Models, body: bytes) -> bytes:
 
 def signature_map(servable: Servable) -> Any:
     """The SignatureDefMap message of a servable."""
-    found = api("get_model_metadata_pb2").SignatureDefMap()
+    message = api("get_model_metadata_pb2").SignatureDefMap()
     for name, signature in servable.signatures.items():
-        found.signature_def[name].CopyFrom(signature)
-    return found
+        message.signature_def[name].CopyFrom(signature)
+    return message
 
 
 def status(models: Models, body: bytes) -> bytes:
+    """GetModelStatusRequest to GetModelStatusResponse; raises ServingError."""
     pb = api("get_model_status_pb2")
     request = parse(pb.GetModelStatusRequest, body)
     if not request.HasField("model_spec"):
@@ -57,6 +59,7 @@ def status(models: Models, body: bytes) -> bytes:
 
 
 def reload(models: Models, body: bytes) -> bytes:
+    """ReloadConfigRequest to ReloadConfigResponse, once every new model is available; raises ServingError."""
     pb = api("model_management_pb2")
     request = parse(pb.ReloadConfigRequest, body)
     if not request.config.HasField("model_config_list"):

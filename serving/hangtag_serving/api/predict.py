@@ -1,4 +1,4 @@
-"""What Predict checks before and after a run, for both doors.
+"""The checks of Predict before a run, for gRPC and REST.
 
 Semantics and texts: tensorflow_serving/servables/tensorflow/predict_util.cc and tensorflow/cc/saved_model/util.cc,
 recorded on 2.20.0.

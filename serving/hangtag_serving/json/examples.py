@@ -42,12 +42,12 @@ def read(body: bytes, max_depth: int, budget: Budget) -> tuple[str, bytes]:
     if not examples:
         raise _wrong(document, "'examples' value is an empty array")
     listed = b"".join(protobuf.block(1, _example(example)) for example in examples)
-    found = name.decode("utf-8", "replace") if isinstance(name, bytes) else ""
-    return found, protobuf.block(1 if context is MISSING else 2, listed + head)
+    signature = name.decode("utf-8", "replace") if isinstance(name, bytes) else ""
+    return signature, protobuf.block(1 if context is MISSING else 2, listed + head)
 
 
-def _wrong(document: Object, words: str) -> ServingError:
-    return invalid(f"JSON Value: {excerpt(document)} {words}")
+def _wrong(document: Object, text: str) -> ServingError:
+    return invalid(f"JSON Value: {excerpt(document)} {text}")
 
 
 def _example(value: Any) -> bytes:

@@ -1,9 +1,9 @@
-"""JSON as the C++ server's parser reads and prints it, for requests that are wrong or unusual.
+"""JSON as the C++ server's parser reads it, with its error texts.
 
-The C++ server uses RapidJSON 1.1.0 with bare NaN and Infinity allowed. What its users see of that is the error texts
-with their offsets (here) and excerpts of their own request (`excerpts`). Text after the document is ignored,
-strings are bytes that nobody has checked, and of two equal keys the first counts. Well-formed requests do not come
-this way (see `json_fast`), so this is written to be right, and bounded in depth, rather than to be fast.
+The C++ server uses RapidJSON 1.1.0 with bare NaN and Infinity allowed. Its users see the error texts with their offsets
+(here), and excerpts of their own request in errors (`excerpts`). Text after the document is ignored, strings are bytes
+that are not checked, and of two equal keys the first counts. `hangtag_serving.fast` reads large ordinary requests, so
+this module is written for correctness; it is bounded in depth and in memory.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ class _Reader:
             self._at += 1
         return True
 
-    def _fail(self, words: str, at: int | None = None) -> NoReturn:
-        raise invalid(f"JSON Parse error: {words} at offset: {self._at if at is None else at}")
+    def _fail(self, text: str, at: int | None = None) -> NoReturn:
+        raise invalid(f"JSON Parse error: {text} at offset: {self._at if at is None else at}")
 
     # ---- values
 
@@ -131,9 +131,9 @@ class _Reader:
         return value
 
     def _object(self) -> Object:
-        found = Object()
+        result = Object()
         if self._consume(b"}"):
-            return found
+            return result
         while True:
             if self._peek() != ord('"'):
                 self._fail("Missing a name for object member.")
@@ -143,10 +143,10 @@ class _Reader:
                 self._fail("Missing a colon after a name of object member.")
             self._skip()
             self._budget.take(_MEMBER_BYTES + len(name))
-            found.members.append((name, self._value()))
+            result.members.append((name, self._value()))
             self._skip()
             if self._consume(b"}"):
-                return found
+                return result
             if not self._consume(b","):
                 self._fail("Missing a comma or '}' after an object member.")
             self._skip()

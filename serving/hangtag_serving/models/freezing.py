@@ -65,10 +65,10 @@ class Parts:
     def _ops_inside(self, name: str) -> set[str]:
         if name not in self._inside:
             self._inside[name] = set()  # before the walk: functions may call themselves
-            found = set()
+            ops: set[str] = set()
             for node in self._functions[name].node_def if name in self._functions else ():
-                found |= {node.op} | self._ops_of_functions(node.attr)
-            self._inside[name] = found
+                ops |= {node.op} | self._ops_of_functions(node.attr)
+            self._inside[name] = ops
         return self._inside[name]
 
 
@@ -104,5 +104,5 @@ def _is_tied(op: str) -> bool:
 def freeze(session: Any, graph_def: Any, signatures: Iterable[Any]) -> Any:
     """A GraphDef that computes the signatures' outputs from their inputs with no variable left."""
     convert = require("tensorflow.python.framework.convert_to_constants", extra="serving", what="hangtag serve")
-    kept = {_node(info) for signature in signatures for info in _tensors(signature)}
-    return convert.convert_variables_to_constants_from_session_graph(session, graph_def, sorted(kept))
+    needed = {_node(info) for signature in signatures for info in _tensors(signature)}
+    return convert.convert_variables_to_constants_from_session_graph(session, graph_def, sorted(needed))

@@ -55,7 +55,7 @@ class Version:
 
 
 class ModelManager:
-    """Keeps the versions of one model served that its config asks for."""
+    """Loads and unloads the versions of one model as its config says."""
 
     def __init__(self, config: ModelConfig, options: ManagerOptions, load: Load = Servable) -> None:
         self.name = config.name
@@ -74,7 +74,7 @@ class ModelManager:
 
     @contextmanager
     def use(self, version: int | None = None) -> Iterator[Servable]:
-        """The version asked for, or the highest available; it is not unloaded while in use."""
+        """The named version, or the highest available one; it is not unloaded while in use."""
         servable = self.acquire(version)
         try:
             yield servable
@@ -113,7 +113,7 @@ class ModelManager:
         self._thread.start()
 
     def change(self, config: ModelConfig) -> None:
-        """Serve what `config` asks for from now on."""
+        """Follow `config` from now on."""
         self._config = config
         self._wake.set()
 
@@ -139,7 +139,7 @@ class ModelManager:
                 self._changed.wait(0.1)
 
     def failure(self) -> str:
-        """Why no version is served, as the C++ server words it; empty if one is."""
+        """Why no version is served, in the form of the C++ server's errors; empty if one is."""
         if self._serving or self._dropped:
             return ""
         failed = [version for version in self.versions() if version.error_code != "OK"]

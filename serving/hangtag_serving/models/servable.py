@@ -165,7 +165,7 @@ class Servable:
     # ---- use and retirement
 
     def acquire(self) -> bool:
-        """Keep this version loaded until `release`; False if it is being unloaded."""
+        """Prevent unloading until `release`; False if it is being unloaded."""
         with self._idle:
             if self._closing:
                 return False

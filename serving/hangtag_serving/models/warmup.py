@@ -1,7 +1,7 @@
 """Requests that a version brings along, run before it becomes available.
 
 Semantics and texts: tensorflow_serving/servables/tensorflow/saved_model_warmup_util.cc. The file is a TFRecord of
-PredictionLog messages; a request that fails keeps the version from loading.
+PredictionLog messages; if a request fails, the version does not load.
 """
 
 from __future__ import annotations
