@@ -21,19 +21,28 @@ def watch_config(
 ) -> None:
     """Start a thread that reads `file` every `seconds` until `stop` is set.
 
-    A file that is wrong is logged, once for each text of the error, and what is served stays.
+    A file that is wrong is logged, once each time that it is written, and what is served stays.
     """
 
     def watch() -> None:
-        last_error = ""
+        last_error = None
         while not stop.wait(seconds):
+            written = _written(file)
             try:
                 models.apply(read_config(file, path_map))
-                last_error = ""
+                last_error = None
             except Exception as error:  # nothing in a file may end the thread
                 text = str(error) if isinstance(error, (ServingError, InvalidInput)) else repr(error)
-                if text != last_error:
+                if (text, written) != last_error:
                     log.error("the model config file %s is not applied, what is served stays: %s", file, text)
-                last_error = text
+                last_error = (text, written)
 
     threading.Thread(target=watch, name="config", daemon=True).start()
+
+
+def _written(file: Path) -> int:
+    """When the file was written, by the file system's clock; 0 if it is missing."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0

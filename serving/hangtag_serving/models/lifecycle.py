@@ -68,7 +68,9 @@ class ModelManager:
         self._thread = threading.Thread(target=self._watch, name=f"manager-{self.name}", daemon=True)
         self._unloading: list[threading.Thread] = []
         self._last_warning = ""
-        self._empty_for: ModelConfig | None = None  # the config under which no version was present
+        # After the last look at the disk: the config under which no version was present, whether all failed for good.
+        self._empty_for: ModelConfig | None = None
+        self._all_failed = False
 
     # ---- for requests
 
@@ -124,7 +126,7 @@ class ModelManager:
 
     def revive(self, config: ModelConfig) -> None:
         """The opposite of `drop`."""
-        self._config, self._dropped = config, False
+        self._config, self._dropped, self._all_failed = config, False, False
         self._wake.set()
 
     def wait_settled(self, stop: threading.Event, *, for_versions: bool) -> None:
@@ -133,7 +135,7 @@ class ModelManager:
         Without `for_versions`, return also when the base path has been looked at and holds no version.
         """
         with self._changed:
-            while not (stop.is_set() or self._dropped or self._settled()):
+            while not (stop.is_set() or self._dropped or self._serving or self._all_failed):
                 if not for_versions and self._empty_for is self._config:
                     return
                 self._changed.wait(0.1)
@@ -160,10 +162,6 @@ class ModelManager:
         self._publish({})
         for servable in serving.values():
             servable.close()
-
-    def _settled(self) -> bool:
-        aspired = [version for version in self._versions.copy().values() if version.aspired]
-        return bool(self._serving) or bool(aspired and all(version.state == "END" for version in aspired))
 
     def _watch(self) -> None:
         poll = self._options.poll_seconds
@@ -205,8 +203,10 @@ class ModelManager:
         self._looked(empty_for=None if aspired or self._dropped else config)
 
     def _looked(self, *, empty_for: ModelConfig | None) -> None:
+        aspired = [version for version in self._versions.values() if version.aspired]
         with self._changed:
             self._empty_for = empty_for
+            self._all_failed = bool(aspired) and all(version.state == "END" for version in aspired)
             self._changed.notify_all()
 
     def _fall_back(self, present: Versions, aspired: Versions) -> None:
