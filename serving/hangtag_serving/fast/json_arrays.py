@@ -26,7 +26,11 @@ LARGE_BYTES = 32 << 10
 
 _MAX_AROUND = 512  # bytes before and after the array
 _MAX_TEMPLATES = 256
-_BRACKET = ord("[")
+# simdjson takes up to 14 bytes of memory for a byte of text, and an object of 100 bytes is made for each list. Larger
+# requests are left to the plain path, which counts what it takes and refuses what is too much.
+_MAX_TEXT_BYTES = 64 << 20
+_MAX_LISTS = 1_000_000
+_KEPT_BYTES = 1 << 20
 
 _local = threading.local()
 
@@ -102,8 +106,10 @@ def read_numbers(text: memoryview, dtype_number: int, max_depth: int) -> np.ndar
     dtype = dtypes.BY_NUMBER.get(dtype_number)
     if dtype is None or (dtype.name not in FLOATS and dtype.name not in RANGES):
         return None
+    if len(text) > _MAX_TEXT_BYTES or _count(text, "[") > _MAX_LISTS:
+        return None
     try:
-        flat = _parser().parse(text)
+        flat = _parser(len(text)).parse(text)
         shape = _shape(flat, text, max_depth)
         if shape is None:
             return None
@@ -129,8 +135,11 @@ def _shape(flat: Any, text: memoryview, max_depth: int) -> list[int] | None:
         shape.append(size)
         first = first[0]
     # As in [1, [2]], lists may still stand among the numbers: then there are more brackets than lists were seen.
-    brackets = np.count_nonzero(np.frombuffer(text, np.uint8) == _BRACKET)
-    return shape if brackets == known else None
+    return shape if _count(text, "[") == known else None
+
+
+def _count(text: memoryview, character: str) -> int:
+    return int(np.count_nonzero(np.frombuffer(text, np.uint8) == ord(character)))
 
 
 def _floats(flat: Any, dtype: np.dtype) -> np.ndarray:
@@ -147,8 +156,10 @@ def _integers(flat: Any, low: int, high: int) -> np.ndarray | None:
         return numbers if numbers.min() >= low and numbers.max() <= high else None
 
 
-def _parser() -> simdjson.Parser:
-    """The parser of this thread: it keeps its memory from document to document."""
+def _parser(size: int) -> simdjson.Parser:
+    """The parser of this thread, whose memory stays from document to document; another one for large documents."""
+    if size > _KEPT_BYTES:
+        return simdjson.Parser()
     parser = getattr(_local, "parser", None)
     if parser is None:
         parser = _local.parser = simdjson.Parser()
