@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .processors import usable_cores
+from .machine import usable_cores
 
 _CPUS = usable_cores()
 

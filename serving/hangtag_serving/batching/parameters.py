@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hangtag.errors import InvalidInput
 
-from ..processors import usable_cores
+from ..machine import usable_cores
 from ..text_format import parse_file
 
 
