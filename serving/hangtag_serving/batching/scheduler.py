@@ -86,7 +86,7 @@ class BatchScheduler:
 
     def _submit(self, key: _Queue, options: BatchingOptions, run: Run, inputs: Mapping[str, np.ndarray]) -> list[_Task]:
         """Put a request into its queue: whole, or in the pieces that its batches have room for, or not at all."""
-        rows, begun = _rows(inputs) or 0, time.perf_counter()
+        rows, begun = _rows(inputs) or 0, time.monotonic()
         with self._changed:
             self._waiting.setdefault(key.model, 0)
             batches = self._queues.get(key, deque())
@@ -143,7 +143,7 @@ class BatchScheduler:
     def _execute(self, batch: _Batch) -> None:
         name = batch.options.thread_pool_name
         for task in batch.tasks:
-            self._metrics.queuing_latency.observe((time.perf_counter() - task.begun) * 1e6, name)
+            self._metrics.queuing_latency.observe((time.monotonic() - task.begun) * 1e6, name)
         padded = _padded(batch)
         self._metrics.wrapped_runs.add()
         self._metrics.processed_batch_size.observe(padded)

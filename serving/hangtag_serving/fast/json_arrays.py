@@ -26,10 +26,7 @@ LARGE_BYTES = 32 << 10
 
 _MAX_AROUND = 512  # bytes before and after the array
 _MAX_TEMPLATES = 256
-# simdjson takes up to 14 bytes of memory for a byte of text, and an object of 100 bytes is made for each list. Larger
-# requests are left to the plain path, which counts what it takes and refuses what is too much.
-_MAX_TEXT_BYTES = 64 << 20
-_MAX_LISTS = 1_000_000
+_MAX_LISTS = 1_000_000  # of 100 bytes in memory; requests with more are counted, value by value, by the plain path
 _KEPT_BYTES = 1 << 20
 
 _local = threading.local()
@@ -106,7 +103,7 @@ def read_numbers(text: memoryview, dtype_number: int, max_depth: int) -> np.ndar
     dtype = dtypes.BY_NUMBER.get(dtype_number)
     if dtype is None or (dtype.name not in FLOATS and dtype.name not in RANGES):
         return None
-    if len(text) > _MAX_TEXT_BYTES or _count(text, "[") > _MAX_LISTS:
+    if _count(text, "[") > _MAX_LISTS:
         return None
     try:
         flat = _parser(len(text)).parse(text)

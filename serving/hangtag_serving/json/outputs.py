@@ -21,6 +21,8 @@ from ..errors import invalid
 
 _CARRIED = frozenset((1, 2, 3, 4, 5, 6, 9, 10, 22, 23))  # DataType numbers: float, double, integers but uint16, bool
 
+_TEXTS_AT_ONCE = 1 << 16
+
 
 def predictions(outputs: Mapping[str, np.ndarray], as_rows: bool) -> bytes:
     """``predictions`` for row form, ``outputs`` for columnar form."""
@@ -77,13 +79,19 @@ def _check_type(name: str, array: np.ndarray) -> None:
 def _values(name: str, array: np.ndarray) -> Any:
     if array.dtype.kind in "OSU":
         write = _base64 if name.endswith("_bytes") else _text
-        flat = np.empty(array.size, object)
-        flat[:] = [write(item) for item in array.ravel().tolist()]
-        return flat.reshape(array.shape).tolist()
+        return _nested([write(item) for item in array.ravel().tolist()], array.shape)
     if array.dtype == np.float32:
-        # Through its own shortest text: 0.1 and not 0.10000000149011612.
-        return np.array(array.astype("U"), np.float64).tolist()
+        # Through its own shortest text: 0.1 and not 0.10000000149011612. That takes 128 bytes, so only some at once.
+        flat, parts = array.ravel(), range(0, array.size, _TEXTS_AT_ONCE)
+        texts = (flat[start : start + _TEXTS_AT_ONCE].astype("U") for start in parts)
+        return _nested([number for part in texts for number in part.astype(np.float64).tolist()], array.shape)
     return array.tolist()
+
+
+def _nested(flat: list[Any], shape: tuple[int, ...]) -> Any:
+    objects = np.empty(len(flat), object)
+    objects[:] = flat
+    return objects.reshape(shape).tolist()
 
 
 def _text(item: bytes) -> str:
