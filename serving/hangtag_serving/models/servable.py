@@ -97,7 +97,8 @@ class Servable:
         self, signature_name: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str], api: str = "Predict"
     ) -> list[np.ndarray]:
         """The named outputs of a signature. The caller has checked the names; dtypes and shapes are checked here."""
-        call = self._call(signature_name or SERVING_DEFAULT, tuple(outputs))
+        chosen = tuple(outputs)
+        call = self._call(signature_name or SERVING_DEFAULT, chosen)
         for position, alias in enumerate(call.aliases):
             if inputs[alias].dtype != call.dtypes[position]:
                 self._check_dtype(signature_name, position, alias, inputs[alias])
@@ -105,10 +106,10 @@ class Servable:
             results = self.batched((signature_name, *call.outputs), partial(self._run, call, api), inputs)
         else:
             results = self._run(call, api, inputs)
-        if len(results) == len(outputs):
+        if call.outputs == chosen:
             return results
         named = dict(zip(call.outputs, results, strict=True))
-        return [named[alias] for alias in outputs]
+        return [named[alias] for alias in chosen]
 
     def _run(self, call: _Call, api: str, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         arrays = [inputs[alias] for alias in call.aliases]
