@@ -10,7 +10,6 @@ DEVELOPMENT_EXTRAS := all,dev
 MODEL := fashion
 IMAGE := docs/images/ankle-boot.png
 PACKAGE :=
-comma := ,
 
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
@@ -60,8 +59,7 @@ test: $(DEVELOPMENT) ## run all tests, or those of one package: make test PACKAG
 
 conformance: $(DEVELOPMENT) ## compare with TensorFlow Serving's recorded answers: make conformance SERVER=HOST:8500,8501
 ifdef SERVER
-	@$(BIN)/python tests/serving/conformance/replay.py --grpc $(firstword $(subst $(comma), ,$(SERVER))) \
-	  --rest $(firstword $(subst :, ,$(SERVER))):$(lastword $(subst $(comma), ,$(SERVER))) \
+	@$(BIN)/python tests/serving/conformance/replay.py --server $(SERVER) \
 	  tests/serving/conformance/corpus.jsonl tests/serving/conformance/edge_cases.jsonl
 	@HANGTAG_CONFORMANCE=$(SERVER) $(BIN)/python -m pytest -q tests/serving/test_sdk.py
 else

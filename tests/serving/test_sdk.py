@@ -28,8 +28,8 @@ def target(request: pytest.FixtureRequest) -> Target:
     if not NAMED:
         server = request.getfixturevalue("recorded")
         return Target(server.grpc, server.rest)
-    grpc, _, rest_port = NAMED.partition(",")
-    return Target(grpc, f"http://{grpc.rpartition(':')[0]}:{rest_port}")
+    grpc, _, rest = NAMED.partition(",")
+    return Target(grpc, rest if "://" in rest else f"http://{grpc.rpartition(':')[0]}:{rest}")
 
 
 @pytest.fixture(params=["grpc", "rest"])
