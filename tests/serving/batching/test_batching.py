@@ -77,7 +77,7 @@ def test_a_request_larger_than_its_limit_is_refused(batching):
     assert answer.json() == {"error": "Task size 10 is larger than maximum input batch size 9"}
 
 
-def test_metrics_tell_of_batches(batching):
+def test_metrics_count_batches(batching):
     """A request of nine rows is read as nine, and runs as four, four, and one padded to two; nothing waits any more."""
 
     def figures() -> dict[str, float]:
@@ -129,7 +129,7 @@ def gate_and_scheduler(**options):
 
 
 def waiting(metrics: Metrics) -> int:
-    """The queue's length, as it is told to whoever asks for metrics."""
+    """The length of the queue, from the metrics."""
     found = re.search(
         r'^:hangtag:serving:batching_queue_rows{model_name="fashion"} (\d+)$', metrics.text().decode(), re.M
     )
@@ -158,7 +158,7 @@ def test_a_full_queue_refuses_and_an_odd_request_fails_alone():
 
 
 def test_a_large_request_is_split_over_the_batches_that_have_room_or_refused_whole():
-    """As in C++: first what the open batch has room for, then whole batches; the words count what is left."""
+    """As in C++: first what the open batch has room for, then whole batches; the error text counts what is left."""
     gate, entered, seen, call, metrics = gate_and_scheduler(
         max_batch_size=9,
         splits_large_batches=True,

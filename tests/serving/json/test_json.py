@@ -1,4 +1,4 @@
-"""The JSON dialect: what the C++ server's parser takes, refuses and repeats, and that the quick way agrees with it."""
+"""The JSON dialect: what the C++ server's parser takes, refuses and repeats, by the fast path and the plain one."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("body", "words"), REFUSED, ids=[words[:30] for _, words in REFUSED])
-def test_refusals_have_rapidjsons_words_and_offsets(body, words):
+@pytest.mark.parametrize(("body", "part"), REFUSED, ids=[part[:30] for _, part in REFUSED])
+def test_errors_have_rapidjsons_text_and_offset(body, part):
     with pytest.raises(ServingError) as caught:
         parser.parse(body)
-    assert (caught.value.code, caught.value.message) == ("INVALID_ARGUMENT", f"JSON Parse error: {words}")
+    assert (caught.value.code, caught.value.message) == ("INVALID_ARGUMENT", f"JSON Parse error: {part}")
 
 
 def test_the_dialect_is_wider_than_json():
@@ -122,7 +122,7 @@ def test_a_document_that_takes_too_much_memory_is_refused():
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_bring_the_parser_down(body):
+def test_no_bytes_make_the_parser_fail(body):
     with suppress(ServingError):
         parser.parse(body)
 

@@ -92,18 +92,18 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(
-    ("number", "spoil", "code", "words"),
+    ("number", "spoil", "code", "part"),
     BROKEN,
     ids=["no saved_model.pb", "no variables", "cut variables", "garbage", "no TFRecord", "wrong warmup", "no reading"],
 )
-def test_a_broken_version_never_disturbs_the_one_that_serves(living, number, spoil, code, words):
+def test_a_broken_version_never_disturbs_the_one_that_serves(living, number, spoil, code, part):
     server, base_path = living
     publish(FASHION / "2", base_path, number, spoil)
     state, error_code, message = eventually(
         lambda: states(server).get(number, ("",))[0] == "END" and states(server)[number], f"version {number} to fail"
     )
     assert (state, error_code) == ("END", code)
-    assert words in message
+    assert part in message
     assert states(server)[1][0] == "AVAILABLE"
     assert predict(server).status_code == 200
 
@@ -120,9 +120,9 @@ def test_all_versions_may_go_and_a_new_one_come(living):
     (base_path / "not-a-number").mkdir()
     (base_path / "00000123").write_text("a file")
     eventually(lambda: states(server).get(123, ("",))[0] == "END", "the file to fail")
-    code, words = states(server)[123][1:]
+    code, part = states(server)[123][1:]
     assert code == "FAILED_PRECONDITION"
-    assert words.endswith("00000123; Not a directory")
+    assert part.endswith("00000123; Not a directory")
     assert predict(server).status_code == 200
 
 
@@ -163,8 +163,8 @@ def test_the_config_file_is_followed(tmp_path):
         eventually(lambda: predict(server, "fashion/labels/stable").json() == two, "stable to be moved")
         # Moving a label to a version that is not loaded: refused whole, however often it is read.
         file.write_text(config(versions(1, 2, 3, labels="stable=3")))
-        words = "Request to assign label to version 3 of model fashion, which is not currently available for inference"
-        eventually(lambda: words in server.said(), "the refusal")
+        part = "Request to assign label to version 3 of model fashion, which is not currently available for inference"
+        eventually(lambda: part in server.said(), "the refusal")
         assert 3 not in states(server)
         file.write_text("model_config_list {")
         eventually(lambda: "cannot parse the model config file" in server.said(), "the parse error")
@@ -229,7 +229,7 @@ def test_flags_without_effect_say_so_and_are_in_the_table_of_differences():
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "part"),
     [
         ("max_batch_size { value: 0 }", "max_batch_size in .* is 0: give 1 or more"),
         (
@@ -248,14 +248,14 @@ def test_flags_without_effect_say_so_and_are_in_the_table_of_differences():
         ("max_batch { value: 8 }", "cannot parse the batching parameters file"),
     ],
 )
-def test_batching_parameters_that_make_no_sense_are_refused(tmp_path, text, words):
+def test_batching_parameters_that_make_no_sense_are_refused(tmp_path, text, part):
     (tmp_path / "parameters").write_text(text)
-    with pytest.raises(InvalidInput, match=words):
+    with pytest.raises(InvalidInput, match=part):
         read_batching(tmp_path / "parameters")
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("flags", "part"),
     [
         (["--port=0", "--rest_api_port=0"], "both ports are 0, which is off"),
         (["--port=8500", "--rest_api_port=8500"], "gRPC and REST cannot both have port 8500"),
@@ -268,9 +268,9 @@ def test_batching_parameters_that_make_no_sense_are_refused(tmp_path, text, word
         (["--monitoring_config_file=/nowhere"], "cannot read the monitoring config file /nowhere"),
     ],
 )
-def test_flags_that_make_no_sense_are_one_sentence(capsys, flags, words):
+def test_flags_that_make_no_sense_are_one_sentence(capsys, flags, part):
     assert main(["serve", *flags]) == 2
-    assert words in capsys.readouterr().err.splitlines()[-1]
+    assert part in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_values_that_are_none_are_bad_usage(capsys):

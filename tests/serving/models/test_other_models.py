@@ -166,7 +166,7 @@ def test_warmup_requests_of_every_kind_are_run(examples, models):
 
 
 def test_warmup_that_cannot_be_run_says_why(tf, examples, tmp_path):
-    """Each of these keeps a version from loading, as in C++."""
+    """A version with any of these does not load, as in C++."""
     unsupported = prediction_log_pb2.PredictionLog()
     unsupported.session_run_log.SetInParent()
     wrong = warmup_logs()[0]
@@ -191,7 +191,7 @@ def test_warmup_that_cannot_be_run_says_why(tf, examples, tmp_path):
 
 
 def test_several_tasks_over_one_input_are_answered_as_tensorflow_does(tf, models, others, images):
-    """MultiInference: a classification and a regression of the same examples, in the order they were asked for."""
+    """MultiInference: a classification and a regression of the same examples, in the order of the tasks."""
     request = inference_pb2.MultiInferenceRequest()
     for signature, method in (("brightness", "regress"), ("garment", "classify")):
         task = request.tasks.add(method_name=f"tensorflow/serving/{method}")
@@ -213,11 +213,11 @@ def test_several_tasks_over_one_input_are_answered_as_tensorflow_does(tf, models
     for result, signature in ((regressed, "brightness"), (classified, "garment")):
         spec = result.model_spec
         assert (spec.name, spec.version.value, spec.signature_name) == ("examples", 1, signature)
-    found = [
+    results = [
         [(one.label, one.score) for one in row.classes] for row in classified.classification_result.classifications
     ]
-    assert [[label for label, _ in row] for row in found] == [[name.decode() for name in row] for row in classes]
-    np.testing.assert_allclose([[score for _, score in row] for row in found], scores, atol=1e-6)
+    assert [[label for label, _ in row] for row in results] == [[name.decode() for name in row] for row in classes]
+    np.testing.assert_allclose([[score for _, score in row] for row in results], scores, atol=1e-6)
     np.testing.assert_allclose([one.value for one in regressed.regression_result.regressions], light, atol=1e-6)
 
 
@@ -270,7 +270,7 @@ def test_a_variable_without_a_value_is_named(tf, tmp_path):
         Servable("unneeded", 1, tmp_path / "1")
 
 
-def test_a_signature_must_be_for_the_api_that_it_is_called_by_if_told_so(others):
+def test_a_signature_must_be_for_the_api_that_it_is_called_by_if_the_flag_says_so(others):
     """With --enable_signature_method_name_check; a TensorFlow 2 export says of all its signatures that they predict."""
     url = f"{others.rest}/v1/models/names:classify"
     answer = requests.post(url, json={"examples": [{"image": 1.0}]}, timeout=30)

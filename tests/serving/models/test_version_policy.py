@@ -24,19 +24,19 @@ def test_names_are_read_as_the_cpp_server_reads_them(tmp_path):
     for name in names:
         (tmp_path / name).mkdir()
     (tmp_path / "11").write_text("a file counts too, and fails to load")
-    found = {number: folder.name for number, folder in scan(tmp_path).items()}
-    assert found == {1: "1", 123: "00000123", -3: "-3", 7: " 7 ", 9: "+9", 11: "11"}
+    present = {number: folder.name for number, folder in scan(tmp_path).items()}
+    assert present == {1: "1", 123: "00000123", -3: "-3", 7: " 7 ", 9: "+9", 11: "11"}
     with pytest.raises(OSError, match="No such file"):
         scan(tmp_path / "nowhere")
 
 
-def test_policies_choose_among_what_is_there():
-    found = {number: Path(str(number)) for number in (-1, 2, 3, 10)}
-    assert set(Latest()(found)) == {10}
-    assert set(Latest(0)(found)) == {10}, "0 counts as 1, as there"
-    assert set(Latest(2)(found)) == {3, 10}
-    assert set(Specific((2, 4))(found)) == {2}
-    assert every_version(found) == found
+def test_policies_choose_among_the_versions_present():
+    present = {number: Path(str(number)) for number in (-1, 2, 3, 10)}
+    assert set(Latest()(present)) == {10}
+    assert set(Latest(0)(present)) == {10}, "0 counts as 1, as there"
+    assert set(Latest(2)(present)) == {3, 10}
+    assert set(Specific((2, 4))(present)) == {2}
+    assert every_version(present) == present
 
 
 class Loads:
