@@ -23,7 +23,7 @@ class Limits:
     `image_pixels`: the largest encoded image, and the pixels that a request may claim beyond 256 for each byte it has.
     """
 
-    tensor_bytes: int = 1 << 30
+    tensor_bytes: int = 512 << 20
     image_pixels: int = 50_000_000
 
 
