@@ -34,7 +34,7 @@ def batching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (folder / "fashion" / "3" / "batching_params.pbtxt").write_text(
         "max_batch_size { value: 9 } batch_timeout_micros { value: 50000 } max_enqueued_batches { value: 100 } "
         "enable_large_batch_splitting { value: true } max_execution_batch_size { value: 4 } "
-        "allowed_batch_sizes: 2 allowed_batch_sizes: 4"
+        "allowed_batch_sizes: 2 allowed_batch_sizes: 4 allowed_batch_sizes: 9"
     )
     (folder / "parameters").write_text("max_batch_size { value: 1 } num_batch_threads { value: 1 }")
     (folder / "monitoring").write_text("prometheus_config { enable: true }")

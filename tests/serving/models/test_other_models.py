@@ -228,8 +228,8 @@ def test_names_come_out_of_a_table_before_and_after_a_new_version(tf, models, ot
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
         version = tf.compat.v1.saved_model.load(session, ["serve"], str(models / "names" / "1"))
         parts = Parts(session.graph.as_graph_def())
-        assert not parts.can_be_frozen(version.signature_def["serving_default"])
-        assert parts.can_be_frozen(version.signature_def["plain"])
+        assert not parts.is_stateless(version.signature_def["serving_default"])
+        assert parts.is_stateless(version.signature_def["plain"])
 
     for number, names in ((1, CLASS_NAMES), (2, CLASS_NAMES_ZH)):
         if number == 2:
