@@ -129,7 +129,10 @@ class RequestParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count_head(len(name) + len(value) + limits.HEADER_OVERHEAD)
         if self._in_head:  # and not after the body, where nothing may change what the request is (RFC 9110, 6.5.1)
-            self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+            key = name.decode("latin-1").lower()
+            if key == "host" and key in self._headers:  # RFC 9112, 3.2
+                self.refuse(Answer(400, b"", "text/html"))
+            self._headers[key] = value.decode("latin-1")
 
     def _count_head(self, size: int) -> None:
         self._silent_bytes = 0
@@ -139,8 +142,9 @@ class RequestParser:
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        if self._parser.get_http_version() not in ("1.0", "1.1"):
-            self.refuse(Answer(505, b"", "text/html"))
+        version = self._parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            self.refuse(Answer(400 if version == "0.9" else 505, b"", "text/html"))
         elif self._parser.should_upgrade():
             if "upgrade" not in self._headers:  # CONNECT
                 self.refuse(Answer(501, b"", "text/html"))

@@ -60,6 +60,7 @@ CASES: dict[str, tuple[bytes, str]] = {
     "a chunk's size over 64 bits": (chunks(b"1%016x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)), REFUSED),
     "bare line feed after a chunk's size": (chunks(b"%x\n%s\n0\n\n" % (len(BODY), BODY)), REFUSED),
     "a chunk longer than its size": (chunks(b"%x\r\n%sZZ\r\n0\r\n\r\n" % (len(BODY), BODY)), REFUSED),
+    "two hosts": (post(b"Host: y\r\nContent-Length: %s\r\n" % LENGTH), REFUSED),
     "HTTP/0.9": (b"GET /v1/models/m\r\n\r\n", REFUSED),
     "HTTP/2.0": (b"GET /v1/models/m HTTP/2.0\r\n\r\n", REFUSED),
     "HTTP/2 preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", REFUSED),
