@@ -13,7 +13,6 @@ PACKAGE :=
 
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-COMPOSE := docker compose -f serving/docker/compose.yaml
 
 .PHONY: help setup demo data train serve playground classify serve-docker stop-docker secrets doctor test conformance lint docs soak bench clean
 
@@ -38,11 +37,12 @@ playground: $(INSTALLED) ## open a web page on models/fashion, served for it: ht
 	@test -d models/$(MODEL) || $(BIN)/hangtag export --base-path models/$(MODEL)
 	@$(BIN)/python examples/playground.py --base-path models/$(MODEL)
 
+# Without MODEL the config file names the models (serving/docker/compose.yaml says which variables there are).
 serve-docker: ## serve models/fashion by TensorFlow Serving in Docker, on the same ports
-	@$(COMPOSE) up --detach --wait
+	@$(if $(filter command environment,$(origin MODEL)),MODEL_NAME=$(MODEL)) serving/docker/compose.sh up
 
 stop-docker: ## stop what serve-docker started
-	@$(COMPOSE) --profile '*' down
+	@serving/docker/compose.sh down
 
 secrets: ## make a certificate, a token and a password for compose's edge and monitoring
 	@serving/docker/make-secrets.sh
@@ -50,9 +50,9 @@ secrets: ## make a certificate, a token and a password for compose's edge and mo
 classify: $(INSTALLED) ## name what is on IMAGE=file.png, by the running server
 	@$(BIN)/hangtag classify $(IMAGE) --model $(MODEL) --top 3
 
-doctor: $(INSTALLED) ## say what would go wrong with models/fashion and the deployment files
-	@$(BIN)/hangtag doctor models/$(MODEL)
-	@$(BIN)/hangtag doctor serving/docker/compose.yaml
+doctor: $(INSTALLED) ## report problems of models/fashion and of the deployment files
+	@$(if $(filter command environment,$(origin MODEL)),MODEL_NAME=$(MODEL)) \
+	  $(BIN)/hangtag doctor models/$(MODEL) serving/docker/compose.yaml
 
 test: $(DEVELOPMENT) ## run all tests, or those of one package: make test PACKAGE=client
 	@$(BIN)/python -m pytest $(if $(PACKAGE),$(wildcard tests/$(PACKAGE) tests/adversarial/$(PACKAGE) $(PACKAGE)))

@@ -49,6 +49,7 @@ def two_versions(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("two")
     shutil.copytree(exported / "1", folder / "models" / "fashion" / "1")
     command = re.search(r"^hangtag (export .*)$", (ROOT / "docs" / "deploy.md").read_text(), re.MULTILINE)[1]
+    command = command.replace("$model", "fashion")
     done = run(*shlex.split(command), "--epochs=1", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder / "models" / "fashion"

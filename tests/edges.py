@@ -72,15 +72,26 @@ class Edge:
 
 
 @contextmanager
-def edge(folder: Path, secrets_folder: Path, rest: Sequence[str], grpc: Sequence[str], tls: str = "server"):
-    """Run nginx with the shipped files, of which only paths, the port and the servers' addresses are changed."""
+def edge(
+    folder: Path,
+    secrets_folder: Path,
+    rest: Sequence[str],
+    grpc: Sequence[str],
+    tls: str = "server",
+    labels: str = "none",
+) -> Iterator[Edge]:
+    """Run the shipped start.sh and nginx, with only paths, the port and the servers' addresses changed."""
     nginx = program("nginx", "usr/sbin/nginx")
     port = free_port()
     (folder / "tmp").mkdir(parents=True)
+    user = " user root;" if os.geteuid() == 0 else ""  # else its workers could not enter the test's folder
     places = {"/edge/": f"{folder}/", "/tmp/": f"{folder}/tmp/", "listen 8443": f"listen 127.0.0.1:{port}"}  # noqa: S108
+    places |= {"exec nginx": f"exec {nginx} -p {folder} -e stderr", "daemon off;": f"daemon off;{user}"}
     mounted = {"authority": "ca.crt", "certificate": "tls.crt", "key": "tls.key", "tokens": "tokens.map"}
     places |= {f"/run/secrets/edge_{name}": str(secrets_folder / file) for name, file in mounted.items()}
-    for source, name in (("nginx.conf",) * 2, (f"tls-{tls}.conf", "tls.conf"), ("upstreams.conf",) * 2):
+    files = {"nginx.conf": "nginx.conf", "upstreams.conf": "upstreams.conf", "start.sh": "start.sh"}
+    files |= {f"tls-{tls}.conf": "tls.conf", f"labels-{labels}.conf": "labels.conf"}
+    for source, name in files.items():
         text = (FILES / source).read_text()
         text = re.sub("|".join(places), lambda found: places[found[0]], text)  # in one go: new paths are left alone
         for old, addresses in (("tfserving:8501", rest), ("tfserving:8500", grpc)):
@@ -91,15 +102,13 @@ def edge(folder: Path, secrets_folder: Path, rest: Sequence[str], grpc: Sequence
                 flags=re.MULTILINE,
             )
         (folder / name).write_text(text)
-    with nginx_process(nginx, folder / "nginx.conf", port, folder / "log") as process:
+    with listening(["sh", folder / "start.sh"], port, folder / "log") as process:
         yield Edge(process, port, secrets_folder, folder / "log")
 
 
 @contextmanager
-def nginx_process(nginx: Path, config: Path, port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run nginx in the foreground until the block ends."""
-    user = " user root;" if os.geteuid() == 0 else ""  # else its workers could not enter the test's folder
-    command = [nginx, "-p", config.parent, "-c", config, "-e", "stderr", "-g", f"daemon off;{user}"]
+def listening(command: Sequence[str | Path], port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program that listens on `port` until the block ends."""
     with log.open("ab") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file)
     try:

@@ -71,7 +71,7 @@ def test_the_sdk_goes_through_it_as_it_is(open_edge, mutual_edge, scheme):
 @pytest.mark.parametrize("token", [None, new_token()], ids=["missing", "wrong"])
 def test_without_a_token_it_knows_the_edge_lets_nobody_in(open_edge, predict, protocol, token):
     with open_edge.caller(token) as stranger:
-        with pytest.raises(HangtagError, match="wants a token that it knows") as caught:
+        with pytest.raises(HangtagError, match="requires a token that it knows") as caught:
             stranger.ask(predict[protocol])
         assert caught.value.code == "UNAUTHENTICATED"
         answer = stranger.http("GET", "/v1/models/fashion")
@@ -90,13 +90,13 @@ def test_plain_http_is_refused(open_edge):
 def test_mutual_tls_lets_in_who_shows_certificate_and_token(mutual_edge, predict, protocol):
     with mutual_edge.caller(TOKEN, "client") as caller:
         assert caller.ask(predict[protocol]).outputs["probabilities"].shape == (32, 10)
-    with mutual_edge.caller(None, "client") as caller, pytest.raises(HangtagError, match="wants a token"):
+    with mutual_edge.caller(None, "client") as caller, pytest.raises(HangtagError, match="requires a token"):
         caller.ask(predict[protocol])
     with mutual_edge.caller(TOKEN) as caller:
-        with pytest.raises(HangtagError, match="wants a client certificate") as caught:
+        with pytest.raises(HangtagError, match="requires a client certificate") as caught:
             caller.ask(predict[protocol])
         assert caught.value.code == "PERMISSION_DENIED"
-    with mutual_edge.caller(TOKEN, "stranger") as caller, pytest.raises(HangtagError, match="wants a client cert"):
+    with mutual_edge.caller(TOKEN, "stranger") as caller, pytest.raises(HangtagError, match="requires a client cert"):
         caller.ask(predict[protocol])
 
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import grpc
 import pytest
 
-from edges import OTHER, SPEC, TOKEN, both, edge, new_token, nginx_process, pipelined
+from edges import OTHER, SPEC, TOKEN, both, edge, listening, new_token, pipelined
 from hangtag import ServerBusy, ServerUnavailable
 from hangtag.protocol import grpc_codec, rest_codec
 from programs import program
@@ -21,7 +21,7 @@ PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
 
 @pytest.fixture
-def listening(secrets, tmp_path) -> Iterator[SimpleNamespace]:
+def recording(secrets, tmp_path) -> Iterator[SimpleNamespace]:
     """An edge before servers that note every request and answer when they are told to."""
     seen: list[dict[str, str]] = []
     go = threading.Event()
@@ -58,21 +58,21 @@ def listening(secrets, tmp_path) -> Iterator[SimpleNamespace]:
         server.stop(None).wait()
 
 
-def test_the_token_stays_at_the_edge(listening):
+def test_the_token_stays_at_the_edge(recording):
     """Neither the servers behind it nor the log get to see it, known or not."""
-    listening.go.set()
+    recording.go.set()
     wrong = new_token()
-    with listening.edge.caller(TOKEN) as alice, listening.edge.caller(wrong) as stranger:
+    with recording.edge.caller(TOKEN) as alice, recording.edge.caller(wrong) as stranger:
         assert alice.http("GET", f"/v1/models/fashion?token={TOKEN}").status_code == 200
         alice.grpc(PREDICT)
         assert stranger.http("GET", "/v1/models/fashion").status_code == 401
         with pytest.raises(grpc.RpcError):
             stranger.grpc(PREDICT)
-    assert len(listening.seen) == 2
-    for headers in listening.seen:
+    assert len(recording.seen) == 2
+    for headers in recording.seen:
         assert "authorization" not in headers
         assert TOKEN not in str(headers).replace(f"token={TOKEN}", "")
-    log = eventually(lambda: listening.edge.said() if listening.edge.said().count("\n") >= 4 else None, "the log")
+    log = eventually(lambda: recording.edge.said() if recording.edge.said().count("\n") >= 4 else None, "the log")
     assert ' alice "GET /v1/models/fashion" 200 ' in log
     assert f' alice "POST {PREDICT}" 200 ' in log
     assert log.count(" 401 ") == 2
@@ -80,25 +80,25 @@ def test_the_token_stays_at_the_edge(listening):
     assert wrong not in log
 
 
-def test_a_client_has_64_requests_at_a_time(listening):
+def test_a_client_has_64_requests_at_a_time(recording):
     """The next is told to slow down, and other clients notice nothing."""
     statuses: list[int] = []
 
     def one():
-        with listening.edge.caller(TOKEN) as alice:
+        with recording.edge.caller(TOKEN) as alice:
             statuses.append(alice.http("GET", "/v1/models/fashion").status_code)
 
     threads = [threading.Thread(target=one) for _ in range(64)]
     for thread in threads:
         thread.start()
-    eventually(lambda: len(listening.seen) == 64, "64 requests under way")
-    with listening.edge.caller(TOKEN) as alice:
+    eventually(lambda: len(recording.seen) == 64, "64 requests under way")
+    with recording.edge.caller(TOKEN) as alice:
         with pytest.raises(ServerBusy, match="slow down"):
             alice.ask(rest_codec.status(SPEC))
         with pytest.raises(ServerBusy, match="slow down"):
             alice.ask(grpc_codec.status(SPEC))
-    listening.go.set()
-    with listening.edge.caller(OTHER) as bob:
+    recording.go.set()
+    with recording.edge.caller(OTHER) as bob:
         assert bob.http("GET", "/v1/models/fashion").status_code == 200
     for thread in threads:
         thread.join()
@@ -115,9 +115,10 @@ def test_a_client_that_asks_too_fast_is_told_to_slow_down(secrets, tmp_path):
       server {{ listen 127.0.0.1:{port}; location / {{ return 200 "{{}}\\n"; }} }} }}"""
     (tmp_path / "fast.conf").write_text(config)
     nginx = program("nginx", "usr/sbin/nginx")
+    command = [nginx, "-p", tmp_path, "-c", tmp_path / "fast.conf", "-e", "stderr", "-g", "daemon off;"]
     address = [f"127.0.0.1:{port}"]
     with (
-        nginx_process(nginx, tmp_path / "fast.conf", port, tmp_path / "fast.log"),
+        listening(command, port, tmp_path / "fast.log"),
         edge(tmp_path / "nginx", secrets, address, address) as running,
     ):
         for token, usual in ((TOKEN, 200), (new_token(), 401)):

@@ -1,105 +1,297 @@
-"""The Kubernetes files build, are valid, and say what they should."""
+"""The Kubernetes files build, are valid, and set what they should."""
 
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import kubernetes_validate
 import pytest
 import yaml
 
-from programs import program
 from support import ROOT
 
 KUBERNETES = ROOT / "serving" / "kubernetes"
-OVERLAYS = ("single", "canary", "autoscaled")
+OVERLAYS = ("single", "canary", "shared", "autoscaled", "edge", "gateway", "weighted", "monitored", "gpu")
+OF_CUSTOM_KINDS = ("Gateway", "HTTPRoute", "GRPCRoute", "ServiceMonitor", "PrometheusRule")
 VERSIONS = ("1.28", "1.37")  # of the schemas: an old one that clusters still run, and the newest
 
+Objects = dict[str, dict]
 
-@pytest.fixture(scope="session", params=OVERLAYS)
-def objects(request: pytest.FixtureRequest) -> dict[str, dict]:
-    """An overlay, built, by kind and name."""
-    kubectl = program("kubernetes-client", "usr/bin/kubectl")
-    command = [kubectl, "kustomize", KUBERNETES / "overlays" / request.param]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+
+def build(kubectl: Path, folder: Path) -> Objects:
+    """The objects of a kustomize folder by kind and name; ConfigMaps without the hash of their content."""
+    done = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr  # no warning of deprecated fields either
     found = list(yaml.safe_load_all(done.stdout))
-    return {f"{one['kind']}/{one['metadata']['name'].split('-config')[0]}": one for one in found}
+    names = {id(one): one["metadata"]["name"] for one in found}
+    for one in found:
+        if one["kind"] == "ConfigMap":
+            names[id(one)] = names[id(one)].rpartition("-")[0]
+    return {f"{one['kind']}/{names[id(one)]}": one for one in found}
+
+
+@pytest.fixture(scope="session")
+def built(kubectl) -> dict[str, Objects]:
+    return {name: build(kubectl, KUBERNETES / "overlays" / name) for name in OVERLAYS}
+
+
+@pytest.fixture(params=OVERLAYS)
+def objects(request: pytest.FixtureRequest, built) -> Objects:
+    return built[request.param]
+
+
+def pods(objects: Objects) -> dict[str, dict]:
+    """The pod specs, by the name of their Deployment, Job or Pod."""
+    found = {}
+    for name, one in objects.items():
+        if one["kind"] in ("Deployment", "Job"):
+            found[name] = one["spec"]["template"]["spec"]
+        elif one["kind"] == "Pod":
+            found[name] = one["spec"]
+    return found
+
+
+def servers(objects: Objects) -> list[tuple[dict, dict]]:
+    """The Deployments of TensorFlow Serving, and its container in each."""
+    return [
+        (one, container)
+        for one in objects.values()
+        if one["kind"] == "Deployment"
+        for container in one["spec"]["template"]["spec"]["containers"]
+        if container["image"].startswith("tensorflow/serving")
+    ]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_object_is_valid(objects, version):
     for one in objects.values():
-        kubernetes_validate.validate(_without_empty(one), version, strict=True)
+        if one["kind"] not in OF_CUSTOM_KINDS:
+            kubernetes_validate.validate(one, version, strict=True)
 
 
-def test_the_selectors_meet_the_pods(objects):
-    """Services, budget and policy mean this Deployment's pods; and nothing was added to whom the policy lets in."""
-    labels = objects["Deployment/hangtag"]["spec"]["template"]["metadata"]["labels"]
-    assert objects["Deployment/hangtag"]["spec"]["selector"]["matchLabels"] == labels
-    for name in ("Service/hangtag", "Service/hangtag-grpc"):
-        assert objects[name]["spec"]["selector"] == labels
-    policy = objects["NetworkPolicy/hangtag"]["spec"]
-    assert policy["podSelector"]["matchLabels"] == labels
-    assert policy["ingress"][0]["from"][0]["podSelector"]["matchLabels"] == {"hangtag-client": "true"}
-    assert objects["Service/hangtag-grpc"]["spec"]["clusterIP"] == "None", "clients see every pod"
-    for kind, one in objects.items():
-        if kind.startswith("PodDisruptionBudget"):
-            assert one["spec"]["selector"]["matchLabels"] == labels
-        if kind.startswith("HorizontalPodAutoscaler"):
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_fills_the_volume_is_valid(kubectl, version):
+    objects = build(kubectl, KUBERNETES / "publish")
+    assert set(objects) == {"PersistentVolumeClaim/hangtag-models", "Job/hangtag-publish"}
+    copy = yaml.safe_load((KUBERNETES / "publish" / "copy.yaml").read_text())
+    for one in [*objects.values(), copy]:
+        kubernetes_validate.validate(one, version, strict=True)
+
+
+def test_every_pod_is_hardened_and_bounded(built, kubectl):
+    """No root, nothing writable but what is mounted, no privileges, and a limit of memory for each container."""
+    copy = yaml.safe_load((KUBERNETES / "publish" / "copy.yaml").read_text())
+    all_objects = [*built.values(), build(kubectl, KUBERNETES / "publish"), {"Pod/copy": copy}]
+    for objects in all_objects:
+        for name, pod in pods(objects).items():
+            assert pod["automountServiceAccountToken"] is False, name
+            assert pod["securityContext"]["runAsNonRoot"], name
+            assert pod["securityContext"]["runAsUser"] == 65534, name
+            mounted = {volume["name"] for volume in pod["volumes"]}
+            for container in [*pod["containers"], *pod.get("initContainers", [])]:
+                assert container["securityContext"]["readOnlyRootFilesystem"], (name, container["name"])
+                assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+                assert container["securityContext"]["allowPrivilegeEscalation"] is False
+                assert "memory" in container["resources"]["limits"], (name, container["name"])
+                assert {mount["name"] for mount in container["volumeMounts"]} <= mounted
+
+
+def test_selectors_match_their_pods(objects):
+    """Each Service, budget, policy and autoscaler is about exactly one Deployment of the overlay."""
+    labels = {
+        name: one["spec"]["template"]["metadata"]["labels"]
+        for name, one in objects.items()
+        if one["kind"] == "Deployment"
+    }
+    for name, one in objects.items():
+        selector = {
+            "Service": lambda spec: spec["selector"],
+            "PodDisruptionBudget": lambda spec: spec["selector"]["matchLabels"],
+            "NetworkPolicy": lambda spec: spec["podSelector"]["matchLabels"],
+            "Deployment": lambda spec: spec["selector"]["matchLabels"],
+        }.get(one["kind"])
+        if selector is not None:
+            wanted = selector(one["spec"]).items()
+            assert len([pod for pod, own in labels.items() if wanted <= own.items()]) == 1, name
+        if one["kind"] == "HorizontalPodAutoscaler":
             assert one["spec"]["scaleTargetRef"]["name"] == "hangtag"
-            assert "replicas" not in objects["Deployment/hangtag"]["spec"], "the autoscaler's to say"
+            assert "replicas" not in objects["Deployment/hangtag"]["spec"], "the autoscaler decides"
 
 
-def test_the_pod_is_hardened_and_probed_truthfully(objects):
-    pod = objects["Deployment/hangtag"]["spec"]["template"]["spec"]
-    assert pod["securityContext"]["runAsNonRoot"]
-    assert pod["shareProcessNamespace"]
-    (server,) = pod["containers"]
-    for container in [server, *pod.get("initContainers", [])]:
-        assert container["securityContext"]["readOnlyRootFilesystem"]
-        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-        assert "memory" in container["resources"]["limits"]
-    for probe in ("startupProbe", "readinessProbe"):
-        assert server[probe]["httpGet"]["path"] == "/v1/models/fashion/metadata"
-    pause = int(server["lifecycle"]["preStop"]["exec"]["command"][1])
-    assert pod["terminationGracePeriodSeconds"] > pause
-    mounted = {volume["name"] for volume in pod["volumes"]}
-    assert {mount["name"] for mount in server["volumeMounts"]} <= mounted
+def test_clients_are_admitted_by_their_own_label_only(objects):
+    """Nothing was added to the selector of the clients."""
+    for name, one in objects.items():
+        if one["kind"] == "NetworkPolicy" and not name.endswith(("-edge", "-store")):
+            clients = one["spec"]["ingress"][0]["from"][0]["podSelector"]["matchLabels"]
+            assert clients == {"hangtag-client": "true"}
+    for name, one in objects.items():
+        if name.startswith("Service/hangtag-grpc"):
+            assert one["spec"]["clusterIP"] == "None", "clients see every pod"
 
 
-def test_it_runs_the_same_server_as_compose(objects):
-    (server,) = objects["Deployment/hangtag"]["spec"]["template"]["spec"]["containers"]
-    compose = yaml.safe_load((ROOT / "serving" / "docker" / "compose.yaml").read_text())
-    theirs = compose["services"]["tfserving"]
-    assert server["image"] == theirs["image"]
-    assert server["command"] == theirs["entrypoint"]
-    assert server["args"] == theirs["command"]
+def test_probes_follow_the_config_and_allow_slow_loads(objects):
+    for deployment, server in servers(objects):
+        for probe in ("startupProbe", "readinessProbe"):
+            assert server[probe]["exec"]["command"] == ["bash", "/config/ready.sh"]
+        startup = server["startupProbe"]
+        assert startup["periodSeconds"] * startup["failureThreshold"] >= 900
+        assert deployment["spec"]["progressDeadlineSeconds"] > startup["periodSeconds"] * startup["failureThreshold"]
+        pod = deployment["spec"]["template"]["spec"]
+        assert pod["shareProcessNamespace"]
+        pause = int(server["lifecycle"]["preStop"]["exec"]["command"][1])
+        assert pod["terminationGracePeriodSeconds"] > pause
+
+
+def test_no_file_but_the_configs_names_a_model():
+    """So that another model is one change."""
+    named = [
+        path.relative_to(KUBERNETES)
+        for path in KUBERNETES.rglob("*.yaml")
+        if any("fashion" in line.split("#")[0] for line in path.read_text().splitlines())
+    ]
+    assert sorted(named) == [Path("kserve/inferenceservice.yaml"), Path("publish/job.yaml")]
+
+
+def test_it_runs_the_same_server_and_check_as_compose(objects):
+    compose = yaml.safe_load((ROOT / "serving" / "docker" / "compose.yaml").read_text())["services"]
+    flags = [flag for flag in compose["tfserving"]["command"] if "MODEL_NAME" not in flag]
+    for deployment, server in servers(objects):
+        (check,) = [one for one in deployment["spec"]["template"]["spec"]["initContainers"] if one["name"] == "check"]
+        for container, service in ((server, compose["tfserving"]), (check, compose["check"])):
+            assert container["image"].removesuffix("-gpu") == service["image"]
+            assert container["command"] == service["entrypoint"]
+            own = [flag for flag in container["args"] if "gpu_memory" not in flag]
+            assert own == [*flags[:2], "--model_config_file=/config/models.config", *flags[2:]]
+        assert server["image"].endswith("-gpu") == ("nvidia.com/gpu" in server["resources"]["limits"])
 
 
 def test_the_configuration_is_the_one_in_serving_config(objects):
-    data = objects["ConfigMap/hangtag"]["data"]
     folder = ROOT / "serving" / "config"
-    canary = KUBERNETES / "overlays" / "canary" / "models.config"
-    for name, text in data.items():
-        allowed = [(folder / name).read_text(), *([canary.read_text()] if name == "models.config" else [])]
-        assert text in allowed
-    volume = next(
-        v for v in objects["Deployment/hangtag"]["spec"]["template"]["spec"]["volumes"] if v["name"] == "config"
+    own = {path.read_text() for path in (KUBERNETES / "overlays").rglob("models.config")}
+    for deployment, _ in servers(objects):
+        volumes = deployment["spec"]["template"]["spec"]["volumes"]
+        (name,) = [volume["configMap"]["name"] for volume in volumes if volume["name"] == "config"]
+        (data,) = [one["data"] for one in objects.values() if one["metadata"]["name"] == name]
+        assert set(data) == {"models.config", "batching.config", "monitoring.config", "ready.sh", "check.sh"}
+        for file, text in data.items():
+            assert text == (folder / file).read_text() or (file == "models.config" and text in own)
+
+
+def test_storage_works_on_every_cluster_unless_it_is_said_to_be_shared(built):
+    """ReadWriteOnce, with all pods on the volume's node; only `shared` and what needs no volume spread over nodes."""
+    for name, objects in built.items():
+        claim = objects.get("PersistentVolumeClaim/hangtag-models")
+        assert (claim is None) == (name == "autoscaled"), "which copies from a store"
+        if claim is not None:
+            assert claim["spec"]["accessModes"] == ["ReadWriteMany" if name == "shared" else "ReadWriteOnce"]
+        for deployment, _ in servers(objects):
+            pod = deployment["spec"]["template"]["spec"]
+            shares = name in ("shared", "autoscaled")
+            assert ("topologySpreadConstraints" in pod) == shares
+            assert ("podAffinity" in pod.get("affinity", {})) == (not shares)
+            assert deployment["spec"].get("replicas", 2) == (2 if shares else 1)
+
+
+def test_only_the_store_leaves_the_cluster(built):
+    """A policy holds for whole pods: what has the store's credentials and a way out is not the server."""
+    objects = built["autoscaled"]
+    server = objects["NetworkPolicy/hangtag"]["spec"]
+    assert set(server["policyTypes"]) == {"Ingress", "Egress"}
+    assert all(rule["to"] for rule in server["egress"])
+    reached = [next(iter(rule["to"]))["podSelector"]["matchLabels"] for rule in server["egress"]]
+    assert reached == [
+        {"k8s-app": "kube-dns"},
+        {"app.kubernetes.io/name": "hangtag", "app.kubernetes.io/component": "store"},
+    ]
+    assert "hangtag-store" in str(pods(objects)["Deployment/hangtag-store"]["containers"])
+    assert "secretRef" not in str(pods(objects)["Deployment/hangtag"])
+    for name, other in built.items():
+        for one in other.values():
+            if one["kind"] == "NetworkPolicy" and one["metadata"]["name"].startswith("hangtag"):
+                is_open = [rule for rule in one["spec"].get("egress") or [] if not rule.get("to")]
+                assert not is_open or one["metadata"]["name"] == "hangtag-store", name
+
+
+def test_the_copy_comes_before_the_check(built):
+    pod = pods(built["autoscaled"])["Deployment/hangtag"]
+    assert [container["name"] for container in pod["initContainers"]] == ["models", "check"]
+
+
+def test_the_edge_runs_the_files_of_compose(built):
+    objects = built["edge"]
+    data = objects["ConfigMap/hangtag-edge"]["data"]
+    folder = ROOT / "serving" / "docker" / "edge"
+    for name in ("nginx.conf", "start.sh"):
+        assert data[name] == (folder / name).read_text()
+    mine, theirs = (
+        [line for line in text.replace("hangtag:", "tfserving:").splitlines() if not line.startswith("#")]
+        for text in (data["upstreams.conf"], (folder / "upstreams.conf").read_text())
     )
-    assert volume["configMap"]["name"] == objects["ConfigMap/hangtag"]["metadata"]["name"]
+    assert mine == theirs
+    compose = yaml.safe_load((ROOT / "serving" / "docker" / "compose.yaml").read_text())["services"]["edge"]
+    (container,) = pods(objects)["Deployment/hangtag-edge"]["containers"]
+    assert (container["image"], container["command"]) == (compose["image"], compose["entrypoint"])
+    secret = next(v["secret"] for v in pods(objects)["Deployment/hangtag-edge"]["volumes"] if v["name"] == "secrets")
+    assert {item["path"] for item in secret["items"]} == set(compose["secrets"])
+
+
+def test_routes_have_tls_and_only_methods_that_read(built):
+    for name in ("gateway", "weighted"):
+        objects = built[name]
+        for listener in objects["Gateway/hangtag"]["spec"]["listeners"]:
+            assert (listener["protocol"], listener["tls"]["mode"]) == ("HTTPS", "Terminate")
+            assert listener["tls"]["certificateRefs"] == [{"kind": "Secret", "name": "hangtag-tls"}]
+        (rule,) = objects["GRPCRoute/hangtag"]["spec"]["rules"]
+        methods = {match["method"]["method"] for match in rule["matches"]}
+        assert methods == {"Predict", "Classify", "Regress", "MultiInference", "GetModelMetadata", "GetModelStatus"}
+        for route in ("HTTPRoute/hangtag", "GRPCRoute/hangtag"):
+            for backend in objects[route]["spec"]["rules"][0]["backendRefs"]:
+                service = objects[f"Service/{backend['name']}"]
+                assert backend["port"] in {port["port"] for port in service["spec"]["ports"]}
+
+
+def test_weights_split_between_two_versions(built):
+    objects = built["weighted"]
+    for route in ("HTTPRoute/hangtag", "GRPCRoute/hangtag"):
+        backends = objects[route]["spec"]["rules"][0]["backendRefs"]
+        assert {one["name"]: one["weight"] for one in backends} == {"hangtag-stable": 95, "hangtag-canary": 5}
+    for track, version in (("stable", 1), ("canary", 2)):
+        (text,) = [
+            one["data"]["models.config"] for name, one in objects.items() if name == f"ConfigMap/hangtag-config-{track}"
+        ]
+        assert f"specific {{ versions: {version} }}" in text
+        claims = [v["persistentVolumeClaim"] for v in pods(objects)[f"Deployment/hangtag-{track}"]["volumes"][:1]]
+        assert claims == [{"claimName": "hangtag-models"}]
+
+
+def test_the_operator_scrapes_both_and_has_the_rules_of_prometheus(built):
+    objects = built["monitored"]
+    assert objects["PrometheusRule/hangtag"]["spec"] == yaml.safe_load(
+        (ROOT / "serving" / "monitoring" / "rules.yaml").read_text()
+    )
+    config = yaml.safe_load((ROOT / "serving" / "monitoring" / "prometheus.yaml").read_text())
+    jobs = {job["job_name"]: job.get("metrics_path", "/metrics") for job in config["scrape_configs"]}
+    for name, job in (("hangtag", "tensorflow-serving"), ("hangtag-exporter", "hangtag-exporter")):
+        monitor = objects[f"ServiceMonitor/{name}"]["spec"]
+        (endpoint,) = monitor["endpoints"]
+        assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": job}]
+        assert endpoint.get("path", "/metrics") == jobs[job]
+        matched = [
+            one
+            for one in objects.values()
+            if one["kind"] == "Service"
+            and monitor["selector"]["matchLabels"].items() <= one["metadata"]["labels"].items()
+            and endpoint["port"] in {port["name"] for port in one["spec"]["ports"]}
+        ]
+        assert [one["metadata"]["name"] for one in matched] == [name]
 
 
 def test_the_inference_service_names_what_is_there():
     service = yaml.safe_load((KUBERNETES / "kserve" / "inferenceservice.yaml").read_text())
-    claim = yaml.safe_load((KUBERNETES / "base" / "volume.yaml").read_text())
+    claim = yaml.safe_load((KUBERNETES / "volume" / "volume.yaml").read_text())
     model = service["spec"]["predictor"]["model"]
-    assert model["storageUri"] == f"pvc://{claim['metadata']['name']}/fashion"
+    assert model["storageUri"] == f"pvc://{claim['metadata']['name']}/{service['metadata']['name']}"
     assert model["modelFormat"] == {"name": "tensorflow"}
-
-
-def _without_empty(value):
-    """kubectl 1.20 writes `annotations: {}` and `labels: {}` for what a merge left empty; later ones do not."""
-    if isinstance(value, dict):
-        return {key: _without_empty(part) for key, part in value.items() if part != {} or key in ("emptyDir",)}
-    return [_without_empty(part) for part in value] if isinstance(value, list) else value
+    assert model["protocolVersion"] == "grpc-v1"
+    assert model["ports"] == [{"name": "h2c", "containerPort": 9000, "protocol": "TCP"}]

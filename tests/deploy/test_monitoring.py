@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import subprocess
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ import yaml
 
 from hangtag import Client, HangtagError
 from programs import program
-from support import ROOT, Server, eventually, free_port, serving
+from support import HANGTAG, ROOT, Server, eventually, free_port, run, serving
 
 CONFIG = ROOT / "serving" / "config"
 MONITORING = ROOT / "serving" / "monitoring"
@@ -27,8 +29,12 @@ NEEDS_FAILURE = {
     "TensorFlowServingErrors",
     "TensorFlowServingSlow",
     "TensorFlowServingLoadFailed",
+    "TensorFlowServingExporterDown",
 }
 """Alerts find nothing while all is well; test_rules.py makes each of them fire."""
+
+RECORDED = Path(__file__).parent / "recorded"
+"""TensorFlow Serving's status and metrics after version 3 came without saved_model.pb and the file of 5 was cut."""
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +52,44 @@ def monitored(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield server
 
 
+@contextlib.contextmanager
+def exporting(target: str, *flags: str, **environment: str) -> Iterator[str]:
+    """`hangtag doctor --metrics` about `target`; yields its address."""
+    address = f"127.0.0.1:{free_port()}"
+    command = [*HANGTAG, "doctor", target, f"--metrics={address}", *flags]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | environment) as process:
+        try:
+            assert f"http://{address}/metrics" in process.stderr.readline()
+            yield address
+        finally:
+            process.terminate()
+    assert process.returncode == 0
+
+
 @pytest.fixture(scope="module")
-def prometheus(monitored: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Prometheus with our configuration, apart from the address and the pace; returns its URL."""
-    folder = tmp_path_factory.mktemp("prometheus")
+def exporter(monitored: Server, exported: Path) -> Iterator[str]:
+    """The exporter beside that server, with the config that both read."""
+    flags = f"--config={CONFIG / 'models.config'}", f"--path_map=/models={exported.parent}"
+    with exporting(monitored.grpc, *flags) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def prometheus(monitored: Server, exporter: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Prometheus over both; returns its URL."""
+    with running_prometheus(
+        tmp_path_factory.mktemp("prometheus"), monitored.rest.removeprefix("http://"), exporter
+    ) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def running_prometheus(folder: Path, *targets: str) -> Iterator[str]:
+    """Prometheus with our configuration, apart from the addresses and the pace; yields its URL."""
     config = yaml.safe_load((MONITORING / "prometheus.yaml").read_text())
     config["global"] = {"scrape_interval": "200ms", "evaluation_interval": "200ms"}
-    config["scrape_configs"][0]["static_configs"] = [{"targets": [monitored.rest.removeprefix("http://")]}]
+    for job, target in zip(config["scrape_configs"], targets, strict=True):
+        job["static_configs"] = [{"targets": [target]}]
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
     # Rates over five minutes of a server that is seconds old: shorten them, nothing else.
     rules = (MONITORING / "rules.yaml").read_text().replace("[5m]", "[10s]").replace("for: ", "keep_firing_for: 0s #")
@@ -141,3 +178,84 @@ def test_failures_are_counted_by_their_status(monitored, traffic):
     )
     assert re.search(r':tensorflow:serving:request_count\{model_name="fashion",status="OK"\} \d', text)
     assert re.search(r':tensorflow:serving:request_count\{model_name="fashion",status="INVALID_ARGUMENT"\} \d', text)
+
+
+# ---- versions that do not load
+
+
+class Recorded(BaseHTTPRequestHandler):
+    """Answers as TensorFlow Serving did when the files were recorded."""
+
+    def do_GET(self) -> None:
+        is_status = self.path == "/v1/models/fashion"
+        body = (RECORDED / ("status.json" if is_status else "metrics.txt")).read_bytes()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json" if is_status else "text/plain")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def recorded_server() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Recorded)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_alert_on_failed_loads_fires_on_the_recorded_server(recorded_server, tmp_path):
+    """With its status and metrics as they were, of which `increase(load_attempt_count)` shows nothing."""
+    for number in (2, 3, 5):
+        (tmp_path / "models" / "fashion" / str(number)).mkdir(parents=True)
+    here = {"MODEL_NAME": "fashion", "MODEL_BASE_PATH": str(tmp_path / "models")}
+    (tmp_path / "prometheus").mkdir()
+    with (
+        exporting(f"http://{recorded_server}", **here) as exporter,
+        running_prometheus(tmp_path / "prometheus", recorded_server, exporter) as url,
+    ):
+
+        def firing() -> list[dict]:
+            alerts = requests.get(f"{url}/api/v1/alerts", timeout=10).json()["data"]["alerts"]
+            return [one for one in alerts if one["labels"]["alertname"] == "TensorFlowServingLoadFailed"]
+
+        (alert,) = eventually(firing, "the alert")
+        assert (alert["labels"]["model_name"], alert["labels"]["version"]) == ("fashion", "5")
+        query = 'increase(:tensorflow:cc:saved_model:load_attempt_count{status!="success"}[1m]) > 0'
+        found = requests.get(f"{url}/api/v1/query", params={"query": query}, timeout=10).json()["data"]["result"]
+        assert found == []
+
+
+def test_the_exporter_compares_the_disk_with_the_server(recorded_server, tmp_path):
+    """By the policies of the config; a config that cannot be read and a server that is away are metrics as well."""
+    for number in (2, 3):
+        (tmp_path / "fashion" / str(number)).mkdir(parents=True)
+    config = tmp_path / "models.config"
+    entry = f'name: "fashion" base_path: "{tmp_path}/fashion" model_platform: "tensorflow"'
+
+    def metrics(address: str, policy: str) -> str:
+        config.write_text(f"model_config_list {{ config {{ {entry} {policy} }} }}")
+        return requests.get(f"http://{address}/metrics", timeout=20).text
+
+    with exporting(f"http://{recorded_server}", f"--config={config}") as address:
+        newest = metrics(address, "")
+        assert 'hangtag_version_missing{model_name="fashion",version="3"} 1' in newest
+        assert 'hangtag_version_state{model_name="fashion",version="2",state="AVAILABLE"} 1' in newest
+        pinned = metrics(address, "model_version_policy { specific { versions: 2 } }")
+        assert 'hangtag_versions_missing{model_name="fashion"} 0' in pinned
+        assert "hangtag_version_missing" not in pinned
+        assert "hangtag_config_readable 0" in metrics(address, "nonsense: 1")
+        assert requests.get(f"http://{address}/", timeout=10).status_code == 404
+    with exporting(f"http://127.0.0.1:{free_port()}", f"--config={config}") as address:
+        assert 'hangtag_server_answers{model_name="fashion"} 0' in metrics(address, "")
+
+
+def test_the_exporter_needs_an_address_and_a_server(tmp_path):
+    for arguments in (["localhost:1", "--metrics=nonsense"], [str(tmp_path), "--metrics=9187"]):
+        done = run("doctor", *arguments)
+        assert done.returncode == 2
+        assert "--metrics" in done.stderr

@@ -15,7 +15,7 @@ def test_the_configuration_and_the_rules_are_valid():
     promtool = program("prometheus", "usr/bin/promtool")
     done = subprocess.run([promtool, "check", "config", MONITORING / "prometheus.yaml"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "7 rules found" in done.stdout
+    assert "8 rules found" in done.stdout
 
 
 def test_every_alert_fires_when_it_should_and_only_then(tmp_path):

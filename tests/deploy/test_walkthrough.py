@@ -1,94 +1,155 @@
-"""docs/deploy.md, read from top to bottom: every `hangtag` command in it runs, in its order, against one server."""
+"""docs/deploy.md, run from top to bottom as one script, for a model called fashion and for one called goods."""
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
 import subprocess
 from pathlib import Path
-from string import Template
 
 import pytest
 
 from hangtag import Client
-from support import HANGTAG, PATIENCE, ROOT, serving
+from support import HANGTAG, PATIENCE, ROOT, Server, eventually, free_port, serving
 
-NOT_HERE = ("docker ", "kubectl ", "make ")
-"""What needs an engine or a cluster; the files that these commands run have tests of their own."""
-
-
-def commands() -> list[str]:
-    """The lines of the shell blocks, with continued lines joined."""
-    text = (ROOT / "docs" / "deploy.md").read_text()
-    blocks = re.findall(r"^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line]
+PAGE = (ROOT / "docs" / "deploy.md").read_text()
 
 
-@pytest.fixture(scope="module")
-def project(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a reader has after `make demo` and the README's export: the repository's files, and versions 1 and 2."""
-    folder = tmp_path_factory.mktemp("project")
-    shutil.copytree(ROOT / "serving" / "config", folder / "serving" / "config")
-    shutil.copytree(
-        ROOT / "serving" / "docker", folder / "serving" / "docker", ignore=shutil.ignore_patterns("secrets")
+def script() -> str:
+    """The shell blocks of the page, joined."""
+    return "\n".join(re.findall(r"^```bash\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+
+
+@pytest.fixture
+def project(exported: Path, tmp_path: Path) -> Path:
+    """The repository's files that the page names."""
+    for name in ("config", "docker", "kubernetes", "monitoring"):
+        shutil.copytree(
+            ROOT / "serving" / name, tmp_path / "serving" / name, ignore=shutil.ignore_patterns("secrets", ".env")
+        )
+    shutil.copytree(ROOT / "docs" / "images", tmp_path / "docs" / "images")
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    return tmp_path
+
+
+def tool(folder: Path, name: str, text: str) -> None:
+    """An executable of that name, first on the script's PATH."""
+    path = folder / "bin" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/bash\n{text}\n")
+    path.chmod(0o755)
+
+
+def stand_ins(project: Path, model: str, second: Path, kubectl: Path) -> None:
+    """Docker and the cluster only note what they are told; `kubectl apply -k` builds what it would apply."""
+    log = project / "log-of-tools"
+    tool(project, "docker", f'echo "docker $*" >> {log}')
+    tool(project, "kind", f'echo "kind $*" >> {log}')
+    tool(
+        project,
+        "kubectl",
+        f"""echo "kubectl $*" >> {log}
+case "$1 $2" in
+  "apply -k") exec {kubectl} kustomize "$3" > /dev/null ;;
+  "apply -f") test -f "$3" ;;
+  kustomize*) exec {kubectl} "$@" ;;
+esac""",
     )
-    shutil.copytree(ROOT / "docs" / "images", folder / "docs" / "images")
+    # The server runs beside the script; training takes as long as all the rest: it has run before.
+    new = project / "models" / model
+    tool(
+        project,
+        "hangtag",
+        f"""case "$1" in
+  serve) exit 0 ;;
+  export) echo "hangtag $*" >> {log}; cp -r {second} {new}/.3 && mv {new}/.3 {new}/3 ;;
+  *) exec {shlex.join(HANGTAG)} "$@" ;;
+esac""",
+    )
+
+
+@pytest.mark.parametrize("model", ["fashion", "goods"])
+def test_the_page_runs_from_top_to_bottom(project, model, exported, two_versions, kubectl, monkeypatch):
     for number in ("1", "2"):
-        shutil.copytree(exported / "1", folder / "models" / "fashion" / number)
-    return folder
+        shutil.copytree(exported / "1", project / "models" / model / number)
+    stand_ins(project, model, two_versions / "2", kubectl)
+    ports = {"8500": str(free_port()), "8501": str(free_port())}
+    text = re.sub(r"localhost:(8500|8501)", lambda port: f"127.0.0.1:{ports[port[1]]}", script())
+    assert text.count("model=fashion  #") == 1
+    text = text.replace("model=fashion  #", f"model={model}  #")
+    first, rest = text.split("make serve-docker\n")
+    (command,) = re.findall(r"^hangtag serve (.*?[^\\])$", rest, re.MULTILINE | re.DOTALL)
+    environment = {"PATH": f"{project / 'bin'}:/usr/bin:/bin", "HOME": str(project)}
 
+    def run(part: str) -> str:
+        done = subprocess.run(
+            ["bash", "-euxo", "pipefail", "-c", part],
+            cwd=project,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        return done.stdout
 
-def test_every_hangtag_command_of_the_walk_through_runs(project: Path, two_versions: Path):
-    lines = commands()
-    served = next(line for line in lines if line.startswith("hangtag serve "))
-    flags = shlex.split(served)[2:]
-    assert "--path_map=/models=models" in flags
-    absolute = [
-        flag.replace("=serving/", f"={project}/serving/")
-        .replace("=models", f"={project}/models")
-        .replace("poll_wait_seconds=10", "poll_wait_seconds=0.2")
-        for flag in flags
+    found = run(first)
+    assert "fail" not in found
+    assert f"serves {model}" in found
+    flags = [
+        flag.replace("=deploy/", f"={project}/deploy/").replace("=/models=models", f"=/models={project}/models")
+        for flag in shlex.split(command.replace("\\\n", " "))
+        if "poll_wait" not in flag
     ]
-    fashion, variables, done = project / "models" / "fashion", {}, []
-    with serving(fashion, project / "log", *absolute) as server:
-        for line in lines:
-            if line.startswith(NOT_HERE) or line == served:
-                continue
-            if assignment := re.match(r"(\w+)=\$\(", line):
-                script = ["sh", "-c", f"{line}\necho ${assignment[1]}"]
-                shown = subprocess.run(script, cwd=project, capture_output=True, text=True, check=True).stdout
-                variables[assignment[1]] = shown.strip()
-                continue
-            words = shlex.split(Template(line).substitute(variables).replace("localhost:8500", server.grpc))
-            assert words[0] == "hangtag", line
-            done.append(words[1])
-            if words[1] == "export":  # two_versions has run this very line
-                shutil.copytree(two_versions / "2", fashion / ".3")
-                (fashion / ".3").rename(fashion / "3")
-                continue
-            if words[1] == "compare":
-                words += ["--target", server.grpc]
-            ran = subprocess.run(
-                [*HANGTAG, *words[1:]], cwd=project, env=os.environ, capture_output=True, text=True, timeout=PATIENCE
-            )
-            assert ran.returncode == 0, f"{line}\n{ran.stdout}{ran.stderr}"
-        assert variables == {"new": "3"}
-        with Client(server.grpc, version_label="stable") as client:
+    flags += ["--model_config_file_poll_wait_seconds=0.2", *(f"--{name}={ports[port]}" for name, port in PORTS)]
+    with serving(project / "models" / model, project / "log", *flags, wait=False):
+        with Client(f"127.0.0.1:{ports['8500']}", model=model) as client:
+            client.wait_ready(PATIENCE)
+        run(f"model={model}\nmake serve-docker\n{rest}")
+        with Client(f"127.0.0.1:{ports['8500']}", model=model, version_label="stable") as client:
             assert client.metadata().version == 1
-    assert set(done) == {"doctor", "wait", "classify", "versions", "export", "compare"}
+    noted = (project / "log-of-tools").read_text()
+    assert "docker compose -f" in noted
+    assert f"hangtag export --base-path models/{model} --seed 7" in noted
+    for overlay in (ROOT / "serving" / "kubernetes" / "overlays").iterdir():
+        assert f"kubectl apply -k serving/kubernetes/overlays/{overlay.name}\n" in noted
 
 
-def test_the_make_targets_it_names_exist():
-    makefile = (ROOT / "Makefile").read_text()
-    named = {line.split()[1] for line in commands() if line.startswith("make ")}
-    assert named == {"secrets", "serve-docker", "stop-docker"}
-    for target in named:
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+PORTS = (("port", "8500"), ("rest_api_port", "8501"))
 
 
-def test_the_files_that_its_docker_and_kubectl_commands_name_exist():
-    for line in commands():
-        for path in re.findall(r"(?:-f|-k) (serving/\S+)", line):
-            assert (ROOT / path).exists(), path
+def test_the_canary_as_a_model_of_its_own(exported, tmp_path):
+    """Calls without a label stay on version 1 while version 2 is tried under the other name."""
+    for number in ("1", "2"):
+        shutil.copytree(exported / "1", tmp_path / "models" / "fashion" / number)
+    config = ROOT / "serving" / "config" / "canary-as-model.config"
+    flags = (
+        f"--model_config_file={config}",
+        f"--path_map=/models={tmp_path / 'models'}",
+        "--allow_version_labels_for_unavailable_models=true",
+    )
+    with serving(exported, tmp_path / "log", *flags) as server:
+        assert answering(server, "fashion") == {1}
+        assert answering(server, "fashion-canary") == {2}
+
+
+def answering(server: Server, model: str) -> set[int]:
+    versions = set()
+    for target in (server.grpc, server.rest):
+        with Client(target, model=model) as client:
+            eventually(client.ready, f"{model} to be ready")
+            versions.add(client.metadata().version)
+    return versions
+
+
+def test_every_overlay_has_a_code_block_of_its_own():
+    """Two overlays in one block would be applied one after the other."""
+    for block in re.findall(r"^```bash\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
+        assert len(re.findall(r"kubectl apply -k \S+/overlays/", block)) <= 1, block
+
+
+def test_the_warning_about_calls_without_a_label_comes_first():
+    section = PAGE.split("## 6. A canary\n\n")[1]
+    assert section.startswith("**Calls that name neither a version nor a label are answered by the newest version")

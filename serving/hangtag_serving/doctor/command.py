@@ -5,27 +5,36 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from hangtag.cli.terminal import colour, one_line
 from hangtag.errors import InvalidInput
 from hangtag.optional import require
 
 from ..flags import path_map
 from .findings import FAIL, Finding
 
+_ADDRESS = re.compile(r"localhost|.*:\d+|.*://.*|(unix|dns|ipv4|ipv6):.*")
+_COMPOSE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
+_MODEL_FILES = (".keras", ".h5", ".hdf5", ".tflite")
+
 
 def register(commands: Any) -> None:
     """Add the command to the command line."""
-    doctor = commands.add_parser("doctor", help="say what would go wrong with models, a config file or a server")
+    doctor = commands.add_parser(
+        "doctor", help="report what would go wrong with models, a config file, a deployment or a running server"
+    )
     doctor.add_argument(
-        "subject",
+        "subjects",
         metavar="WHAT",
-        nargs="?",
-        default="models/fashion",
-        help="a base path, a models.config, a compose or Kubernetes file, or a server's host:port or http://host:port "
-        "(default %(default)s)",
+        nargs="*",
+        default=["models/fashion"],
+        help="a base path, a model config, a compose file (with its overrides), a Kubernetes file, a kustomize folder, "
+        "or a server's host:port or http://host:port (default %(default)s)",
     )
     doctor.add_argument("--model", default="fashion", help="the model's name on the server (default %(default)s)")
     doctor.add_argument(
@@ -36,6 +45,17 @@ def register(commands: Any) -> None:
         metavar="/models=DIR",
         help="where a base path of the config lies on this machine",
     )
+    doctor.add_argument(
+        "--cluster", action="store_true", help="look up in kubectl's cluster what a kustomize folder needs"
+    )
+    doctor.add_argument(
+        "--metrics",
+        metavar="HOST:PORT",
+        help="instead of a report, serve Prometheus metrics about versions of a running server that are missing",
+    )
+    doctor.add_argument(
+        "--config", type=Path, metavar="FILE", help="with --metrics: the model config that the server reads"
+    )
     doctor.add_argument("--json", action="store_true", help="one JSON object a line")
     doctor.set_defaults(run=_doctor)
 
@@ -43,37 +63,79 @@ def register(commands: Any) -> None:
 def _doctor(arguments: argparse.Namespace) -> int:
     # TensorFlow calls the Session API deprecated; it is what the C++ server serves with.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    if arguments.metrics is not None:
+        return _serve_metrics(arguments)
     failed = False
     for finding in _examine(arguments):
-        print(json.dumps(finding.document(), ensure_ascii=False) if arguments.json else finding.line(), flush=True)
+        print(json.dumps(finding.document(), ensure_ascii=False) if arguments.json else _line(finding), flush=True)
         failed = failed or finding.level == FAIL
     return 1 if failed else 0
 
 
+def _serve_metrics(arguments: argparse.Namespace) -> int:
+    if len(arguments.subjects) != 1 or not _ADDRESS.fullmatch(arguments.subjects[0]):
+        raise InvalidInput("--metrics is about one running server: give its host:port or http://host:port")
+    from .metrics import from_environment, serve_metrics
+
+    source = from_environment(arguments.config, arguments.model, dict(arguments.path_map))
+    return serve_metrics(arguments.metrics, arguments.subjects[0], source)
+
+
+def _line(finding: Finding) -> str:
+    return colour(f"{finding.level:4}", finding.level) + one_line(finding.line()[4:])
+
+
 def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
-    subject = arguments.subject
-    path = Path(subject)
+    """Neighbouring YAML files are examined together, as compose reads them."""
+    for is_yaml, subjects in groupby(arguments.subjects, lambda subject: subject.endswith((".yaml", ".yml"))):
+        if is_yaml:
+            yield from _examine_files([_existing(subject) for subject in subjects], arguments)
+        else:
+            for subject in subjects:
+                yield from _examine_one(subject, arguments)
+
+
+def _examine_files(paths: Sequence[Path], arguments: argparse.Namespace) -> Iterator[Finding]:
+    from .deployment import examine_deployment
+
+    yield from examine_deployment(*paths, cluster=arguments.cluster)
+
+
+def _examine_one(subject: str, arguments: argparse.Namespace) -> Iterator[Finding]:
+    if not Path(subject).exists() and _ADDRESS.fullmatch(subject):
+        from .running_server import examine_server
+
+        return examine_server(subject, arguments.model)
+    path = _existing(subject)
     if path.is_dir():
-        _require_serving("on models")
-        from .base_path import examine_base_path
+        return _examine_folder(path.absolute(), arguments)
+    if path.suffix.lower() in _MODEL_FILES:
+        raise InvalidInput(f"{subject} is a Keras model, not a served version: hangtag publish {subject}")
+    _require_serving("on a model config file")
+    from .config_file import examine_config
 
-        return examine_base_path(path.absolute())
-    if path.suffix in (".yaml", ".yml"):
-        from .deployment import examine_deployment
+    return examine_config(path, dict(arguments.path_map))
 
-        return examine_deployment(path)
-    if path.is_file():
-        _require_serving("on a model config file")
-        from .config_file import examine_config
 
-        return examine_config(path, dict(arguments.path_map))
-    if "/" in subject and "://" not in subject and not subject.startswith("unix:"):
-        raise InvalidInput(f"{subject} is not there: give a base path, a file, or a server's host:port")
-    from .running_server import examine_server
+def _examine_folder(folder: Path, arguments: argparse.Namespace) -> Iterator[Finding]:
+    from .deployment import is_kustomization
 
-    return examine_server(subject, arguments.model)
+    compose = [folder / name for name in _COMPOSE_NAMES if (folder / name).is_file()]
+    if is_kustomization(folder) or compose:
+        return _examine_files(compose[:1] or [folder], arguments)
+    _require_serving("on models")
+    from .base_path import examine_base_path
+
+    return examine_base_path(folder)
+
+
+def _existing(subject: str) -> Path:
+    path = Path(subject)
+    if not path.exists():
+        raise InvalidInput(f"{subject} does not exist: give a base path, a file, or a server's host:port")
+    return path
 
 
 def _require_serving(subject: str) -> None:
-    """Raise MissingExtra now, in words about the doctor: what it looks with is the server's, and would name that."""
+    """Raise MissingExtra now, and name the doctor: the modules it needs are the server's, and would name that."""
     require("simdjson", extra="serving", what=f"hangtag doctor {subject}")  # cheap to import, only the extra brings it

@@ -1,145 +1,88 @@
-"""Examine a compose or Kubernetes file: how it runs tensorflow_model_server, and what it lets in."""
+"""Examine deployment files: compose files, Kubernetes files, and kustomize folders."""
 
 from __future__ import annotations
 
-import argparse
-import difflib
+import shutil
+import subprocess
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hangtag.optional import require
 
-from ..flags import add_flags
-from .findings import FAIL, OK, WARN, Finding
+from .compose import examine_compose
+from .findings import FAIL, OK, Finding
+from .kubernetes import examine_objects
+from .prerequisites import examine_prerequisites
 
-_SERVER = "tensorflow_model_server"
-_OURS = {
-    "access_log",
-    "grace_seconds",
-    "grpc_front",
-    "host",
-    "max_inflated_bytes",
-    "max_json_depth",
-    "max_request_bytes",
-    "path_map",
-}
-_IMAGE = "tensorflow/serving"
+_BUILD_SECONDS = 60
 
 
-def examine_deployment(path: Path) -> Iterator[Finding]:
-    """Every service or container in the file that is TensorFlow Serving."""
-    yaml = require("yaml", extra="serving", what="hangtag doctor on YAML")
+def examine_deployment(*paths: Path, cluster: bool = False) -> Iterator[Finding]:
+    """The model servers in a file, or in compose files that are given together; a folder is built by kustomize.
+
+    With `cluster`, what a kustomize folder needs beside its own objects is looked up in kubectl's current cluster.
+    """
+    subject = str(paths[0])
     try:
-        documents = [one for one in yaml.safe_load_all(path.read_text(encoding="utf-8")) if isinstance(one, dict)]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        yield Finding(FAIL, str(path), f"cannot be read: {' '.join(str(error).split())}")
+        documents = [(path, document) for path in paths for document in _read(path)]
+    except (OSError, ValueError) as error:
+        yield Finding(FAIL, "unreadable-file", subject, f"cannot be read: {' '.join(str(error).split())}")
         return
-    examined = 0
-    for document in documents:
-        for name, service in (document.get("services") or {}).items():
-            if _is_server(service, service.get("entrypoint")):
-                examined += 1
-                yield from _examine_service(f"{path} {name}", service)
-        pod = (((document.get("spec") or {}).get("template") or {}).get("spec")) or {}
-        for container in pod.get("containers") or []:
-            if _is_server(container, container.get("command")):
-                examined += 1
-                yield from _examine_container(f"{path} {container.get('name')}", pod, container)
-    if examined:
-        yield Finding(OK, str(path), f"runs TensorFlow Serving {'once' if examined == 1 else f'{examined} times'}")
+    objects = [document for _, document in documents if "kind" in document]
+    compose = [(path, document) for path, document in documents if "services" in document and "kind" not in document]
+    count, findings = examine_compose(compose) if compose else examine_objects(paths[0], objects)
+    yield from findings
+    if objects:
+        yield from examine_prerequisites(subject, objects, cluster=cluster)
+    if count:
+        times = "one model server" if count == 1 else f"{count} model servers"
+        yield Finding(OK, "deployment", subject, f"runs {times}")
     else:
-        yield Finding(FAIL, str(path), "runs no TensorFlow Serving", "give a compose file or a Kubernetes Deployment")
+        fix = "give a compose file, a Kubernetes file, or a kustomize folder"
+        yield Finding(FAIL, "no-server", subject, "runs neither TensorFlow Serving nor hangtag serve", fix)
 
 
-def _is_server(part: dict[str, Any], command: Any) -> bool:
-    return str(part.get("image", "")).startswith(_IMAGE) or _SERVER in str(command or "")
+def is_kustomization(folder: Path) -> bool:
+    """Whether kustomize can build this folder."""
+    return any((folder / name).is_file() for name in ("kustomization.yaml", "kustomization.yml", "Kustomization"))
 
 
-def _examine_service(subject: str, service: dict[str, Any]) -> Iterator[Finding]:
-    yield from _examine_image(subject, service)
-    yield from _examine_flags(subject, _words(service.get("command")))
-    if not service.get("entrypoint"):
-        words = (
-            "uses the image's bash entrypoint, which does not hand SIGTERM on: every stop takes the full grace period"
-        )
-        yield Finding(WARN, subject, words, f'entrypoint: ["{_SERVER}"] and init: true')
-    elif not service.get("init"):
-        words = "the server as process 1 ignores SIGTERM: every stop takes the full grace period"
-        yield Finding(WARN, subject, words, "init: true")
-    if str(service.get("user", "root")).split(":")[0] in ("root", "0"):
-        yield Finding(WARN, subject, "runs as root", 'user: "65534:65534"')
-    for port in service.get("ports") or []:
-        if not str(port).startswith(("127.", "[::1]", "localhost")):
-            words = f"publishes {port} on all interfaces, and neither door asks who is there"
-            yield Finding(WARN, subject, words, f'"127.0.0.1:{port}", or a proxy with tokens in front')
-    if not service.get("healthcheck"):
-        yield Finding(
-            WARN,
-            subject,
-            "has no health check",
-            "ask GET /v1/models/NAME/metadata, which is 200 only when it can answer",
-        )
+def _read(path: Path) -> list[dict[str, Any]]:
+    text = _build(path) if path.is_dir() else path.read_text(encoding="utf-8")
+    yaml = require("yaml", extra="serving", what="hangtag doctor on YAML")
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc,name-defined]
+        """Reads compose's own tags, !reset and !override, as the values they stand before."""
+
+    def plain(loader: Any, _tag: str, node: Any) -> Any:
+        if isinstance(node, yaml.MappingNode):
+            return loader.construct_mapping(node, deep=True)
+        if isinstance(node, yaml.SequenceNode):
+            return loader.construct_sequence(node, deep=True)
+        return loader.construct_yaml_null(node) if node.value in ("", "null") else node.value
+
+    Loader.add_multi_constructor("!", plain)
+    try:
+        documents = list(yaml.load_all(text, Loader=Loader))
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+    return [document for document in documents if isinstance(document, dict)]
 
 
-def _examine_container(subject: str, pod: dict[str, Any], container: dict[str, Any]) -> Iterator[Finding]:
-    yield from _examine_image(subject, container)
-    yield from _examine_flags(subject, _words(container.get("args")))
-    path = ((container.get("readinessProbe") or {}).get("httpGet") or {}).get("path", "")
-    if not path.endswith("/metadata"):
-        words = "its readiness probe is not /v1/models/NAME/metadata: a model that failed to load would count as ready"
-        yield Finding(WARN, subject, words, "httpGet on the REST port, path /v1/models/NAME/metadata")
-    if not pod.get("shareProcessNamespace"):
-        words = "the server as process 1 ignores SIGTERM: every stop takes the full grace period"
-        yield Finding(WARN, subject, words, "shareProcessNamespace: true")
-    if not (container.get("lifecycle") or {}).get("preStop"):
-        words = "has no preStop pause: calls still on their way when a pod ends are cut"
-        yield Finding(WARN, subject, words, "preStop: exec: command: [sleep, '15']")
-    if not (pod.get("securityContext") or {}).get("runAsNonRoot"):
-        yield Finding(WARN, subject, "may run as root", "securityContext: runAsNonRoot: true, runAsUser: 65534")
-
-
-def _examine_image(subject: str, part: dict[str, Any]) -> Iterator[Finding]:
-    image = str(part.get("image", ""))
-    if image.startswith(_IMAGE) and (":" not in image or image.endswith((":latest", ":nightly"))):
-        yield Finding(WARN, subject, f"image {image} changes without a change here", f"{_IMAGE}:2.20.0, or a digest")
-
-
-def _examine_flags(subject: str, words: Sequence[str]) -> Iterator[Finding]:
-    flags = dict(word.removeprefix("--").partition("=")[::2] for word in words if word.startswith("--"))
-    known = _server_flags()
-    for flag in flags:
-        if flag not in known:
-            nearest = difflib.get_close_matches(flag, known, 1)
-            words_ = f"--{flag} is no flag of the server, which ignores it and starts all the same"
-            yield Finding(FAIL, subject, words_, f"--{nearest[0]}" if nearest else "take it out")
-    if flags.get("rest_api_num_threads") == "1":
-        words_ = "--rest_api_num_threads=1 freezes REST: its event loop takes the one thread there is"
-        yield Finding(FAIL, subject, words_, "give at least 2, or leave it out")
-    if "batching_parameters_file" in flags and flags.get("enable_batching", "false") == "false":
-        words_ = "--batching_parameters_file without --enable_batching keeps the server from starting"
-        yield Finding(FAIL, subject, words_, "--enable_batching=true")
-    if "rest_api_port" not in flags:
-        yield Finding(WARN, subject, "REST and metrics are off without --rest_api_port", "--rest_api_port=8501")
-    if "grpc_max_threads" not in flags:
-        words_ = "at 4 threads a core, the default, calls beyond are refused: Server Threadpool Exhausted"
-        yield Finding(WARN, subject, words_, "--grpc_max_threads=64")
-    if "model_config_file" in flags and "allow_version_labels_for_unavailable_models" not in flags:
-        words_ = "a first start with version labels fails: labels are assigned before anything is loaded"
-        yield Finding(WARN, subject, words_, "--allow_version_labels_for_unavailable_models=true")
-
-
-@cache
-def _server_flags() -> list[str]:
-    """The flags of the C++ server: ours without those that only we have."""
-    parser = argparse.ArgumentParser(add_help=False)
-    add_flags(parser)
-    options = {option.removeprefix("--") for action in parser._actions for option in action.option_strings}
-    return sorted(options - _OURS)
-
-
-def _words(value: Any) -> list[str]:
-    if isinstance(value, str):
-        return value.split()
-    return [str(word) for word in value or []]
+def _build(folder: Path) -> str:
+    """The objects of a kustomize folder; raises ValueError."""
+    command: Sequence[str]
+    if kubectl := shutil.which("kubectl"):
+        command = [kubectl, "kustomize", str(folder)]
+    elif kustomize := shutil.which("kustomize"):
+        command = [kustomize, "build", str(folder)]
+    else:
+        raise ValueError("it takes kubectl or kustomize to build the folder, and neither is installed")
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ValueError(f"{command[0]} failed: {error}") from error
+    if done.returncode:
+        raise ValueError(done.stderr.strip() or f"{command[0]} failed")
+    return done.stdout

@@ -1,4 +1,4 @@
-"""What an examination yields: one line each, with what to do about it."""
+"""A finding: one line of the report."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ OK, WARN, FAIL = "ok", "warn", "fail"
 
 @dataclass(frozen=True)
 class Finding:
-    """`level` ok, warn (works, and will trouble someone) or fail (will not work); `mend` is what to do."""
+    """One thing that was checked.
+
+    `level` is ok, warn (works, with a problem for some users) or fail (does not work). `code` names the check and never
+    changes; `subject` is the file, folder or server; `message` says what was found and `fix` what to do.
+    """
 
     level: str
+    code: str
     subject: str
-    words: str
-    mend: str = ""
+    message: str
+    fix: str = ""
 
     def line(self) -> str:
         """For a person."""
-        return f"{self.level:4}  {self.subject}: {self.words}" + (f" -> {self.mend}" if self.mend else "")
+        return f"{self.level:4}  {self.subject}: {self.message}" + (f" -> {self.fix}" if self.fix else "")
 
     def document(self) -> dict[str, str]:
         """For --json."""

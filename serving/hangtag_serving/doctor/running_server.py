@@ -1,4 +1,4 @@
-"""Examine a running server, this one or the C++ server, as a client sees it."""
+"""Examine a running server as a client sees it; the embedded one and the C++ server alike."""
 
 from __future__ import annotations
 
@@ -10,50 +10,58 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from hangtag import Client, HangtagError
-from hangtag.model import ModelMetadata
+from hangtag.contract import SERVING_DEFAULT
+from hangtag.model import ModelMetadata, ModelSpec
+from hangtag.protocol import grpc_codec, protobuf
+from hangtag.target import parse_target
 
 from .findings import FAIL, OK, WARN, Finding
 
-_CROWD = 32  # calls at once; the C++ server's default is four threads a core
+_AT_ONCE = 32  # calls; the C++ server's default is four threads for each core
 _TIMED = 21
-_LARGE = 5 << 20  # bytes; more than the 4 MiB that many a proxy and client stop at
+_LARGE = 5 << 20  # bytes; more than the 4 MiB that many proxies and clients stop at
+_TENSOR_CONTENT = 4  # field of TensorProto
 
 
 def examine_server(target: str, model: str) -> Iterator[Finding]:
-    """Ready, versions, class names, then how it stands many calls, a large one, and one after the other."""
+    """Readiness, versions and class names; then many calls at once, a large one, and one after the other."""
     with Client(target, model=model, retries=0, timeout=30) as client:
         try:
             metadata = client.metadata()
         except HangtagError as error:
-            yield Finding(FAIL, target, str(error), "start it, or see `hangtag status` for why no version is available")
+            fix = "start it, or see `hangtag status` for why no version is available; --model names another model"
+            yield Finding(FAIL, "not-ready", target, str(error), fix)
             return
-        yield Finding(OK, target, f"{model} version {metadata.version} answers")
+        yield Finding(OK, "answers", target, f"{model} version {metadata.version} answers")
         for status in client.status():
             if status.error_code != "OK":
-                words = f"version {status.version} did not load: {' '.join(status.error_message.split())}"
-                yield Finding(WARN, target, words, "hangtag doctor on its base path says more")
-        yield from _examine_names(client, target)
+                message = f"version {status.version} did not load: {' '.join(status.error_message.split())}"
+                yield Finding(WARN, "load-failed", target, message, "hangtag doctor on its base path explains it")
+        yield from _examine_class_names(client, target)
         inputs = _small_input(metadata)
         if inputs is None:
-            yield Finding(WARN, target, "serving_default takes no single array of images: not tried under load")
+            message = f"{SERVING_DEFAULT} does not take a single array of images: not tested with requests"
+            yield Finding(WARN, "not-tested", target, message)
             return
+        yield from _examine_answers(target, model, inputs)
         yield from _examine_load(client, target, inputs)
 
 
-def _examine_names(client: Client, target: str) -> Iterator[Finding]:
+def _examine_class_names(client: Client, target: str) -> Iterator[Finding]:
     try:
         names = client.labels()
     except HangtagError as error:
-        yield Finding(WARN, target, f"class names: {error}", "pass labels=[…] to the client")
+        yield Finding(WARN, "class-names", target, f"class names: {error}", "pass labels=[…] to the client")
         return
     if len(set(names)) < len(names):
-        yield Finding(WARN, target, "two classes have the same name", "export it again with distinct folder names")
-    yield Finding(OK, target, f"{len(names)} class names, from {names[0]} to {names[-1]}")
+        fix = "publish it again with distinct class names"
+        yield Finding(WARN, "class-names", target, "two classes have the same name", fix)
+    yield Finding(OK, "class-names", target, f"{len(names)} class names, from {names[0]} to {names[-1]}")
 
 
 def _small_input(metadata: ModelMetadata) -> tuple[str, np.ndarray] | None:
-    """One row of zeros for serving_default."""
-    signature = metadata.signatures.get("serving_default")
+    """One row of zeros for serving_default, by the name of its input."""
+    signature = metadata.signatures.get(SERVING_DEFAULT)
     if signature is None or len(signature.inputs) != 1:
         return None
     (name, spec), *_ = signature.inputs.items()
@@ -63,34 +71,61 @@ def _small_input(metadata: ModelMetadata) -> tuple[str, np.ndarray] | None:
     return name, np.zeros((1, *(size or 1 for size in spec.shape[1:])), dtype)
 
 
+def _examine_answers(address: str, model: str, inputs: tuple[str, np.ndarray]) -> Iterator[Finding]:
+    """Over gRPC an answer shows whether --enable_serialization_as_tensor_content is on."""
+    target = parse_target(address)
+    if target.protocol != "grpc" or target.secure:
+        return
+    import grpc
+
+    from hangtag.transports.grpc import channel_options
+
+    spec = ModelSpec(model, signature=SERVING_DEFAULT)
+    with grpc.insecure_channel(target.address, channel_options(target)) as channel:
+        call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+        try:
+            body = call(grpc_codec.predict_request(spec, dict([inputs])), timeout=30)
+        except grpc.RpcError:
+            return  # the calls below report it
+    for field, _, value in protobuf.fields(memoryview(body)):
+        if field == 1:
+            _, tensor = protobuf.map_entry(value)
+            if any(number == _TENSOR_CONTENT for number, _, _ in protobuf.fields(tensor)):
+                message = (
+                    "runs with --enable_serialization_as_tensor_content: REST answers of the C++ server then hold "
+                    "process memory, and a string output over REST ends it"
+                )
+                yield Finding(FAIL, "tensor-content", address, message, "take the flag out and restart it")
+                return
+
+
 def _examine_load(client: Client, target: str, inputs: tuple[str, np.ndarray]) -> Iterator[Finding]:
     name, row = inputs
 
     def call(_: int = 0) -> str:
         try:
-            client.predict({name: row}, signature="serving_default")
+            client.predict({name: row}, signature=SERVING_DEFAULT)
         except HangtagError as error:
             return str(error)
         return ""
 
-    with ThreadPoolExecutor(_CROWD) as crowd:
-        errors = [error for error in crowd.map(call, range(4 * _CROWD)) if error]
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        errors = [error for error in threads.map(call, range(4 * _AT_ONCE)) if error]
     if errors:
-        words = f"{len(errors)} of {4 * _CROWD} calls failed with {_CROWD} at once: {errors[0]}"
-        yield Finding(
-            WARN, target, words, "raise --grpc_max_threads (the default is 4 a core); the SDK tries these again"
-        )
+        message = f"{len(errors)} of {4 * _AT_ONCE} calls failed with {_AT_ONCE} at once: {errors[0]}"
+        fix = "raise --grpc_max_threads (the default is 4 for each core); the SDK sends these again"
+        yield Finding(WARN, "refuses-load", target, message, fix)
     rows = max(1, _LARGE // row.nbytes)
     try:
-        client.predict({name: np.repeat(row, rows, axis=0)}, signature="serving_default")
+        client.predict({name: np.repeat(row, rows, axis=0)}, signature=SERVING_DEFAULT)
     except HangtagError as error:
-        words = f"a request of {_LARGE >> 20} MiB is refused: {error}"
-        yield Finding(
-            WARN, target, words, "raise the limit of the proxy before it; the SDK stays under 2 MiB by itself"
-        )
+        message = f"a request of {_LARGE >> 20} MiB is refused: {error}"
+        fix = "raise the limit of the proxy in front; the SDK's own requests stay under 2 MiB"
+        yield Finding(WARN, "request-size", target, message, fix)
     times = []
     for _ in range(_TIMED):
         start = time.perf_counter()
         call()
         times.append(time.perf_counter() - start)
-    yield Finding(OK, target, f"one image at a time: p50 {1e3 * statistics.median(times):.2f} ms over {_TIMED} calls")
+    message = f"one image at a time: p50 {1e3 * statistics.median(times):.2f} ms over {_TIMED} calls"
+    yield Finding(OK, "latency", target, message)

@@ -1,0 +1,234 @@
+"""One container that runs a model server, as compose and Kubernetes files both describe it, and what can be wrong."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from hangtag.errors import InvalidInput
+
+from ..errors import ServingError
+from .access import examine_access
+from .findings import FAIL, WARN, Finding
+
+CPP_SERVER = "tensorflow_model_server"
+CPP_IMAGE = "tensorflow/serving"
+EMBEDDED_IMAGE = "hangtag-serve"
+
+Source = Path | Mapping[str, str] | None
+"""What is mounted: a path on this machine, a ConfigMap's texts by file name, or something that is not known here."""
+
+_ENTRYPOINT = {"port": "8500", "rest_api_port": "8501"}
+"""What the entrypoint of TensorFlow Serving's image sets; `hangtag serve` has the same defaults."""
+
+_NOT_IN_IMAGE = re.compile(r"\b(curl|wget|python3?|nc)\b")
+
+
+@dataclass(frozen=True)
+class Container:
+    """A model server. `probes` holds the texts of its health checks: HTTP paths and commands."""
+
+    subject: str
+    image: str
+    words: Sequence[str]  # entrypoint and command, one after the other
+    has_entrypoint: bool
+    environment: Mapping[str, str]
+    mounts: Mapping[str, Source]  # by the path in the container
+    probes: Sequence[str]
+    has_memory_limit: bool
+    flags: Mapping[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        given = dict(word[2:].partition("=")[::2] for word in self.words if word.startswith("--"))
+        if self.is_embedded or not self.has_entrypoint:
+            names = {"model_name": self.environment.get("MODEL_NAME", "model")}
+            folder = PurePosixPath(self.environment.get("MODEL_BASE_PATH", "/models"))
+            names["model_base_path"] = str(folder / names["model_name"])
+            given = _ENTRYPOINT | names | given
+        object.__setattr__(self, "flags", {name: self.expand(value) for name, value in given.items()})
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether it is `hangtag serve`, not the C++ server."""
+        return self.image.startswith(EMBEDDED_IMAGE) or "hangtag serve" in " ".join(self.words)
+
+    def expand(self, text: str) -> str:
+        """`text` with the container's environment variables put in."""
+        return re.sub(r"\$\{?(\w+)\}?", lambda found: self.environment.get(found[1], found[0]), text)
+
+    def source(self, path: str) -> tuple[bool, Source, str]:
+        """Whether `path` is mounted, what is mounted there, and the path below that mount."""
+        for target in sorted(self.mounts, key=len, reverse=True):
+            if PurePosixPath(path).is_relative_to(target):
+                return True, self.mounts[target], str(PurePosixPath(path).relative_to(target))
+        return False, None, ""
+
+    def models(self) -> dict[str, str] | None:
+        """The served models, name to base path in the container; None if the config cannot be read from here."""
+        config = self.flags.get("model_config_file", "")
+        if not config:
+            base_path = self.flags.get("model_base_path", "")
+            return {self.flags.get("model_name", "default"): base_path} if base_path else {}
+        _, source, name = self.source(config)
+        try:
+            if isinstance(source, Path):
+                from ..config_files import read_config
+
+                configs = read_config(source / name if name != "." else source, {})
+            elif source is not None and name in source:
+                configs = _configs_in(source[name], config)
+            else:
+                return None
+        except (InvalidInput, ServingError):
+            return None
+        return {config.name: str(config.base_path) for config in configs}
+
+
+def _configs_in(text: str, name: str) -> Any:
+    from tensorflow_serving.config import model_server_config_pb2
+
+    from ..config_files import from_message
+    from ..text_format import parse_text
+
+    return from_message(parse_text(text, model_server_config_pb2.ModelServerConfig(), name), {})
+
+
+def is_server(image: str, words: Sequence[str]) -> bool:
+    """Whether a container with this image and command is a model server: TensorFlow Serving's or the embedded one."""
+    command = " ".join(words)
+    if "hangtag doctor" in command:
+        return False
+    return image.startswith((CPP_IMAGE, EMBEDDED_IMAGE)) or CPP_SERVER in command or "hangtag serve" in command
+
+
+def split_command(value: Any) -> list[str]:
+    """The words of a compose or Kubernetes command; those of a shell script in it are split as well."""
+    if isinstance(value, str):
+        return shlex.split(value)
+    words: list[str] = []
+    for part in map(str, value or []):
+        words += shlex.split(part, comments=False) if " --" in part else [part]
+    return words
+
+
+def examine_container(container: Container) -> Iterator[Finding]:
+    """All that is checked in compose and Kubernetes files alike."""
+    from .server_flags import examine_flags
+
+    image = container.image
+    if image.startswith(CPP_IMAGE) and (":" not in image or image.endswith((":latest", ":nightly"))):
+        message = f"image {image} may change between two starts"
+        yield Finding(WARN, "image-tag", container.subject, message, f"{CPP_IMAGE}:2.20.0, or a digest")
+    yield from examine_flags(container.subject, container.flags, is_embedded=container.is_embedded)
+    yield from _examine_mounts(container)
+    yield from _examine_probes(container)
+    if not container.has_memory_limit:
+        message = "has no memory limit: one large request or a second version can take the machine down"
+        yield Finding(WARN, "memory-limit", container.subject, message, "limit it to 2 GiB, or measure the model")
+
+
+def _examine_mounts(container: Container) -> Iterator[Finding]:
+    subject = container.subject
+    for flag, path in container.flags.items():
+        if not flag.endswith("_file") or not path:
+            continue
+        is_mounted, source, name = container.source(path)
+        if not is_mounted:
+            message = f"--{flag} names {path}, and nothing is mounted there: the server does not start"
+            yield Finding(FAIL, "file-not-mounted", subject, message, f"mount a folder to {PurePosixPath(path).parent}")
+        elif not _has(source, name):
+            message = f"--{flag} names {path}, which is not in what is mounted there ({_shown(source)})"
+            yield Finding(FAIL, "file-missing", subject, message, f"put {name} there")
+    for model, base_path in (container.models() or {}).items():
+        yield from _examine_model_mount(container, model, base_path)
+
+
+def _examine_model_mount(container: Container, model: str, base_path: str) -> Iterator[Finding]:
+    is_mounted, source, below = container.source(base_path)
+    if not is_mounted:
+        message = f"{model} is served from {base_path}, and nothing is mounted there"
+        fix = f"mount the folder of the models to {PurePosixPath(base_path).parent}"
+        yield Finding(FAIL, "models-not-mounted", container.subject, message, fix)
+        return
+    if not isinstance(source, Path):
+        return
+    folder = source / below
+    if below == "." and (folder.name.isdecimal() or (folder / "saved_model.pb").exists()):
+        message = f"{folder} is one version, mounted as the base path of {model}"
+        fix = (
+            f"mount its parent, or the parent of that to {PurePosixPath(base_path).parent}: new versions are seen then"
+        )
+        yield Finding(FAIL, "version-mounted", container.subject, message, fix)
+    elif not folder.is_dir():
+        message = f"{folder}, the base path of {model}, does not exist"
+        fix = f"make train MODEL={model}, or hangtag publish MODEL --base-path {folder}"
+        yield Finding(FAIL, "models-missing", container.subject, message, fix)
+    elif not any(child.name.isdecimal() for child in folder.iterdir()):
+        message = f"{folder}, the base path of {model}, has no version"
+        fix = f"hangtag export --base-path {folder}, or hangtag publish MODEL --base-path {folder}"
+        yield Finding(FAIL, "no-version", container.subject, message, fix)
+    else:
+        yield from examine_access(source, folder)
+        yield from _examine_threads(container, folder)
+
+
+def _examine_threads(container: Container, base_path: Path) -> Iterator[Finding]:
+    """One thread for an operation, with a model that needs more."""
+    one = [name for name in ("intra_op", "inter_op") if container.flags.get(f"tensorflow_{name}_parallelism") == "1"]
+    if "intra_op" not in one and container.flags.get("tensorflow_session_parallelism") != "1":
+        return
+    from .savedmodel import read_graph
+
+    newest = max((path for path in base_path.iterdir() if path.name.isdecimal()), key=lambda path: int(path.name))
+    try:
+        graph = read_graph(newest)
+    except (OSError, ValueError):
+        return
+    if not graph.is_small_and_dense:
+        message = f"gives each operation one thread, and {newest} has convolutions or is large: about half the speed"
+        fix = "take out --tensorflow_intra_op_parallelism and --tensorflow_inter_op_parallelism"
+        yield Finding(WARN, "threads", container.subject, message, fix)
+
+
+def _examine_probes(container: Container) -> Iterator[Finding]:
+    subject, models = container.subject, container.models()
+    for probe in container.probes:
+        text = container.expand(probe.replace("$$", "$"))
+        tool = _NOT_IN_IMAGE.search(text)
+        if tool and container.image.startswith((CPP_IMAGE, EMBEDDED_IMAGE)) and not text.startswith("/"):
+            message = f"its health check runs {tool[1]}, which the image does not have: it never succeeds"
+            if not (container.is_embedded and tool[1].startswith("python")):
+                yield Finding(FAIL, "probe-tool", subject, message, 'test: ["CMD", "bash", "/config/ready.sh"]')
+        for asked in re.findall(r"/v1/models/([^/:\s\"']+)", text):
+            if models is not None and asked not in models:
+                message = f"its health check asks for {asked}, and {_listed(models)} served: it never succeeds"
+                yield Finding(FAIL, "probe-model", subject, message, "bash /config/ready.sh asks for every model")
+        for script in re.findall(r"(/\S+\.sh)\b", text):
+            is_mounted, source, name = container.source(script)
+            if container.is_embedded and not is_mounted:
+                continue  # its image has scripts of its own
+            if not is_mounted or not _has(source, name):
+                message = f"its health check runs {script}, which is not mounted: it never succeeds"
+                yield Finding(
+                    FAIL, "probe-script", subject, message, f"mount the folder with {PurePosixPath(script).name}"
+                )
+
+
+def _has(source: Source, name: str) -> bool:
+    """Whether a mount has this file; what is not known here is believed."""
+    if isinstance(source, Path):
+        return (source / name).exists() if name != "." else source.exists()
+    return source is None or name in source
+
+
+def _shown(source: Source) -> str:
+    return str(source) if isinstance(source, Path) else "a ConfigMap"
+
+
+def _listed(models: Mapping[str, str]) -> str:
+    names = ", ".join(models) or "no model"
+    return f"{names} {'are' if len(models) > 1 else 'is'}"

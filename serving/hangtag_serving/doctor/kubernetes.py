@@ -1,0 +1,130 @@
+"""Read Kubernetes objects: the model servers in them, and what only Kubernetes files can get wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .container import CPP_SERVER, Container, Source, examine_container, is_server, split_command
+from .findings import FAIL, OK, WARN, Finding
+
+Object = Mapping[str, Any]
+
+
+def examine_objects(file: Path, objects: Sequence[Object]) -> tuple[int, Iterator[Finding]]:
+    """How many model servers the objects run, and the findings."""
+    config_maps = {one["metadata"]["name"]: one.get("data") or {} for one in objects if one.get("kind") == "ConfigMap"}
+    pods = [(one, pod) for one in objects if (pod := _pod_spec(one))]
+    servers = [
+        (owner, pod, container)
+        for owner, pod in pods
+        for container in pod.get("containers") or []
+        if is_server(str(container.get("image", "")), _words(container))
+    ]
+    hosted = [one for one in objects if one.get("kind") == "InferenceService"]
+
+    def findings() -> Iterator[Finding]:
+        for owner, pod, container in servers:
+            subject = f"{file} {container.get('name')}"
+            yield from examine_container(read_container(subject, pod, container, config_maps))
+            yield from _examine_pod(subject, owner, pod, container)
+        for service in hosted:
+            yield from _examine_inference_service(f"{file} {(service.get('metadata') or {}).get('name')}", service)
+
+    return len(servers) + len(hosted), findings()
+
+
+def _pod_spec(one: Object) -> Object:
+    spec = one.get("spec") or {}
+    if one.get("kind") == "Pod":
+        return dict(spec)
+    return ((spec.get("template") or {}).get("spec")) or {} if isinstance(spec.get("template"), dict) else {}
+
+
+def _words(container: Object) -> list[str]:
+    return split_command(container.get("command")) + split_command(container.get("args"))
+
+
+def read_container(subject: str, pod: Object, container: Object, config_maps: Mapping[str, Any]) -> Container:
+    """A container of a pod; what ConfigMaps hold is known, other volumes are not."""
+    volumes: dict[str, Source] = {
+        volume["name"]: config_maps.get((volume.get("configMap") or {}).get("name", ""))
+        for volume in pod.get("volumes") or []
+    }
+    probes = []
+    for name in ("startupProbe", "readinessProbe", "livenessProbe"):
+        probe = container.get(name) or {}
+        probes += [
+            str((probe.get("httpGet") or {}).get("path", "")),
+            " ".join((probe.get("exec") or {}).get("command", [])),
+        ]
+    limits = (container.get("resources") or {}).get("limits") or {}
+    return Container(
+        subject=subject,
+        image=str(container.get("image", "")),
+        words=_words(container),
+        has_entrypoint=bool(container.get("command")),
+        environment={one["name"]: str(one["value"]) for one in container.get("env") or [] if "value" in one},
+        mounts={str(one.get("mountPath")): volumes.get(one.get("name")) for one in container.get("volumeMounts") or []},
+        probes=list(filter(None, probes)),
+        has_memory_limit="memory" in limits,
+    )
+
+
+def _examine_pod(subject: str, owner: Object, pod: Object, container: Object) -> Iterator[Finding]:
+    yield from _examine_user(subject, pod, container)
+    readiness = container.get("readinessProbe") or {}
+    asked = (readiness.get("httpGet") or {}).get("path", "")
+    if not (asked.endswith("/metadata") or "exec" in readiness):
+        message = "its readiness probe does not ask for a model's metadata: a model that cannot answer counts as ready"
+        fix = "exec: command: [bash, /config/ready.sh], or httpGet /v1/models/NAME/metadata on the REST port"
+        yield Finding(WARN, "readiness", subject, message, fix)
+    is_cpp = not str(container.get("image", "")).startswith("hangtag-serve") and "hangtag" not in _words(container)
+    if is_cpp and not pod.get("shareProcessNamespace"):
+        message = "the server as process 1 ignores SIGTERM: a stop takes the full grace period"
+        yield Finding(WARN, "sigterm", subject, message, "shareProcessNamespace: true")
+    if is_cpp and not container.get("command"):
+        message = "uses the image's bash entrypoint, which does not pass SIGTERM on"
+        yield Finding(WARN, "sigterm", subject, message, f"command: [{CPP_SERVER}]")
+    if not (container.get("lifecycle") or {}).get("preStop"):
+        message = "has no preStop pause: calls that are still on their way when a pod ends are lost"
+        yield Finding(WARN, "pre-stop", subject, message, "preStop: exec: command: [sleep, '15']")
+    for mount in container.get("volumeMounts") or []:
+        if str(mount.get("subPath", "")).rsplit("/", 1)[-1].isdecimal():
+            message = (
+                f"mounts one version ({mount['subPath']}) to {mount.get('mountPath')}: the server looks for numbers"
+            )
+            yield Finding(FAIL, "version-mounted", subject, message, "mount the parent of the versions")
+    yield from _examine_replicas(subject, owner, pod)
+
+
+def _examine_user(subject: str, pod: Object, container: Object) -> Iterator[Finding]:
+    security = {**(pod.get("securityContext") or {}), **(container.get("securityContext") or {})}
+    if security.get("runAsNonRoot") and security.get("runAsUser") == 0:
+        message = "has runAsUser 0 beside runAsNonRoot: Kubernetes does not start it"
+        yield Finding(FAIL, "root", subject, message, "runAsUser: 65534")
+    elif not security.get("runAsNonRoot"):
+        yield Finding(WARN, "root", subject, "may run as root", "securityContext: runAsNonRoot: true, runAsUser: 65534")
+    elif "runAsUser" not in security and str(container.get("image", "")).startswith("tensorflow/serving"):
+        message = "has runAsNonRoot without runAsUser, and the image's user is root: Kubernetes does not start it"
+        yield Finding(FAIL, "root", subject, message, "runAsUser: 65534")
+
+
+def _examine_replicas(subject: str, owner: Object, pod: Object) -> Iterator[Finding]:
+    if (owner.get("spec") or {}).get("replicas", 1) in (0, 1, None):
+        return
+    if not pod.get("topologySpreadConstraints") and not (pod.get("affinity") or {}).get("podAntiAffinity"):
+        message = "has several replicas and nothing that spreads them: one node that fails may take all"
+        yield Finding(WARN, "spread", subject, message, "topologySpreadConstraints on kubernetes.io/hostname")
+
+
+def _examine_inference_service(subject: str, service: Object) -> Iterator[Finding]:
+    model = ((service.get("spec") or {}).get("predictor") or {}).get("model") or {}
+    ports = {port.get("name"): port.get("containerPort") for port in model.get("ports") or []}
+    if ports.get("h2c") == 9000:
+        yield Finding(OK, "kserve", subject, "answers gRPC on KServe's port 9000")
+    elif not ports:
+        yield Finding(WARN, "kserve", subject, "answers REST only", "ports: [{name: h2c, containerPort: 9000}]")
+    if "memory" not in ((model.get("resources") or {}).get("limits") or {}):
+        yield Finding(WARN, "memory-limit", subject, "has no memory limit", "resources: limits: memory: 2Gi")

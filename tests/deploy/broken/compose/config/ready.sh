@@ -1,0 +1,1 @@
+# stands for serving/config/ready.sh
