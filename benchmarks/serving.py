@@ -1,11 +1,12 @@
-"""How fast the embedded server answers, beside a yardstick measured in the same run: see --help.
+"""How fast the embedded server answers, beside others measured in the same run: see --help.
 
 Loads are made by h2load (gRPC) and wrk (REST), both unpacked under build/tools by Debian's own tools if they are not
-installed. An answer counts only if it is one: the bytes of all answers must be those of as many right ones.
+installed. The bytes of all answers must be those of as many right ones, else the script ends.
 
-The yardstick is a grpc.aio server that answers a constant of the same size, the ceiling of one grpcio process. Read
-the ratios, not the absolutes. For the C++ server, the same way on the same kind of machine, they were 1.9, 1.2 and
-0.87 over gRPC, and 1.5, 0.32 and 0.026 over REST (as a ratio to the yardstick's figure for batch 1).
+Always measured: a grpc.aio server that answers a constant of the same size, the ceiling of one grpcio process.
+--peer GRPC REST adds any running TensorFlow Serving, by its addresses; it must serve the version in --base-path under
+the same model name. --before FOLDER adds `hangtag serve` from another checkout. All are loaded in turn, cell by cell,
+and each figure is a ratio of calls a second within one round.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from hangtag import Client
+from figures import record
 from hangtag.model import ModelSpec
 from hangtag.protocol.grpc_codec import predict_request
 
@@ -36,8 +37,13 @@ ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / "build" / "tools"
 PACKAGES = ["nghttp2-client", "wrk", "libev4", "libjansson4", "libjemalloc2", "libnghttp2-14", "libxml2"]
 PACKAGES += ["libluajit2-5.1-2", "libluajit-5.1-2"]
+MODEL = "fashion"
 METHOD = "/tensorflow.serving.PredictionService/Predict"
-CELLS = {"batch 1, 8 clients": (1, 8), "batch 32, 8 clients": (32, 8), "batch 256, 4 clients": (256, 4)}
+CELLS = [("gRPC", 1, 1), ("gRPC", 1, 8), ("gRPC", 32, 8), ("gRPC", 256, 4)]
+CELLS += [("REST", 1, 1), ("REST", 1, 8), ("REST", 32, 8), ("REST", 256, 8)]
+"""Protocol, images in a call, clients."""
+CONSTANT = "a constant grpc.aio server"
+KEYS = {CONSTANT: "constant", "before": "before", "TensorFlow Serving": "peer"}
 
 
 def tool(name: str) -> Path:
@@ -61,26 +67,26 @@ def environment() -> dict[str, str]:
     return os.environ | {"LD_LIBRARY_PATH": ":".join(str(p) for p in (TOOLS / "root" / "usr" / "lib").glob("*"))}
 
 
-def h2load(port: int, body: Path, clients: int, seconds: float, answer_bytes: int) -> float:
+def h2load(address: str, body: Path, clients: int, seconds: float, answer_bytes: int) -> float:
     """Calls a second; exits if an answer was not the right one."""
-    rate = count_calls(port, body, clients, 50 * clients, answer_bytes)
-    return count_calls(port, body, clients, max(clients, round(rate * seconds)), answer_bytes)
+    rate = count_calls(address, body, clients, 50 * clients, answer_bytes)
+    return count_calls(address, body, clients, max(clients, round(rate * seconds)), answer_bytes)
 
 
-def count_calls(port: int, body: Path, clients: int, calls: int, answer_bytes: int) -> float:
+def count_calls(address: str, body: Path, clients: int, calls: int, answer_bytes: int) -> float:
     done = subprocess.run(
         [tool("h2load"), "-t1", f"-c{clients}", "-m1", f"-n{calls}", f"-d{body}",
-         "-Hcontent-type: application/grpc", "-Hte: trailers", f"http://127.0.0.1:{port}{METHOD}"],
+         "-Hcontent-type: application/grpc", "-Hte: trailers", f"http://{address}{METHOD}"],
         capture_output=True, text=True, check=True, env=environment(),
     )  # fmt: skip
     succeeded = int(re.search(r"(\d+) succeeded", done.stdout).group(1))  # type: ignore[union-attr]
     data = int(re.search(r"\((\d+)\) data", done.stdout).group(1))  # type: ignore[union-attr]
     if succeeded != calls or data != calls * (answer_bytes + 5):
-        sys.exit(f"answers that are none: {calls * (answer_bytes + 5)} bytes expected\n{done.stdout}")
+        sys.exit(f"wrong answers: {calls * (answer_bytes + 5)} bytes expected\n{done.stdout}")
     return float(re.search(r"([\d.]+) req/s", done.stdout).group(1))  # type: ignore[union-attr]
 
 
-def wrk(port: int, body: Path, clients: int, seconds: float) -> float:
+def wrk(address: str, body: Path, clients: int, seconds: float) -> float:
     """Requests a second; exits if an answer was not the right one."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(
@@ -88,18 +94,18 @@ def wrk(port: int, body: Path, clients: int, seconds: float) -> float:
             'wrk.headers["Content-Type"] = "application/json"\n'
         )
         script.flush()
-        url = f"http://127.0.0.1:{port}/v1/models/fashion:predict"
+        url = f"http://{address}/v1/models/{MODEL}:predict"
         done = subprocess.run(
             [tool("wrk"), "-t1", f"-c{clients}", f"-d{max(1, round(seconds))}s", "-s", script.name, url],
             capture_output=True, text=True, check=True, env=environment(),
         )  # fmt: skip
     if "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
-        sys.exit(f"answers that are none: {done.stdout}")
+        sys.exit(f"wrong answers: {done.stdout}")
     return float(re.search(r"Requests/sec:\s+([\d.]+)", done.stdout).group(1))  # type: ignore[union-attr]
 
 
 async def constant(port: int, answers: dict[int, bytes]) -> None:
-    """The yardstick: a grpc.aio server whose answer depends on the request's size alone."""
+    """A grpc.aio server whose answer depends on the request's size alone."""
     import grpc
 
     class Handler(grpc.GenericRpcHandler):
@@ -122,9 +128,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(command: list[object], port: int) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    command: list[object], port: int, environment: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """A server process, from its port's opening to the block's end."""
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, env=environment)
     try:
         end = time.monotonic() + 120
         while True:
@@ -141,42 +149,77 @@ def running(command: list[object], port: int) -> Iterator[subprocess.Popen[bytes
         process.wait()
 
 
-def measure(options: argparse.Namespace, work: Path) -> dict[str, dict[str, float]]:
+@contextmanager
+def embedded(options: argparse.Namespace, tree: Path | None = None) -> Iterator[tuple[str, str]]:
+    """`hangtag serve`, of this checkout or of another one; its addresses for gRPC and REST."""
+    grpc, rest = free_port(), free_port()
+    command = [sys.executable, "-m", "hangtag.cli", "serve", f"--model_base_path={options.base_path}",
+               f"--model_name={MODEL}", f"--port={grpc}", f"--rest_api_port={rest}", *options.flags]  # fmt: skip
+    folders = [] if tree is None else [str(tree / name) for name in ("client", "export", "serving")]
+    with running(command, rest, os.environ | {"PYTHONPATH": os.pathsep.join(folders)} if folders else None):
+        yield f"127.0.0.1:{grpc}", f"127.0.0.1:{rest}"
+
+
+def measure(options: argparse.Namespace, work: Path) -> None:
+    """Load every server in turn, and record the figures."""
     random = np.random.default_rng(0)
-    bodies: dict[int, Path] = {}
-    documents: dict[int, Path] = {}
-    grpc, rest, yard = free_port(), free_port(), free_port()
-    hangtag = [sys.executable, "-m", "hangtag.cli"]
-    server = [*hangtag, "serve", f"--model_base_path={options.base_path}", "--model_name=fashion", f"--port={grpc}",
-              f"--rest_api_port={rest}", *options.flags]  # fmt: skip
-    with running(server, rest), Client(f"127.0.0.1:{grpc}") as client:
-        answers: dict[int, bytes] = {}
-        sizes: dict[int, int] = {}
-        for batch, _ in CELLS.values():
-            images = random.integers(0, 256, (batch, 28, 28), dtype=np.uint8)
-            request = predict_request(ModelSpec("fashion"), {"images": images})
-            bodies[batch], documents[batch] = work / f"{batch}.bin", work / f"{batch}.json"
-            bodies[batch].write_bytes(b"\0" + len(request).to_bytes(4, "big") + request)
-            documents[batch].write_text(json.dumps({"instances": images.tolist()}))
-            answer = raw_answer(grpc, request)
-            answers[len(request)], sizes[batch] = answer, len(answer)
-            assert client.classify(images).probabilities.shape == (batch, 10)
-        (work / "answers.json").write_text(json.dumps({str(size): answer.hex() for size, answer in answers.items()}))
-        figures: dict[str, dict[str, list[float]]] = {}
-        with running([sys.executable, __file__, "--constant", yard, work / "answers.json"], yard):
-            for _ in range(options.rounds):
-                for cell, (batch, clients) in CELLS.items():
-                    row = figures.setdefault(cell, {"yardstick": [], "gRPC": [], "REST": []})
-                    row["yardstick"].append(h2load(yard, bodies[batch], clients, options.seconds, sizes[batch]))
-                    row["gRPC"].append(h2load(grpc, bodies[batch], clients, options.seconds, sizes[batch]))
-                    row["REST"].append(wrk(rest, documents[batch], 8, options.seconds))
-    return {cell: {name: statistics.median(values) for name, values in row.items()} for cell, row in figures.items()}
+    batches = sorted({batch for _, batch, _ in CELLS})
+    requests: dict[int, bytes] = {}
+    for batch in batches:
+        images = random.integers(0, 256, (batch, 28, 28), dtype=np.uint8)
+        requests[batch] = predict_request(ModelSpec(MODEL), {"images": images})
+        framed = b"\0" + len(requests[batch]).to_bytes(4, "big") + requests[batch]
+        (work / f"{batch}.bin").write_bytes(framed)
+        (work / f"{batch}.json").write_text(json.dumps({"instances": images.tolist()}))
+    with ExitStack() as stack:
+        servers = {"hangtag serve": stack.enter_context(embedded(options))}
+        if options.before:
+            servers["before"] = stack.enter_context(embedded(options, options.before))
+        if options.peer:
+            servers["TensorFlow Serving"] = (options.peer[0], options.peer[1])
+        answers = {name: {b: raw_answer(grpc, requests[b]) for b in batches} for name, (grpc, _) in servers.items()}
+        constants = {len(requests[batch]): answers["hangtag serve"][batch].hex() for batch in batches}
+        (work / "answers.json").write_text(json.dumps(constants))
+        port = free_port()
+        stack.enter_context(running([sys.executable, __file__, "--constant", port, work / "answers.json"], port))
+        servers[CONSTANT], answers[CONSTANT] = (f"127.0.0.1:{port}", ""), answers["hangtag serve"]
+        found: dict[tuple[str, tuple[str, int, int]], list[float]] = {}
+        for turn in range(options.rounds):
+            for cell in CELLS:
+                protocol, batch, clients = cell
+                # In another order each round: the first after a pause finds a cooler processor.
+                for name in list(servers)[:: 1 if turn % 2 else -1]:
+                    grpc, rest = servers[name]
+                    if protocol == "gRPC":
+                        size = len(answers[name][batch])
+                        rate = h2load(grpc, work / f"{batch}.bin", clients, options.seconds, size)
+                    elif rest:
+                        rate = wrk(rest, work / f"{batch}.json", clients, options.seconds)
+                    else:
+                        continue
+                    found.setdefault((name, cell), []).append(rate)
+    for cell in CELLS:
+        protocol, batch, clients = cell
+        ours = found["hangtag serve", cell]
+        for name in servers:
+            # REST has no constant server: its yardstick is the same constant over gRPC for one image.
+            theirs = found.get((name, cell)) or found[name, ("gRPC", 1, min(clients, 8))]
+            if name != "hangtag serve":
+                record(
+                    f"serving.{protocol}-b{batch}-c{clients}-{KEYS[name]}".lower(),
+                    f"{protocol}, {batch} images in a call, {clients} clients",
+                    name,
+                    [one / other for one, other in zip(ours, theirs, strict=True)],
+                    command="python benchmarks/serving.py",
+                    speed=True,
+                    absolute=f"{statistics.median(ours):.0f} calls/s",
+                )
 
 
-def raw_answer(port: int, request: bytes) -> bytes:
+def raw_answer(address: str, request: bytes) -> bytes:
     import grpc
 
-    with grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.enable_http_proxy", 0)]) as channel:
+    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
         answer: bytes = channel.unary_unary(METHOD)(request, timeout=30)
     return answer
 
@@ -186,7 +229,8 @@ def main() -> int:
     parser.add_argument("--base-path", type=Path, help="a model like ours (default: one is trained for an epoch)")
     parser.add_argument("--rounds", type=int, default=3, help="medians are taken of so many (default 3)")
     parser.add_argument("--seconds", type=float, default=2.0, help="for each figure (default 2)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--peer", nargs=2, metavar=("GRPC", "REST"), help="addresses of a running TensorFlow Serving")
+    parser.add_argument("--before", type=Path, metavar="FOLDER", help="another checkout, to compare with")
     parser.add_argument("--constant", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("flags", nargs="*", help="more flags for hangtag serve, after --")
     options = parser.parse_args()
@@ -197,20 +241,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         if options.base_path is None:
-            options.base_path = work / "fashion"
+            options.base_path = work / MODEL
             command = [sys.executable, "-m", "hangtag.cli", "export", "--epochs=1", f"--base-path={options.base_path}"]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        figures = measure(options, work)
-    if options.json:
-        print(json.dumps(figures, indent=2))
-        return 0
-    unit = figures["batch 1, 8 clients"]["yardstick"]
-    print(f"{'calls a second':22}{'yardstick':>10}{'gRPC':>8}{'ratio':>7}{'REST':>8}{'to batch 1':>12}")
-    for cell, row in figures.items():
-        print(
-            f"{cell:22}{row['yardstick']:10.0f}{row['gRPC']:8.0f}{row['gRPC'] / row['yardstick']:7.2f}"
-            f"{row['REST']:8.0f}{row['REST'] / unit:12.3f}"
-        )
+        measure(options, work)
     return 0
 
 
