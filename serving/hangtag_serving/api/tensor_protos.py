@@ -59,20 +59,20 @@ def shape_text(shape: Sequence[int]) -> str:
 def parse(content: memoryview, budget: Budget) -> TensorMessage:
     """Read a TensorProto; raises WireError if it is none, ServingError if it takes too much memory."""
     blocks: dict[int, list[memoryview]] = {}
-    rest = b"".join(_other_fields(content, blocks, budget))
+    rest = _other_fields(content, blocks, budget)
     try:
-        return TensorMessage(_message().FromString(rest), blocks)
+        return TensorMessage(_message().FromString(bytes(rest)), blocks)
     except Exception as error:  # protobuf's DecodeError, whose module differs between its implementations
         raise WireError(str(error)) from error
 
 
-def _other_fields(content: memoryview, blocks: dict[int, list[memoryview]], budget: Budget) -> list[bytes | memoryview]:
+def _other_fields(content: memoryview, blocks: dict[int, list[memoryview]], budget: Budget) -> bytearray:
     """The fields that protobuf reads; the others go into `blocks`."""
-    parts: list[bytes | memoryview] = []
+    rest = bytearray()
     for field, kind, value in protobuf.fields(content):
         if isinstance(value, int):
             budget.take(_EXPANDED)
-            parts.append(protobuf.number(field, value))
+            rest += protobuf.number(field, value)
         elif kind == protobuf.LENGTH and field in _LEFT_IN_PLACE:
             if len(value) % _LEFT_IN_PLACE[field]:
                 raise WireError("a list of numbers is cut off")
@@ -82,11 +82,13 @@ def _other_fields(content: memoryview, blocks: dict[int, list[memoryview]], budg
                 blocks.setdefault(field, []).append(value)
         elif kind == protobuf.LENGTH:
             budget.take(_STRING_BYTES + len(value) * (1 if field == _STRINGS else _EXPANDED))
-            parts += [protobuf.prefix(field, len(value)), value]
+            rest += protobuf.prefix(field, len(value))
+            rest += value
         else:
             budget.take(_EXPANDED)
-            parts += [protobuf.varint(field << 3 | kind), value]
-    return parts
+            rest += protobuf.varint(field << 3 | kind)
+            rest += value
+    return rest
 
 
 def decode(message: TensorMessage, budget: Budget) -> np.ndarray:

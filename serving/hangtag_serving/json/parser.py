@@ -28,7 +28,8 @@ _PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
 _NUMBERS = re.compile(
     rb"(?:-?(?:[1-9][0-9]{0,14}|0|(?:0|[1-9][0-9]{0,3})\.[0-9]{1,11})[ \n\r\t]*,[ \n\r\t]*){1,500}(?=[-0-9])"
 )
-_ITEM_BYTES, _MEMBER_BYTES = 40, 120  # of a list and of an object, apart from the text of strings
+# In memory, apart from the text of strings: of what stands in a list, of a member of an object, of a list or object.
+_ITEM_BYTES, _MEMBER_BYTES, _CONTAINER_BYTES = 40, 120, 100
 _ESCAPES = {
     ord(b'"'): b'"',
     ord(b"/"): b"/",
@@ -45,6 +46,8 @@ _END = 0  # what RapidJSON's streams give after the last byte; a NUL in the text
 
 class Object:
     """The members of a JSON object in their order, duplicates and all."""
+
+    __slots__ = ("members",)
 
     def __init__(self, members: Iterable[tuple[bytes, Any]] = ()) -> None:
         self.members = list(members)
@@ -124,6 +127,7 @@ class _Reader:
         if not self._depth_left:
             self._fail("The document is nested too deeply.")
         self._depth_left -= 1
+        self._budget.take(_CONTAINER_BYTES)
         self._at += 1
         self._skip()
         value = read()
