@@ -8,7 +8,7 @@ from hangtag.errors import InvalidInput
 
 from .api.grpc_methods import methods
 from .api.rest_resources import RestService
-from .api.tensor_protos import encode_content, encode_typed
+from .api.tensor_encoding import encode_content, encode_typed
 from .fast.grpc_predict import GrpcFastPath, Make
 from .fast.rest_predict import RestFastPath
 from .grpc.health import CHECK, check

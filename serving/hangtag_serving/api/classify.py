@@ -16,7 +16,7 @@ from hangtag.protocol.protobuf import WireError
 
 from ..errors import ServingError, invalid
 from ..models.servable import Servable
-from .tensor_protos import number_of, shape_text
+from .tensor_types import number_of, shape_text
 
 CLASSIFY, REGRESS, PREDICT = (f"tensorflow/serving/{method}" for method in ("classify", "regress", "predict"))
 

@@ -25,8 +25,9 @@ from ..request_log import Recorder
 from . import classify, grpc_model_service
 from .grpc_messages import api, checked_spec, fill_spec, parse, read_spec, spec_of, to_bytes, unreadable
 from .predict import check_inputs, check_method, chosen_outputs, read_tensors
-from .tensor_protos import Encode, TensorMessage
-from .tensor_protos import parse as parse_tensor
+from .tensor_decoding import TensorMessage
+from .tensor_decoding import parse as parse_tensor
+from .tensor_encoding import Encode
 
 Method = Callable[[bytes], bytes]
 

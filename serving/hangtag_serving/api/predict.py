@@ -17,7 +17,7 @@ from ..errors import ServingError, invalid
 from ..limits import Budget
 from ..models.servable import Servable
 from .classify import CLASSIFY, PREDICT, REGRESS
-from .tensor_protos import TensorMessage, decode
+from .tensor_decoding import TensorMessage, decode
 
 
 def check_method(servable: Servable, signature: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..api.tensor_protos import Encode
+from ..api.tensor_encoding import Encode
 from ..errors import ServingError
 from ..models.registry import Models
 from ..request_log import Recorder

@@ -19,7 +19,9 @@ from hangtag.protocol.grpc_codec import model_spec
 from hangtag.protocol.protobuf import WireError
 
 from ..api.grpc_methods import Checked, PredictRequest, checked, read_predict, response
-from ..api.tensor_protos import Encode, decode, encode_content, number_of, parse
+from ..api.tensor_decoding import decode, parse
+from ..api.tensor_encoding import Encode, encode_content
+from ..api.tensor_types import number_of
 from ..errors import ServingError
 from ..limits import Budget
 from ..models.servable import Servable

@@ -19,7 +19,7 @@ from hangtag.model import ModelSpec
 
 from ..api.predict import check_method
 from ..api.rest_resources import Answer, refusal
-from ..api.tensor_protos import number_of
+from ..api.tensor_types import number_of
 from ..errors import ServingError
 from ..json import outputs as json_outputs
 from ..models.registry import Models

@@ -16,7 +16,7 @@ import numpy as np
 from hangtag.protocol import dtypes
 from hangtag.protocol.dtypes import DataType
 
-from ..api.tensor_protos import numpy_dtype, shape_text, short_name
+from ..api.tensor_types import numpy_dtype, shape_text, short_name
 from ..errors import ServingError, invalid
 from ..image_sizes import check_images
 from ..limits import Budget

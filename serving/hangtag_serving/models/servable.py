@@ -16,7 +16,7 @@ import numpy as np
 from hangtag.contract import SERVING_DEFAULT
 from hangtag.optional import require
 
-from ..api.tensor_protos import number_of, numpy_dtype, short_name
+from ..api.tensor_types import number_of, numpy_dtype, short_name
 from ..errors import ServingError, invalid
 from ..metrics import Histogram
 from .saved_model import DEFAULT_OPTIONS, LoadOptions, load, op_error

@@ -14,7 +14,7 @@ from hangtag.optional import require
 
 from ..api import classify
 from ..api.predict import check_inputs, chosen_outputs, read_tensors
-from ..api.tensor_protos import TensorMessage
+from ..api.tensor_decoding import TensorMessage
 from ..errors import ServingError, invalid
 from ..limits import Budget
 from .servable import Servable

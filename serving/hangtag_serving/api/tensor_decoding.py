@@ -1,31 +1,29 @@
-"""TensorProto in the forms a server needs: what any client may send, and what the C++ server answers with.
+"""TensorProtos that clients send, in every form that TensorFlow accepts, to arrays.
 
 Protobuf reads a message, so that what is none is refused as in C++; only the large fields are left where they are.
-Source: tensorflow/core/framework/{tensor.proto,types.proto,tensor.cc}.
+Source: tensorflow/core/framework/{tensor.proto,tensor.cc}.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from hangtag.optional import require
-from hangtag.protocol import dtypes, protobuf, tensors
+from hangtag.protocol import dtypes, protobuf
 from hangtag.protocol.protobuf import WireError
+from hangtag.protocol.tensors import MAX_RANK
 
 from ..image_sizes import check_images
 from ..limits import MAX_FILLED_BYTES, Budget
+from .tensor_types import RESOURCE, VARIANT, numpy_dtype, short_name
 
-# The TensorProto fields that hold values one by one. Packed, the memory of a float array is that of `float_val`, and
-# the memory of a bool array that of `bool_val`, so answering in typed fields as C++ does costs no more.
-_SAME_BYTES = {"DT_FLOAT": 5, "DT_DOUBLE": 6, "DT_COMPLEX64": 9, "DT_COMPLEX128": 12, "DT_BOOL": 11}
-
-_CONTENT, _SHAPE, _STRINGS = 4, 2, 8
+_CONTENT, _STRINGS = 4, 8  # TensorProto.tensor_content, string_val
 _LEFT_IN_PLACE = {_CONTENT: 1, 5: 4, 9: 4, 6: 8, 12: 8}  # fields and the bytes of a number
-_RESOURCE, _VARIANT = 20, 21
+_FLOATS = {5: "float_val", 6: "double_val", 9: "scomplex_val", 12: "dcomplex_val"}  # those of fixed width
 
 # What the other fields may take once they are objects, in bytes for each byte that was sent, plus those of a string.
 _EXPANDED, _STRING_BYTES = 24, 64
@@ -38,22 +36,6 @@ class TensorMessage(NamedTuple):
 
     proto: Any
     blocks: dict[int, list[memoryview]]
-
-
-def short_name(number: int) -> str:
-    """TensorFlow's name of a dtype in messages: ``float``, ``uint8``."""
-    if number in dtypes.BY_NUMBER:
-        return dtypes.BY_NUMBER[number].name.removeprefix("DT_").lower()
-    try:
-        name: str = _types().DataType.Name(number)
-    except ValueError:
-        return f"unknown dtype enum ({number})"
-    return name.removeprefix("DT_").lower() if number else "INVALID"
-
-
-def shape_text(shape: Sequence[int]) -> str:
-    """A shape as TensorFlow writes it in messages: ``[2,3]``."""
-    return f"[{','.join(map(str, shape))}]"
 
 
 def parse(content: memoryview, budget: Budget) -> TensorMessage:
@@ -115,7 +97,7 @@ def _size(shape: Sequence[int]) -> int:
         size *= dim
         if dim < 0 or size > _MAX_ELEMENTS:
             raise WireError(f"a tensor of shape {list(shape[:8])}")
-    if len(shape) > tensors.MAX_RANK:
+    if len(shape) > MAX_RANK:
         raise WireError(f"a tensor of {len(shape)} dimensions")
     return size
 
@@ -123,7 +105,7 @@ def _size(shape: Sequence[int]) -> int:
 def _values(message: TensorMessage, dtype: np.dtype, size: int, budget: Budget) -> np.ndarray:
     proto = message.proto
     content = (message.blocks.get(_CONTENT) or [memoryview(proto.tensor_content)])[0]
-    if proto.dtype in (_RESOURCE, _VARIANT):
+    if proto.dtype in (RESOURCE, VARIANT):
         if size > 1 or len(content):
             raise WireError("several resources, which end the C++ server")
         return np.empty(1, dtype)
@@ -145,10 +127,9 @@ def _typed(message: TensorMessage, dtype: np.dtype) -> np.ndarray:
     """The values of float_val, int_val and their like, each cast to the tensor's type as C++ casts."""
     proto, number = message.proto, message.proto.dtype
     known = dtypes.BY_NUMBER.get(number)
-    if known is not None and known.name in _SAME_BYTES and known.field != 11:
+    if known is not None and known.field in _FLOATS:
         real = np.dtype("<f4" if known.field in (5, 9) else "<f8")
-        field = {5: "float_val", 6: "double_val", 9: "scomplex_val", 12: "dcomplex_val"}[known.field]
-        listed = np.array(getattr(proto, field), real)
+        listed = np.array(getattr(proto, _FLOATS[known.field]), real)
         parts = [np.frombuffer(block, real) for block in message.blocks.get(known.field, ())]
         flat = parts[0] if len(parts) == 1 and not listed.size else np.concatenate([listed, *parts])
         unit = dtype.itemsize // real.itemsize
@@ -217,79 +198,6 @@ def _objects(items: Sequence[object]) -> np.ndarray:
     return flat
 
 
-# ---- dtypes
-
-
 @cache
 def _message() -> Any:
     return require("tensorflow.core.framework.tensor_pb2", extra="serving", what="hangtag serve").TensorProto
-
-
-@cache
-def _types() -> Any:
-    return require("tensorflow.core.framework.types_pb2", extra="serving", what="hangtag serve")
-
-
-@cache
-def numpy_dtype(number: int) -> np.dtype | None:
-    """The dtype of arrays that carry a DataType; None if no tensor has it."""
-    if number in (_RESOURCE, _VARIANT):
-        return np.dtype([(short_name(number), "V1")])
-    if number in dtypes.BY_NUMBER and number != dtypes.BFLOAT16.number:
-        return dtypes.BY_NUMBER[number].numpy
-    tf = require("tensorflow", extra="serving", what="hangtag serve")
-    try:
-        return np.dtype(tf.as_dtype(number).as_numpy_dtype) if 0 < number < 100 else None
-    except TypeError:
-        return None
-
-
-def number_of(array: np.ndarray) -> int:
-    """The DataType number of an array."""
-    if array.dtype.kind in "OSU":
-        return dtypes.STRING.number
-    number = _BY_NUMPY.get(array.dtype)
-    if number is None:
-        if array.dtype.names in (("resource",), ("variant",)):
-            return _RESOURCE if array.dtype.names == ("resource",) else _VARIANT
-        tf = require("tensorflow", extra="serving", what="hangtag serve")
-        number = _BY_NUMPY[array.dtype] = int(tf.as_dtype(array.dtype).as_datatype_enum)
-    return number
-
-
-_BY_NUMPY = {row.numpy: row.number for row in dtypes.BY_NUMBER.values() if row not in (dtypes.STRING, dtypes.BFLOAT16)}
-
-
-# ---- answers
-
-
-def encode_content(array: np.ndarray) -> bytes:
-    """A TensorProto whose numbers are in `tensor_content`."""
-    number = number_of(array)
-    if number in dtypes.BY_NUMBER and number != dtypes.BFLOAT16.number:
-        return tensors.encode(array)
-    tf = require("tensorflow", extra="serving", what="hangtag serve")
-    serialized: bytes = tf.make_tensor_proto(array).SerializeToString()
-    return serialized
-
-
-def encode_typed(array: np.ndarray) -> bytes:
-    """A TensorProto whose numbers are in typed fields (`float_val`), as the C++ server answers by default."""
-    number = number_of(array)
-    dtype = dtypes.BY_NUMBER.get(number)
-    if dtype is None or dtype is dtypes.STRING or dtype is dtypes.BFLOAT16 or not array.size:
-        return encode_content(array)
-    head = tensors.head(dtype, array.shape)
-    field = _SAME_BYTES.get(dtype.name)
-    if field is not None:
-        return b"".join((head, protobuf.prefix(field, array.nbytes), tensors.contiguous(array).data))
-    if dtype.name == "DT_HALF":
-        array = array.view(np.uint16)
-    if array.dtype.itemsize == 1 and int(array.min()) >= 0 and int(array.max()) < 0x80:
-        values = array.tobytes()  # numbers below 128 are their own varints
-    else:
-        values = b"".join(map(protobuf.varint, array.ravel().tolist()))
-    return head + protobuf.block(dtype.field, values)
-
-
-Encode = Callable[[np.ndarray], bytes]

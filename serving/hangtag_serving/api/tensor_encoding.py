@@ -1,0 +1,48 @@
+"""Arrays to the TensorProtos of responses, in the form that the C++ server chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from hangtag.optional import require
+from hangtag.protocol import dtypes, protobuf, tensors
+
+from .tensor_types import number_of
+
+# The TensorProto fields that hold values one by one. Packed, the memory of a float array is that of `float_val`, and
+# the memory of a bool array that of `bool_val`, so answering in typed fields as C++ does costs no more.
+_SAME_BYTES = {"DT_FLOAT": 5, "DT_DOUBLE": 6, "DT_COMPLEX64": 9, "DT_COMPLEX128": 12, "DT_BOOL": 11}
+
+
+def encode_content(array: np.ndarray) -> bytes:
+    """A TensorProto whose numbers are in `tensor_content`."""
+    number = number_of(array)
+    if number in dtypes.BY_NUMBER and number != dtypes.BFLOAT16.number:
+        return tensors.encode(array)
+    tf = require("tensorflow", extra="serving", what="hangtag serve")
+    serialized: bytes = tf.make_tensor_proto(array).SerializeToString()
+    return serialized
+
+
+def encode_typed(array: np.ndarray) -> bytes:
+    """A TensorProto whose numbers are in typed fields (`float_val`), as the C++ server answers by default."""
+    number = number_of(array)
+    dtype = dtypes.BY_NUMBER.get(number)
+    if dtype is None or dtype is dtypes.STRING or dtype is dtypes.BFLOAT16 or not array.size:
+        return encode_content(array)
+    head = tensors.head(dtype, array.shape)
+    field = _SAME_BYTES.get(dtype.name)
+    if field is not None:
+        return b"".join((head, protobuf.prefix(field, array.nbytes), tensors.contiguous(array).data))
+    if dtype.name == "DT_HALF":
+        array = array.view(np.uint16)
+    if array.dtype.itemsize == 1 and int(array.min()) >= 0 and int(array.max()) < 0x80:
+        values = array.tobytes()  # numbers below 128 are their own varints
+    else:
+        values = b"".join(map(protobuf.varint, array.ravel().tolist()))
+    return head + protobuf.block(dtype.field, values)
+
+
+Encode = Callable[[np.ndarray], bytes]
