@@ -99,9 +99,9 @@ def test_a_few_bytes_do_not_become_many_class_names(server, growth):
 @pytest.mark.parametrize("field", [2, 3, 8], ids=["inputs", "output_filter", "strings"])
 def test_very_many_empty_fields(server, growth, field):
     """Two bytes each, of which every object in memory takes fifty times as much."""
-    many = protobuf.block(field, b"") * (2 * MIB)
+    many = protobuf.block(field, b"") * MIB
     if field == 8:
-        body = request("float32", "x", tensor(7, [2 * MIB], many), "types")
+        body = request("float32", "x", tensor(7, [MIB], many), "types")
     else:
         body = predict_request(ModelSpec("types"), {}) + many
     code, _ = refused(server, body)
@@ -109,7 +109,7 @@ def test_very_many_empty_fields(server, growth, field):
     assert growth() < 100 * len(body)
 
 
-LONG = 2 * MIB
+LONG = MIB
 BODIES = {
     "numbers and a bool": b'{"instances":[' + b"0," * (LONG // 2) + b"true]}",
     "floats and a bool": b'{"instances":[' + b"0.1," * (LONG // 4) + b"true]}",
