@@ -115,7 +115,7 @@ def take(camera: Camera) -> None:
     camera.choose("#count", "2000")
     camera.find("#start").click()
     camera.wait("#summary", "2,000")
-    camera.find("[data-cell='6,0']").click()
+    camera.find("[id='cell-6,0']").click()
     camera.save("confusion-matrix")
 
     camera.open(DESKTOP, tab="live", scheme="dark")

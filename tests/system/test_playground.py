@@ -201,15 +201,15 @@ def test_an_evaluation_fills_the_matrix_and_shows_the_images_of_a_cell(page, ser
     shown = [[int(cell.text or 0) for cell in row.find_elements(By.TAG_NAME, "button")] for row in page.all("tbody tr")]
     assert shown == counts.tolist()
     one, other = map(int, np.unravel_index(counts.argmax(), counts.shape))
-    page[f"[data-cell='{one},{other}']"].click()
+    page[f"[id='cell-{one},{other}']"].click()
     page.wait(lambda: page.all("#gallery button"), "the images of the cell")
     title = f"{CLASS_NAMES[one]} predicted as {CLASS_NAMES[other]}: {counts[one, other]}"
     assert page.text("#gallery h2") == title
     assert len(page.all("#gallery button")) == min(counts[one, other], 60)
     page["#view button:last-child"].click()
     page.wait(lambda: "Rows: Newest" in page.text("caption"), "where the versions differ")
-    page[f"[data-cell='{one},{other}']"].send_keys(Keys.ARROW_RIGHT)
-    assert page.browser.switch_to.active_element.get_attribute("data-cell") != f"{one},{other}"
+    page[f"[id='cell-{one},{other}']"].send_keys(Keys.ARROW_RIGHT)
+    assert page.browser.switch_to.active_element.get_attribute("id") != f"cell-{one},{other}"
 
 
 def test_a_folder_is_evaluated(page, images, dataset, tmp_path):

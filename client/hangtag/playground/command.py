@@ -25,8 +25,8 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--target",
         action="append",
-        help="host:port for gRPC or http://host:port for REST; twice for both. A target on port 8500 or 8501 also "
-        f"implies the other port (default {connection.DEFAULT_TARGET})",
+        help="host:port for gRPC or http://host:port for REST; twice for both. Port 8500 or 8501 implies the other one "
+        f"(default {connection.DEFAULT_TARGET})",
     )
     parser.add_argument("--model", action="append", help="a model's name on the server; may be repeated (fashion)")
     parser.add_argument(
@@ -35,8 +35,7 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--images",
         metavar="FILE.npz|FOLDER",
-        help="test images: an archive with the arrays `images` and `labels`, or a folder with a folder for each class "
-        "(default: Fashion-MNIST's test images)",
+        help="test images: arrays `images` and `labels`, or a folder for each class (default Fashion-MNIST's)",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     parser.add_argument("--port", type=int, default=8600, help="port to listen on, 0 for a free one (default 8600)")

@@ -6,42 +6,35 @@ import io
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import InvalidInput
-from ..optional import require
 from ..photo import SIDE, prepare_photo
 
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 50_000_000
-MAX_SIDE = 512
-"""Longest edge sent to a model that takes images of any size."""
-
+MAX_SIDE = 512  # longest edge sent to a model that takes images of any size
 _DECODED_SIDE = 1600  # pixels: a photograph is made smaller before it is prepared
 
-Row = tuple[int | None, ...]
-"""Shape of one image as the model takes it, [H, W] or [H, W, channels]."""
+Row = tuple[int | None, ...]  # shape of one image as the model takes it, [H, W] or [H, W, channels]
 
 
-def _pillow(module: str = "Image") -> Any:
-    return require(f"PIL.{module}", extra="playground", what="the playground")
-
-
-def _as_image(image: Any) -> Any:
-    if not isinstance(image, np.ndarray):
+def as_image(image: Image.Image | np.ndarray) -> Image.Image:
+    """A PIL image of uint8 [H, W], [H, W, 1] or [H, W, 3]."""
+    if isinstance(image, Image.Image):
         return image
-    return _pillow().fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+    return Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
 
 
-def read_upload(data: bytes) -> Any:
+def read_upload(data: bytes) -> Image.Image:
     """A PIL image, upright, from the bytes of a PNG or JPEG file; raises InvalidInput."""
-    pillow = _pillow()
     try:
         # Only the header is read here. WebP is left out because Pillow allocates all of its pixels at once.
-        image = pillow.open(io.BytesIO(data), formats=("PNG", "JPEG"))
+        image: Any = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
         pixels = image.width * image.height
-    except pillow.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise InvalidInput("this file is neither PNG nor JPEG: choose an image in one of these formats") from error
-    except (pillow.DecompressionBombError, pillow.DecompressionBombWarning):
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         pixels = MAX_PIXELS + 1
     except Exception as error:  # Pillow has no common class for what a broken file may raise
         raise InvalidInput(f"this image cannot be read: {error}") from error
@@ -50,12 +43,13 @@ def read_upload(data: bytes) -> Any:
     try:
         image.draft("RGB", (_DECODED_SIDE, _DECODED_SIDE))  # a large JPEG is decoded at a fraction of its size
         image.thumbnail((_DECODED_SIDE, _DECODED_SIDE))
-        return _pillow("ImageOps").exif_transpose(image)
+        upright: Image.Image = ImageOps.exif_transpose(image)
+        return upright
     except Exception as error:
         raise InvalidInput(f"this image cannot be decoded: {error}") from error
 
 
-def prepare(image: Any, row: Row, mode: str = "auto") -> tuple[np.ndarray, str]:
+def prepare(image: Image.Image | np.ndarray, row: Row, mode: str = "auto") -> tuple[np.ndarray, str]:
     """Fit a PIL image or a uint8 array to `row`; returns the uint8 pixels and "photo", "resized" or "unchanged".
 
     `mode` is "resize", "photo" (the steps of Fashion-MNIST: trim, shrink, invert) or "auto": "photo" for a picture on
@@ -63,7 +57,7 @@ def prepare(image: Any, row: Row, mode: str = "auto") -> tuple[np.ndarray, str]:
     """
     if mode not in ("auto", "resize", "photo"):
         raise InvalidInput(f"prepare={mode!r} is not known: use auto, resize or photo")
-    image = _as_image(image)
+    image = as_image(image)
     grey = len(row) < 3 or row[-1] == 1
     if grey and row[:2] == (SIDE, SIDE) and (mode == "photo" or (mode == "auto" and _on_bright_ground(image))):
         return prepare_photo(image).reshape([SIDE, SIDE, 1][: len(row)]), "photo"
@@ -72,14 +66,14 @@ def prepare(image: Any, row: Row, mode: str = "auto") -> tuple[np.ndarray, str]:
     before = image.size
     image = image.convert("L" if grey else "RGB")
     if row[0] and row[1]:
-        image = image.resize((row[1], row[0]), _pillow().Resampling.BILINEAR)
+        image = image.resize((row[1], row[0]), Image.Resampling.BILINEAR)
     else:
         image.thumbnail((MAX_SIDE, MAX_SIDE))
     pixels = np.asarray(image)[..., np.newaxis] if grey and len(row) == 3 else np.asarray(image)
     return pixels, "unchanged" if image.size == before else "resized"
 
 
-def _on_bright_ground(image: Any) -> bool:
+def _on_bright_ground(image: Image.Image) -> bool:
     if image.size == (SIDE, SIDE):
         return False  # already such a picture
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
@@ -88,9 +82,9 @@ def _on_bright_ground(image: Any) -> bool:
     return bool(np.median(np.concatenate([small[0], small[-1], small[1:-1, 0], small[1:-1, -1]])) > 127)
 
 
-def as_png(image: Any) -> bytes:
-    """A PIL image, or uint8 [H, W], [H, W, 1] or [H, W, 3], as a PNG file of at most MAX_SIDE pixels an edge."""
-    image = _as_image(image)
+def as_png(image: Image.Image | np.ndarray) -> bytes:
+    """An image as a PNG file of at most MAX_SIDE pixels an edge."""
+    image = as_image(image)
     image.thumbnail((MAX_SIDE, MAX_SIDE))
     buffer = io.BytesIO()
     image.save(buffer, "PNG")

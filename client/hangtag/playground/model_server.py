@@ -20,9 +20,7 @@ from .images import Row
 
 _TOP = 10  # classes in one answer
 _PROBE = {"timeout": 2.0, "retries": 0}  # for one look at the server's state
-_LABELS_AGE = 3.0  # seconds: how long the versions behind the labels are remembered
-_MOST_CLIENTS = 24
-_LARGEST_SIDE = 4096  # pixels of an image that a model may ask for
+_MOST_CLIENTS, _LARGEST_SIDE = 24, 4096  # the latter in pixels, of an image that a model may ask for
 
 
 class Choice(NamedTuple):
@@ -79,7 +77,6 @@ class ModelServer:
         self.models = list(models)
         self._targets, self._labels, self._options = dict(targets), list(labels), {"timeout": timeout, **trust}
         self._clients: dict[tuple[Choice, bool], AsyncClient] = {}
-        self._versions: dict[str, tuple[float, dict[str, int]]] = {}
         self._session: aiohttp.ClientSession | None = None
         for protocol in self._targets:
             self._connect(Choice(protocol, self.models[0]))  # refuses bad flags before the page is served
@@ -162,9 +159,6 @@ class ModelServer:
 
     async def _labelled(self, choice: Choice) -> dict[str, int]:
         """The version behind each label; TensorFlow Serving has no call that lists labels."""
-        looked, known = self._versions.get(choice.model, (-_LABELS_AGE, {}))
-        if time.monotonic() - looked < _LABELS_AGE:
-            return known
         known = {}
         for label in self._labels:
             try:
@@ -172,7 +166,6 @@ class ModelServer:
                 known[label] = (await client.metadata()).version
             except HangtagError:
                 continue  # no such label, or its version is not loaded
-        self._versions = {choice.model: (time.monotonic(), known)}
         return known
 
     async def _metrics(self, model: str) -> dict[str, Any] | None:

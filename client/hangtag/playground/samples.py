@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 
 from ..cli.inputs import Array, Files, find
 from ..errors import InvalidInput
+from ..fashion_mnist import load_test_images
 from .images import Row, prepare, read_upload
 
 
@@ -45,7 +44,8 @@ class Samples:
 def load(path: str | None) -> Samples | None:
     """The images of `path`, or Fashion-MNIST's; None if those are not on this machine. Raises InvalidInput."""
     if path is None:
-        return _fashion_mnist()
+        known = load_test_images()
+        return None if known is None else Samples("Fashion-MNIST", known[0], known[1].tolist())
     source, name = find([path])[0], Path(path).resolve().name
     if isinstance(source, Files):
         files = [Path(file) for file in source.names]
@@ -57,29 +57,3 @@ def load(path: str | None) -> Samples | None:
     if labels is not None and (labels.shape != source.array.shape[:1] or labels.dtype.kind not in "iu"):
         raise InvalidInput(f"`labels` in {path} must hold one whole number for each of the {len(source):,} images")
     return Samples(name, source.array, None if labels is None else labels.tolist())
-
-
-def _fashion_mnist() -> Samples | None:
-    """Looked for where `hangtag data` looks; nothing is downloaded."""
-    cache, keras = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache"), Path("~/.keras/datasets")
-    places: list[str | Path] = ["/usr/share/datasets/fashion-mnist", cache / "hangtag", keras / "fashion-mnist", keras]
-    if os.environ.get("HANGTAG_DATA"):
-        places = [os.environ["HANGTAG_DATA"]]
-    for folder in (Path(place).expanduser() for place in places):
-        try:
-            images, truth = _idx(folder / "t10k-images-idx3-ubyte"), _idx(folder / "t10k-labels-idx1-ubyte")
-        except (OSError, EOFError, ValueError):
-            continue  # none here, or a damaged copy
-        if images.ndim == 3 and truth.shape == images.shape[:1]:
-            return Samples("Fashion-MNIST", images, truth.tolist())
-    return None
-
-
-def _idx(file: Path) -> np.ndarray:
-    """An array of bytes in the format of http://yann.lecun.com/exdb/mnist/: magic number, sizes, values."""
-    packed = file.with_name(f"{file.name}.gz")
-    content = gzip.decompress(packed.read_bytes()) if packed.exists() else file.read_bytes()
-    if content[:3] != b"\0\0\x08":
-        raise ValueError(f"{file} is not an idx file of bytes")
-    shape = np.frombuffer(content, ">u4", count=content[3], offset=4).tolist()
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)

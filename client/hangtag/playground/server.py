@@ -32,10 +32,10 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }
-_TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
+_TYPES = {"css": "text/css", "html": "text/html", "js": "text/javascript", "json": "text/json", "svg": "image/svg+xml"}
 _UPLOAD_SECONDS = 60.0
 _EVALUATE_BATCH = 250
-_MOST_SHOWN = 100  # samples in one answer
+_SHOWN = 14  # test images on the page
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -54,15 +54,14 @@ def application(servers: ModelServer, samples: Samples | None, host: str = "127.
             return await handler(request)
         except HangtagError as error:
             return _refusal(400 if isinstance(error, InvalidInput) else 502, str(error), type(error).__name__)
-        except web.HTTPRequestEntityTooLarge:
-            return _refusal(413, f"this file is larger than {images.MAX_BYTES // 1_000_000} MB", "TooLarge")
         except web.HTTPException as error:
-            return _refusal(error.status, error.reason, "Request")
+            too_large = f"this file is larger than {images.MAX_BYTES // 1_000_000} MB"
+            return _refusal(error.status, too_large if error.status == 413 else error.reason, "Request")
         except TimeoutError:
             return _refusal(408, f"the upload took longer than {_UPLOAD_SECONDS:g} seconds", "Timeout")
-        except ConnectionResetError:  # the page went away
-            raise
-        except Exception:
+        except Exception as error:
+            if isinstance(error, ConnectionResetError):  # the page went away
+                raise
             log.exception("%s %s failed", request.method, request.path)
             return _refusal(500, "the playground failed: its terminal shows why", "Internal")
 
@@ -78,11 +77,7 @@ def application(servers: ModelServer, samples: Samples | None, host: str = "127.
     app.router.add_post("/api/classify", handlers.classify)
     app.router.add_post("/api/evaluate", handlers.evaluate)
 
-    async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-        for name, value in HEADERS.items():
-            response.headers.setdefault(name, value)
-
-    app.on_response_prepare.append(add_headers)
+    app.on_response_prepare.append(_add_headers)
     app.on_cleanup.append(lambda app: servers.close())
     return app
 
@@ -101,10 +96,10 @@ class _Handlers:
     async def samples(self, request: web.Request) -> web.Response:
         """Some test images, chosen at random."""
         truth, total = self._samples.truth, len(self._samples.images)
-        chosen = random.sample(range(total), min(_integer(request, "count", 14), _MOST_SHOWN, total))
-        items = [{"index": at, "truth": truth[at] if truth else None} for at in chosen]
-        document = {"name": self._samples.name, "count": total, "items": items, "labelled": truth is not None}
-        return web.json_response(document)
+        chosen = random.sample(range(total), min(_SHOWN, total))
+        items = [{"sample": at, "truth": truth[at] if truth else None} for at in chosen]
+        known = {"name": self._samples.name, "count": total, "labelled": truth is not None}
+        return web.json_response(known | {"items": items})
 
     async def sample(self, request: web.Request) -> web.Response:
         """One test image as PNG."""
@@ -190,6 +185,10 @@ def _is_own(host: str, names: set[str]) -> bool:
 
 def _refusal(status: int, words: str, kind: str) -> web.Response:
     return web.json_response({"error": " ".join(words.split()), "kind": kind}, status=status)
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update({name: value for name, value in HEADERS.items() if name not in response.headers})
 
 
 async def _line(response: web.StreamResponse, document: dict[str, Any]) -> None:

@@ -1,11 +1,9 @@
 // The frame of the page: tabs, language, what is selected, and the connection to the server.
-
 import { $, emit, get, h, moveByArrows, selection, server, versionName } from "./common.js";
 import { learn, locale, speak, t } from "./text.js";
 import "./classify.js";
 import "./evaluate.js";
 import "./live.js";
-
 const TABS = ["try", "evaluate", "live"];
 
 function show() {
@@ -15,14 +13,15 @@ function show() {
     Object.assign($(`tab-${tab}`), { ariaSelected: String(tab === chosen), tabIndex: tab === chosen ? 0 : -1 });
   }
 }
+window.onhashchange = show;
 for (const tab of TABS) $(`tab-${tab}`).onclick = $(`tab-${tab}`).onfocus = () => (location.hash = tab);
 moveByArrows(document.querySelector(".tabs"), "button");
-window.onhashchange = show;
 
 function choose(language) {
   localStorage.setItem("language", language);
   speak(language);
-  Object.assign($("language"), language === "zh" ? { textContent: "English", lang: "en" } : { textContent: "中文", lang: "zh" });
+  const [textContent, lang] = language === "zh" ? ["English", "en"] : ["中文", "zh-CN"];
+  Object.assign($("language"), { textContent, lang });
   showSelection();
   showConnection();
   emit("language");
@@ -30,7 +29,6 @@ function choose(language) {
 $("language").onclick = () => choose(locale.language === "zh" ? "en" : "zh");
 
 // ---- what is selected
-
 function showOptions(select, entries, chosen) {
   if (!entries.some(([value]) => value === chosen)) entries.push([chosen, t("{0} (not served)", versionName(chosen))]);
   if (select.dataset.entries !== JSON.stringify(entries)) {
@@ -46,10 +44,8 @@ function showSelection() {
   selection.model ||= models[0];
   if (!(selection.protocol in targets)) selection.protocol = Object.keys(targets)[0];
   const available = versions.filter((one) => one.state === "AVAILABLE").map((one) => one.version);
-  const named = [
-    ...Object.entries(labels).map(([label, version]) => [`label:${label}`, t("{0} (version {1})", label, version)]),
-    ...available.map((version) => [`version:${version}`, t("Version {0}", version)]),
-  ];
+  const named = Object.entries(labels).map(([label, at]) => [`label:${label}`, t("{0} (version {1})", label, at)]);
+  named.push(...available.map((version) => [`version:${version}`, t("Version {0}", version)]));
   showOptions($("model"), models.map((name) => [name, name]), selection.model);
   showOptions($("which"), [["newest", t("Newest")], ...named], selection.which);
   showOptions($("other"), [["", t("Nothing")], ...named], selection.other);
@@ -57,8 +53,6 @@ function showSelection() {
     Object.assign(radio, { checked: radio.value === selection.protocol, disabled: !(radio.value in targets) });
   }
 }
-
-$("selection").onsubmit = (event) => event.preventDefault();
 $("selection").onchange = ({ target }) => {
   selection[target.id || target.name] = target.value;
   if (target.id === "model") Object.assign(selection, { which: "newest", other: "" });
@@ -68,15 +62,12 @@ $("selection").onchange = ({ target }) => {
 };
 
 // ---- the connection
-
 const isDown = () => server.offline || !server.state || selection.protocol in server.state.errors;
-
 function showConnection() {
   const error = server.state?.errors[selection.protocol];
   $("banner").hidden = !(server.offline || error);
-  $("banner").textContent = server.offline
-    ? t("The playground was stopped. This page reconnects when it runs again.")
-    : t("The model server does not answer; this page keeps trying: {0}", error);
+  if (error) $("banner").textContent = t("The model server does not answer; this page keeps trying: {0}", error);
+  if (server.offline) $("banner").textContent = t("The playground was stopped. This page reconnects when it runs again.");
   $("status").className = isDown() ? "bad" : "good";
   if (!isDown()) $("status").textContent = t("Connected to {0}", server.state.targets[selection.protocol]);
   else $("status").textContent = t(server.offline || error ? "Reconnecting…" : "Connecting…");
@@ -102,7 +93,6 @@ async function poll() {
   showConnection();
   setTimeout(() => turn === polls && poll(), $("live").hidden || document.hidden ? 2000 : 1000);
 }
-
 choose(localStorage.getItem("language") ?? (navigator.language.startsWith("zh") ? "zh" : "en"));
 show();
 poll();

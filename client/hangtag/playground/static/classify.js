@@ -1,15 +1,10 @@
 // Images come from files, the clipboard, the camera, the board or the test images; the answer stands beside them.
-
 import { $, fill, get, h, moveByArrows, on, post, sampleUrl, selection, server, versionName } from "./common.js";
 import { drawing } from "./draw.js";
 import { explain, number, percent, t } from "./text.js";
-
-const MOST_FILES = 40;
-let current = null; // {sample, truth}, {blob, url, name} or {blob, drawn}
-let answer = null;
-let problem = null;
-let prepare = "auto";
-let calls = 0;
+let current = null; // {sample, truth}, {blob, url} for a file, or {blob} for a drawing
+let [answer, problem] = [null, null];
+let [prepare, calls] = ["auto", 0];
 
 async function classify() {
   if (!current) return;
@@ -26,6 +21,7 @@ async function classify() {
   if (turn !== calls) return; // another image was chosen meanwhile
   $("result").ariaBusy = "false";
   render();
+  $("spoken").textContent = [...document.querySelectorAll(".verdict")].map((one) => one.innerText).join("\n");
 }
 
 function choose(image) {
@@ -43,11 +39,9 @@ export function openSample(sample, truth) {
 }
 
 // ---- the answer
-
 function render() {
   if (problem) return fill($("result"), h("p", { className: "banner", role: "alert" }, explain(problem)));
-  const empty = t("Choose an image to see what the model makes of it.");
-  if (!answer) return fill($("result"), h("p", { className: "empty" }, empty));
+  if (!answer) return fill($("result"), h("p", { className: "empty" }, t("Choose an image.")));
   const { results, shape, prepared } = answer;
   const how = { photo: "{0}, trimmed and inverted", resized: "{0}, resized", unchanged: "{0}, unchanged" }[prepared];
   const best = results.map((result) => result.top[0]);
@@ -92,60 +86,52 @@ function bars(results) {
 }
 
 // ---- where images come from
-
 function thumbnail(image, src, label) {
   const onclick = () => (stopDrawing(), choose(image).then(showResult));
-  const state = { ariaLabel: label, title: label, ariaPressed: String(image === current) };
-  return h("button", { type: "button", image, onclick, ...state }, h("img", { src, alt: "" }));
+  const state = { type: "button", ariaLabel: label, title: label, ariaPressed: String(image === current) };
+  return h("button", { image, onclick, ...state }, h("img", { src, alt: "" }));
 }
 
 function add(files) {
-  const images = [...files].slice(0, MOST_FILES).map((blob) => ({ blob, url: URL.createObjectURL(blob), name: blob.name }));
+  const images = [...files].map((blob) => ({ blob, url: URL.createObjectURL(blob) }));
   if (!images.length) return;
   stopDrawing();
-  $("files").prepend(...images.map((image) => thumbnail(image, image.url, image.name)));
+  $("files").prepend(...images.map((image) => thumbnail(image, image.url, image.blob.name)));
   $("yours").hidden = false;
   location.hash = "try";
   choose(images[0]).then(showResult);
 }
 for (const id of ["file", "camera"]) $(id).onchange = ({ target }) => (add(target.files), (target.value = ""));
 document.onpaste = (event) => add(event.clipboardData.files);
-document.ondragover = (event) => (event.preventDefault(), $("drop").classList.add("over"));
-document.ondragleave = (event) => event.relatedTarget || $("drop").classList.remove("over");
-document.ondrop = (event) => (event.preventDefault(), $("drop").classList.remove("over"), add(event.dataTransfer.files));
+document.ondragover = document.ondragleave = document.ondrop = (event) => {
+  event.preventDefault();
+  $("drop").classList.toggle("over", event.type === "dragover");
+  if (event.type === "drop") add(event.dataTransfer.files);
+};
 
 function renderSamples() {
   const { count = 0, items = [], name } = server.samples ?? {};
   $("no-samples").hidden = count > 0 || !server.samples;
   $("shuffle").hidden = !count;
   $("samples-title").textContent = count ? t("Test images: {0}", name) : "";
-  fill($("samples"), ...items.map((item) => {
-    item.image ??= { sample: item.index, truth: item.truth };
-    return thumbnail(item.image, sampleUrl(item.index), t("Test image {0}", item.index));
-  }));
+  const button = (item) => thumbnail(item, sampleUrl(item.sample), t("Test image {0}", item.sample));
+  fill($("samples"), ...items.map(button));
 }
-$("shuffle").onclick = async () => {
-  server.samples = await get("/api/samples").catch(() => server.samples);
-  renderSamples();
-};
-
-function stopDrawing() {
-  if (!$("board").hidden) $("draw").click();
-}
+const shuffle = async () => ((server.samples = await get("/api/samples")), renderSamples());
+$("shuffle").onclick = () => shuffle().catch(() => {}); // the banner says what is wrong
+const stopDrawing = () => $("board").hidden || $("draw").click();
 $("draw").onclick = () => {
-  const drawn = $("board").hidden;
-  $("board").hidden = $("clear").hidden = !drawn;
-  document.querySelector(".hint").hidden = drawn;
-  $("draw").ariaPressed = String(drawn);
+  const drawing = (document.querySelector(".hint").hidden = $("board").hidden);
+  $("board").hidden = $("clear").hidden = !drawing;
+  $("draw").ariaPressed = String(drawing);
 };
 $("clear").onclick = () => drawing.clear();
-drawing.onchange = (blob) => choose({ blob, drawn: true });
-
+drawing.onchange = (blob) => choose({ blob });
 for (const id of ["samples", "files"]) moveByArrows($(id), "button");
 for (const event of ["selection", "recovered"]) on(event, classify);
 on("language", () => (renderSamples(), render()));
 on("state", () => {
   if ($("samples").childElementCount) return;
   renderSamples();
-  if (!current && server.samples.count) choose(server.samples.items[0].image);
+  if (!current && server.samples.count) choose(server.samples.items[0]);
 });

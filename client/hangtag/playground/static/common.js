@@ -1,13 +1,10 @@
 // What the modules share: elements, the selection, the server's state, and calls to the playground's server.
-
 import { t } from "./text.js";
 
 export const $ = (id) => document.getElementById(id);
-
-/** Give `element` these children, without those that are null. */
 export const fill = (element, ...children) => element.replaceChildren(...children.filter((child) => child !== null));
 
-/** An element: h("li", {className: "row"}, "text", another). */
+/** An element; children that are null are left out: h("li", {className: "row"}, "text", another). */
 export function h(tag, { style = {}, ...properties } = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   for (const [name, value] of Object.entries(style)) element.style.setProperty(name, value);
@@ -18,9 +15,7 @@ export function h(tag, { style = {}, ...properties } = {}, ...children) {
 export const selection = { model: "", which: "newest", other: "", protocol: "grpc" };
 export const server = { state: null, samples: null, offline: false };
 export const sampleUrl = (index) => `/api/samples/${index}.png`;
-
-const listeners = {};
-/** Call `listener` on "state", "selection", "language" or "recovered". */
+const listeners = {}; // of "state", "selection", "language" and "recovered"
 export const on = (event, listener) => (listeners[event] ??= []).push(listener);
 export const emit = (event) => (listeners[event] ?? []).forEach((listener) => listener());
 
@@ -33,7 +28,6 @@ export async function request(path, options) {
   return response;
 }
 export const get = async (path, options) => (await request(path, options)).json();
-/** A call about what is selected. */
 export const post = (path, extra = {}, options = {}) =>
   request(`${path}?${new URLSearchParams({ ...selection, ...extra })}`, { method: "POST", ...options });
 

@@ -1,5 +1,4 @@
 // A board of 28 x 28 pixels for mouse, finger, pen and keyboard.
-
 import { $ } from "./common.js";
 
 const SIDE = 28;
@@ -7,9 +6,7 @@ const RADIUS = 1.5; // pixels of the board
 const canvas = $("canvas");
 const context = canvas.getContext("2d");
 const pixels = new Uint8ClampedArray(SIDE * SIDE);
-let pen = null; // where it was last, while it is down
-let cursor = null; // where the keyboard is, while it is used
-
+let [pen, cursor] = [null, null]; // where the pen is while it is down, and the keyboard while it is used
 export const drawing = { onchange: () => {}, clear: () => (pixels.fill(0), changed()) };
 
 function paint(x, y) {
@@ -51,9 +48,10 @@ canvas.onkeydown = (event) => {
   const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1], " ": [0, 0] }[event.key];
   if (!step) return;
   event.preventDefault();
-  const [x, y] = [cursor?.x ?? SIDE / 2, cursor?.y ?? SIDE / 2].map((at, axis) => Math.min(Math.max(at + step[axis], 0), SIDE - 1));
-  cursor = { x, y };
-  if (event.key === " ") paint(x + 0.5, y + 0.5), changed();
+  cursor ??= { x: SIDE / 2, y: SIDE / 2 };
+  cursor.x = Math.min(Math.max(cursor.x + step[0], 0), SIDE - 1);
+  cursor.y = Math.min(Math.max(cursor.y + step[1], 0), SIDE - 1);
+  if (event.key === " ") paint(cursor.x + 0.5, cursor.y + 0.5), changed();
   else show();
 };
 show();

@@ -1,32 +1,30 @@
 // Labelled images against one or two versions: accuracy, a matrix that fills up, and the images of one of its cells.
-
 import { openSample } from "./classify.js";
 import { $, fill, h, moveByArrows, on, post, sampleUrl, selection, server, versionName } from "./common.js";
 import { explain, number, percent, t } from "./text.js";
-
 const MOST_CLASSES = 50;
 const MOST_SHOWN = 60; // images of a cell
 const DIFFERENCES = 2; // the view of where two versions differ; 0 and 1 show the matrix of one of them
 let run = null; // {names, sides, rows: [{truth, predicted, url or sample}], total, running, abort, error}
-let view = 0;
-let cell = null; // [row, column]
+let [view, cell] = [0, ""]; // the cell as "row,column"
 
 async function evaluate(files) {
   const sides = [selection.which, selection.other].filter(Boolean);
-  const mine = { names: [], sides, rows: [], total: 0, running: true, abort: new AbortController() };
-  [run, view, cell] = [mine, 0, null];
+  run = { names: [], sides, rows: [], total: 0, running: true, abort: new AbortController(), error: "" };
+  [view, cell] = [0, ""];
   render();
   try {
-    await (files ? readFolder(mine, files) : readSamples(mine));
+    await (files ? readFolder(files) : readSamples());
   } catch (error) {
-    if (error.name === "TypeError") mine.error = { offline: true }; // the connection broke between two lines
-    else if (error.name !== "AbortError") mine.error = error;
+    const broken = error.offline || error.name === "TypeError"; // the latter between two lines of an answer
+    if (broken) run.error = t("The playground was stopped. This page reconnects when it runs again.");
+    else if (error.name !== "AbortError") run.error = explain(error);
   }
-  mine.running = false;
+  run.running = false;
   render();
 }
 
-async function readSamples(run) {
+async function readSamples() {
   const response = await post("/api/evaluate", { count: $("count").value }, { signal: run.abort.signal });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -43,15 +41,14 @@ async function readSamples(run) {
   }
 }
 
-async function readFolder(run, files) {
+async function readFolder(files) {
   const { signal } = run.abort;
   run.names = (await (await post("/api/evaluate", { count: 0 }, { signal })).json()).names;
   const numbers = new Map(run.names.map((name, index) => [name.toLowerCase().replaceAll("/", "_"), index]));
   const truth = (file) => numbers.get(file.webkitRelativePath.split("/").at(-2)?.toLowerCase());
   const images = files.filter((file) => /\.(png|jpe?g)$/i.test(file.name) && truth(file) !== undefined);
+  if (!images.length) throw { error: t("No folder in there is named like a class, such as {0}.", run.names[0]) };
   run.total = images.length;
-  const none = t("No folder in there has the name of a class of this model, such as {0}.", run.names[0]);
-  if (!images.length) throw { error: none };
   for (const file of images) {
     const { pixels, results } = await (await post("/api/classify", {}, { body: file, signal })).json();
     run.rows.push({ truth: truth(file), predicted: results.map((one) => one.top[0].index), url: pixels });
@@ -60,7 +57,6 @@ async function readFolder(run, files) {
 }
 
 // ---- what is shown
-
 export const figure = (label, value) =>
   h("div", { className: "figure" }, h("span", {}, label), h("strong", {}, value));
 const pair = (row) => (view === DIFFERENCES ? row.predicted : [row.truth, row.predicted[view]]);
@@ -70,13 +66,9 @@ const describe = (one, other, count) => t(view === DIFFERENCES ? "{0} became {1}
 function render() {
   const { rows, sides, error, running, total } = run ?? { rows: [], sides: [] };
   $("start").textContent = t(running ? "Stop" : "Start");
-  $("progress").hidden = !running;
-  $("progress").value = rows.length / (total || 1);
-  const note = $("evaluation-note");
-  Object.assign(note, { hidden: !error && rows.length > 0, className: error ? "banner" : "note" });
-  if (error?.offline) note.textContent = t("The playground was stopped. This page reconnects when it runs again.");
-  else if (error) note.textContent = explain(error);
-  else note.textContent = t("Choose labelled images to see which classes the model confuses. A folder holds one folder for each class.");
+  Object.assign($("progress"), { hidden: !running, value: rows.length / (total || 1) });
+  $("problem").hidden = !error;
+  $("problem").textContent = error;
   $("summary").hidden = $("evaluated").hidden = !rows.length;
   if (!rows.length) return;
   const names = sides.map(versionName);
@@ -85,10 +77,9 @@ function render() {
   fill($("summary"), ...names.map((name, side) => figure(t("Accuracy of {0}", name), share(side))),
     names[1] ? figure(t("Answered differently"), number(differing)) : null, figure(t("Images"), number(rows.length)));
   $("view").hidden = !names[1];
-  fill($("view"), ...[...names, t("Differences")].map((name, at) => h("button", {
-    type: "button", ariaPressed: String(view === at),
-    onclick: () => ([view, cell] = [at, null], render(), $("view").children[at].focus()),
-  }, name)));
+  const show = (at) => ([view, cell] = [at, ""], render(), $("view").children[at].focus());
+  fill($("view"), ...[...names, t("Differences")].map((name, at) =>
+    h("button", { type: "button", ariaPressed: String(view === at), onclick: () => show(at) }, name)));
   renderMatrix(names);
   renderGallery();
 }
@@ -98,30 +89,27 @@ function renderMatrix(sides) {
   if (names.length > MOST_CLASSES) return fill($("matrix"), t("{0} classes are too many for a matrix.", names.length));
   const counts = names.map(() => names.map(() => 0));
   for (const [one, other] of rows.map(pair)) if (counts[one]) counts[one][other]++;
-  const button = (one, other) => {
-    const count = counts[one][other];
+  const button = (one, other, count) => {
     const share = count && Math.round(8 + 84 * Math.sqrt(count / counts[one].reduce((a, b) => a + b)));
-    const made = h("button", {
-      type: "button", className: one === other ? "right" : "wrong", style: { "--share": `${share}%` },
-      ariaLabel: describe(one, other, count), title: describe(one, other, count),
-      ariaPressed: String(cell?.join() === `${one},${other}`), tabIndex: one || other ? -1 : 0,
-      onclick: () => ((cell = [one, other]), render()),
+    const [key, label] = [`${one},${other}`, describe(one, other, count)];
+    return h("button", {
+      type: "button", className: one === other ? "right" : "wrong", style: { "--share": `${share}%` }, title: label,
+      ariaLabel: label, ariaPressed: String(cell === key), tabIndex: one || other ? -1 : 0, id: `cell-${key}`,
+      onclick: () => ((cell = key), render()),
     }, count ? number(count) : "");
-    made.dataset.cell = `${one},${other}`;
-    return made;
   };
-  const focused = document.activeElement?.dataset.cell;
+  const focused = document.activeElement?.id;
   const caption = view === DIFFERENCES ? "Rows: {0}. Columns: {1}." : "Rows are true classes, columns are predictions.";
   fill($("matrix"), h("table", {}, h("caption", {}, t(caption, ...sides)),
     h("thead", {}, h("tr", {}, h("td"), ...names.map((name) => h("th", { scope: "col" }, h("span", {}, t(name)))))),
     h("tbody", {}, ...names.map((name, one) => h("tr", {}, h("th", { scope: "row" }, t(name)),
-      ...names.map((_, other) => h("td", {}, button(one, other))))))));
-  if (focused) $("matrix").querySelector(`[data-cell="${focused}"]`)?.focus();
+      ...counts[one].map((count, other) => h("td", {}, button(one, other, count))))))));
+  if (focused?.startsWith("cell-")) $(focused)?.focus();
 }
 
 function renderGallery() {
-  const rows = cell ? run.rows.filter((row) => pair(row).join() === cell.join()) : [];
-  const title = cell ? describe(...cell, rows.length) : t("Choose a number in the matrix to see its images.");
+  const rows = cell ? run.rows.filter((row) => pair(row).join() === cell) : [];
+  const title = cell ? describe(...cell.split(","), rows.length) : t("Choose a number in the matrix to see its images.");
   if ($("gallery").dataset.shown === title) return;
   $("gallery").dataset.shown = title;
   const image = ({ url, sample, truth }) => url ? h("img", { src: url, alt: "" }) : h("button",
@@ -133,16 +121,16 @@ function renderGallery() {
 }
 
 function renderControls() {
+  const { count = 0, labelled, name } = server.samples ?? {};
   if (!server.samples) return;
-  const { count, labelled, name } = server.samples;
+  const options = (select, entries) => fill(select, ...entries.map(([value, text]) =>
+    h("option", { value, selected: String(value) === select.value }, text)));
+  const samples = labelled ? [["samples", t("Test images: {0}", name)]] : [];
+  options($("source"), [...samples, ["folder", t("A folder on this device…")]]);
   const limits = [500, 2000].filter((limit) => limit < count).map((limit) => [limit, t("First {0}", number(limit))]);
-  const options = (select, entries) =>
-    fill(select, ...entries.map(([value, text]) => h("option", { value, selected: String(value) === select.value }, text)));
-  options($("source"), [...(labelled ? [["samples", t("Test images: {0}", name)]] : []), ["folder", t("A folder on this device…")]]);
   options($("count"), [...limits, [count, t("All {0}", number(count))]]);
   $("count").disabled = $("source").value !== "samples";
 }
-
 $("evaluation").onsubmit = (event) => {
   event.preventDefault();
   if (run?.running) run.abort.abort();

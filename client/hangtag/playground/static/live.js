@@ -1,23 +1,17 @@
 // Versions, throughput and latency from the server's own counters: the difference between two looks at them.
-
 import { $, fill, h, on, post, server } from "./common.js";
 import { figure } from "./evaluate.js";
 import { locale, number, t } from "./text.js";
-
 const KEPT = 90; // looks
-const MOST_EVENTS = 50;
 let looks = []; // {rates: {version: per second}, rate, p50, p95}, or {} where nothing is known
-let before = null; // {time, metrics}
-let states = null; // by version
-let answering = null; // the version that answered the test traffic last
-let sending = false;
-
+let [before, states] = [null, null]; // {time, metrics} at the last look, and the states by version
+let [sending, answering] = [false, null]; // whether test traffic is sent, and the version that answered last
 on("selection", () => ((before = states = null), (looks = [])));
 on("state", () => {
   const { metrics, versions } = server.state;
   const time = performance.now();
-  const seconds = (time - before?.time) / 1000;
-  looks = [...looks, metrics && before?.metrics ? difference(metrics, before.metrics, seconds) : {}].slice(-KEPT);
+  const known = metrics && before?.metrics;
+  looks = [...looks, known ? difference(metrics, before.metrics, (time - before.time) / 1000) : {}].slice(-KEPT);
   before = { time, metrics };
   const now = Object.fromEntries(versions.map((one) => [one.version, one.state]));
   for (const version of versions.length && states ? Object.keys({ ...states, ...now }) : []) {
@@ -31,8 +25,10 @@ on("state", () => {
 function difference(now, then, seconds) {
   const count = now.latency.count - then.latency.count;
   if (count < 0) return {}; // the server was started again
-  const added = Object.entries(now.versions).map(([version, total]) => [version, total - (then.versions[version] ?? 0)]);
-  const rates = Object.fromEntries((added.length ? added : [["", count]]).map(([name, value]) => [name, value / seconds]));
+  const rates = Object.keys(now.versions).length ? {} : { "": count / seconds };
+  for (const [version, total] of Object.entries(now.versions)) {
+    rates[version] = (total - (then.versions[version] ?? 0)) / seconds;
+  }
   const old = new Map(then.latency.buckets);
   const buckets = now.latency.buckets.map(([bound, value]) => [bound, value - (old.get(bound) ?? 0)]);
   return { rates, rate: count / seconds, p50: quantile(buckets, count, 0.5), p95: quantile(buckets, count, 0.95) };
@@ -48,53 +44,49 @@ function quantile(buckets, count, share) {
 }
 
 // ---- what is shown
-
 const shown = (value, unit = "") => (value === undefined ? "–" : number(value, 1) + unit);
-
 function render() {
   const { labels = {}, metrics = null, versions = [], reachable = false } = server.state ?? {};
   const { rate, p50, p95 } = looks.at(-1) ?? {};
   $("no-metrics").hidden = Boolean(metrics) || !reachable;
   fill($("figures"), figure(t("Predictions per second"), shown(rate)), figure(t("Median latency"), shown(p50, " ms")),
-    figure(t("95th percentile"), shown(p95, " ms")), figure(t("Failed requests"), metrics ? number(metrics.failed) : "–"));
+    figure(t("95th percentile"), shown(p95, " ms")), figure(t("Failed requests"), shown(metrics?.failed)));
   const served = [...new Set(looks.flatMap((look) => Object.keys(look.rates ?? {})))].slice(-4);
-  fill($("throughput"), ...chart(served.map((version) =>
-    [version ? t("Version {0}", version) : t("All versions"), looks.map((look) => look.rates && (look.rates[version] ?? 0))])));
-  fill($("latency"), ...chart([[t("Median"), looks.map((look) => look.p50)], [t("95th percentile"), looks.map((look) => look.p95)]]));
-  const tag = (text, kind) => h("span", { className: `tag ${kind}` }, text);
-  fill($("versions"), ...versions.map(({ version, state, error }) => h("li", {}, h("strong", {}, t("Version {0}", version)),
-    tag(t(state.toLowerCase()), { AVAILABLE: "good", END: "bad" }[state] ?? ""),
-    ...Object.keys(labels).filter((label) => labels[label] === version).map((label) => tag(label, "")),
-    error ? h("small", {}, error) : null)));
+  const name = (version) => (version ? t("Version {0}", version) : t("All versions"));
+  chart($("throughput"), served.map((one) => [name(one), (look) => look.rates && (look.rates[one] ?? 0)]));
+  chart($("latency"), [[t("Median"), (look) => look.p50], [t("95th percentile"), (look) => look.p95]]);
+  const tag = (text, kind = "") => h("span", { className: `tag ${kind}` }, text);
+  const labelled = (version) => Object.keys(labels).filter((label) => labels[label] === version);
+  fill($("versions"), ...versions.map(({ version, state, error }) => h("li", {}, h("strong", {}, name(version)),
+    tag(t(state.toLowerCase()), { AVAILABLE: "good", END: "bad" }[state]),
+    ...labelled(version).map((label) => tag(label)), h("small", {}, error))));
   $("events").dataset.empty = t("Changes of versions appear here.");
 }
 
-/** Lines over time, with gaps where nothing is known, and a legend. */
-function chart(series) {
-  const svg = (tag, attributes) => {
-    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    return element;
-  };
-  const top = Math.max(...series.flatMap(([, values]) => values.map((value) => value ?? 0)), 0.001);
+/** Lines over time, with gaps where nothing is known, and a legend; `series` are names and what to read of a look. */
+function chart(element, series) {
+  const rows = series.map(([name, read]) => [name, looks.map(read)]);
+  const top = Math.max(...rows.flatMap(([, values]) => values.filter((value) => value !== undefined)), 0.001);
   const point = (value, at, values) => value === undefined ? "" : (values[at - 1] === undefined ? "M" : "L") +
     `${((at + KEPT - values.length) * 300) / (KEPT - 1)} ${98 - (94 * value) / top}`;
+  const svg = (tag, attributes) => {
+    const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+    return made;
+  };
   const picture = svg("svg", { viewBox: "0 0 300 100", preserveAspectRatio: "none", "aria-hidden": "true" });
-  picture.append(...series.map(([, values], at) => svg("path", { class: `line${at}`, d: values.map(point).join("") })));
-  return [picture, h("ul", { className: "legend" }, ...series.map(([name, values], at) =>
-    h("li", { className: `line${at}` }, `${name}: ${shown(values.at(-1))}`)), h("li", {}, t("Peak: {0}", shown(top))))];
+  picture.append(...rows.map(([, values], at) => svg("path", { class: `line${at}`, d: values.map(point).join("") })));
+  const legend = rows.map(([name, values], at) => h("li", { className: `line${at}` }, `${name}: ${shown(values.at(-1))}`));
+  fill(element, picture, h("ul", { className: "legend" }, ...legend, h("li", {}, t("Peak: {0}", shown(top)))));
 }
 
 function report(text, version, state) {
-  const item = h("li", {}, h("time", {}, new Date().toLocaleTimeString(locale.tag, { hour12: false })), h("span"));
-  item.write = () => (item.lastChild.textContent = t(text, version, state && t(state)));
-  item.write();
-  $("events").prepend(item);
-  $("events").children[MOST_EVENTS]?.remove();
+  const time = new Date().toLocaleTimeString(locale.tag, { hour12: false });
+  $("events").prepend(h("li", {}, h("time", {}, time), h("span", {}, t(text, version, state && t(state)))));
+  $("events").children[50]?.remove();
 }
 
 // ---- test traffic: one request after the other, so that a change of versions can be watched
-
 async function send() {
   if (!sending || !server.samples?.count) return;
   try {
@@ -111,4 +103,4 @@ $("traffic").onclick = () => {
   $("traffic").ariaPressed = String(sending);
   send();
 };
-on("language", () => ([...$("events").children].forEach((item) => item.write()), render()));
+on("language", render);
