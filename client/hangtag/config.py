@@ -130,6 +130,8 @@ def _header(name: str, value: str, protocol: str) -> tuple[str, str]:
         raise InvalidInput(f"header {name!r} cannot be sent: names and values are strings")
     if not (_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)):
         raise InvalidInput(f"header {name!r} cannot be sent: names and values are printable ASCII, on one line")
+    if protocol == "rest" and name.lower() in ("content-length", "transfer-encoding"):
+        raise InvalidInput(f"header {name!r} cannot be sent: it would contradict the length of the request")
     if protocol == "grpc" and name.lower().endswith("-bin"):
         raise InvalidInput(f"header {name!r} cannot be sent: gRPC keeps names in -bin for bytes")
     return name, value.strip()

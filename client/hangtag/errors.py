@@ -246,7 +246,10 @@ def one_line(text: str) -> str:
     >>> one_line("\x1b[31mno\n\tsuch\x07 model")
     'no such model'
     """
-    line = _CONTROLS.sub(" ", _ESCAPES.sub("", text[: 8 * _LONGEST_TEXT])).strip()
+    plain = _CONTROLS.sub(
+        "", re.sub(r"\s*[\n\r\t\v\f\u2028\u2029]\s*", " ", _ESCAPES.sub("", text[: 8 * _LONGEST_TEXT]))
+    )
+    line = plain.strip()
     return line if len(line) <= _LONGEST_TEXT else f"{line[:_LONGEST_TEXT]}…"
 
 

@@ -68,13 +68,9 @@ class HttpTransport:
             if isinstance(error, HangtagError):
                 raise
             raise no_answer(self._target, str(error) or type(error).__name__) from error
-        if encoding != "identity":
-            content = inflate(content, encoding, request.path, request.limit if status == 200 else MAX_ERROR)
-        if status != 200:
-            raise from_http(status, content, self._target)
-        if not content:  # cut off within its headers, which http.client does not mind
-            raise no_answer(self._target, "the answer broke off")
-        return content
+        if status == 200 and content and encoding == "identity":
+            return content
+        return final_body(status, content, encoding, request, self._target)
 
     def _exchange(
         self, route: Route, request: Request[Any], path: str, headers: Mapping[str, str], body: Body, deadline: Deadline
@@ -109,6 +105,8 @@ class HttpTransport:
                 raise BadResponse(f"{self._target} answers HTTP {response.status} and no final response")
             limit = request.limit if response.status == 200 else MAX_ERROR
             length = response.length or 0
+            if response.length is None and not response.chunked and "Content-Length" in response.headers:
+                raise ValueError(response.headers["Content-Length"][:40])
             if length > limit and response.status == 200:
                 raise too_large(request.path, limit)
             surplus: bool | None = None  # not known yet
@@ -178,17 +176,24 @@ def request_headers(options: Options, more: Mapping[str, tuple[str, str]] = Mapp
     return dict(headers.values())
 
 
-def inflate(content: bytes, encoding: str, path: str, limit: int) -> bytes:
-    """The body of a response that was compressed, though that was not asked for; at most `limit` bytes of it."""
-    if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
-        raise BadResponse(f"the answer to {path} has the Content-Encoding {encoding[:40]!r}, which was not asked for")
-    try:
-        inflated = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(content, limit + 1)
-    except zlib.error as error:
-        raise BadResponse(f"the answer to {path} cannot be decompressed: {error}") from error
-    if len(inflated) > limit:
-        raise too_large(path, limit)
-    return inflated
+def final_body(status: int, content: bytes, encoding: str, request: Request[Any], where: str) -> bytes:
+    """The body of a final response, inflated if need be, for some proxies compress unasked; raises for an error."""
+    limit = request.limit if status == 200 else MAX_ERROR
+    if encoding != "identity":
+        inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip or zlib
+        try:
+            if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
+                raise BadResponse(f"the answer to {request.path} has an unknown Content-Encoding, {encoding[:40]!r}")
+            content = inflater.decompress(content, limit + 1)
+        except zlib.error as error:
+            raise BadResponse(f"the answer to {request.path} cannot be decompressed: {error}") from error
+    if status != 200:
+        raise from_http(status, content[:MAX_ERROR], where)
+    if len(content) > limit:
+        raise too_large(request.path, limit)
+    if not content:  # cut off within its headers, which http.client does not mind
+        raise no_answer(where, "the answer broke off")
+    return content
 
 
 # ---- connections

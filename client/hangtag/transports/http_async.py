@@ -11,10 +11,10 @@ from typing import Any
 
 from ..config import Options
 from ..core.retry import Deadline
-from ..errors import from_http, no_answer
+from ..errors import no_answer
 from ..optional import require
 from ..protocol.request import Request, too_large
-from .http import MAX_ERROR, inflate, request_headers
+from .http import MAX_ERROR, final_body, request_headers
 from .http_route import unusable
 
 _LARGE = 1 << 20  # bytes of a body; aiohttp warns of larger ones, which it would send at once
@@ -70,11 +70,7 @@ class AsyncHttpTransport:
             raise no_answer(str(self._target), str(error) or type(error).__name__) from error
         except (ValueError, AssertionError):  # the latter for a proxy without a port
             raise unusable(self._target) from None
-        if encoding != "identity":
-            content = inflate(content, encoding, request.path, limit)
-        if status != 200:
-            raise from_http(status, content, str(self._target))
-        return content
+        return final_body(status, content, encoding, request, str(self._target))
 
     async def close(self) -> None:
         """Close all connections."""
@@ -84,7 +80,8 @@ class AsyncHttpTransport:
 
 async def _read(answer: Any, path: str, limit: int) -> bytes:
     """The body; raises BadResponse for one of more than `limit` bytes, and cuts that of an error."""
-    pieces, size = [], answer.content_length or 0
+    pieces: list[bytes] = []
+    size = (answer.content_length or 0) if answer.status == 200 else 0
     if size <= limit:
         size = 0
         async for piece in answer.content.iter_any():
