@@ -17,7 +17,8 @@ from typing import Any
 from unittest import mock
 
 from hangtag.optional import require
-from hangtag_export.data.fashion_mnist import Dataset, load_fashion_mnist
+from hangtag_export.data.dataset import Dataset
+from hangtag_export.data.fashion_mnist import load_fashion_mnist
 from hangtag_export.training import architectures, fit
 from hangtag_export.training.evaluation import evaluate
 

@@ -20,7 +20,8 @@ import numpy as np
 
 from hangtag import Classification, Client, HangtagError
 from hangtag.plots import draw_predictions
-from hangtag_export.data.fashion_mnist import Dataset, load_fashion_mnist
+from hangtag_export.data.dataset import Dataset
+from hangtag_export.data.fashion_mnist import load_fashion_mnist
 
 HANGTAG = [sys.executable, "-m", "hangtag.cli"]
 

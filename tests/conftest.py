@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from hangtag import Client
-from hangtag_export.data.fashion_mnist import Dataset, load_fashion_mnist
+from hangtag_export.data.dataset import Dataset
+from hangtag_export.data.fashion_mnist import load_fashion_mnist
 from support import ROOT, Server, run, serving
 
 # Whoever starts the tests in the background (`… &` in a script) makes them ignore Ctrl-C, and with them every program

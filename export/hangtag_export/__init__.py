@@ -13,21 +13,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .data.fashion_mnist import Dataset as Dataset
+    from .data.dataset import Dataset as Dataset
     from .data.fashion_mnist import load_fashion_mnist as load_fashion_mnist
+    from .data.folder import load_images as load_images
     from .existing_model.pipeline import Published as Published
     from .existing_model.pipeline import publish as publish
     from .training.evaluation import Evaluation as Evaluation
+    from .training.evaluation import evaluate as evaluate
+    from .training.train import Training as Training
+    from .training.train import train as train
 
 DATASET = "fashion-mnist"
 """The name of the data set that Hangtag ships with."""
 
 _MODULES = {
-    "Dataset": "data.fashion_mnist",
+    "Dataset": "data.dataset",
     "Evaluation": "training.evaluation",
     "Published": "existing_model.pipeline",
+    "Training": "training.train",
+    "evaluate": "training.evaluation",
     "load_fashion_mnist": "data.fashion_mnist",
+    "load_images": "data.folder",
     "publish": "existing_model.pipeline",
+    "train": "training.train",
 }
 """Public name to the module that defines it."""
 

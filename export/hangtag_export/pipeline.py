@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,20 @@ from hangtag.fashion_mnist import translate
 from hangtag.optional import require
 
 from . import DATASET, plots
-from .data.fashion_mnist import Dataset, load_fashion_mnist
-from .data.folder import load_folder
+from .data.dataset import Dataset
+from .data.fashion_mnist import load_fashion_mnist
+from .data.folder import load_images
 from .errors import ExportError
 from .publishing import card, gates, savedmodel
 from .publishing.atomic import publish, staging
 from .publishing.model_config import ModelConfig
 from .publishing.verification import TOLERANCE, verify
 from .publishing.versions import prune
-from .training import architectures, fit
-from .training.evaluation import Evaluation, evaluate
+from .training.architectures import recipe
+from .training.batches import as_floats
+from .training.evaluation import Evaluation
 from .training.fit import Say, TrainingOptions
+from .training.train import Training, train
 
 _CHECKED_IMAGES = 32  # compared with Keras through every signature before publishing
 
@@ -40,10 +42,10 @@ class ExportOptions:
     dataset: str = DATASET  # or a folder
     data_dir: str | None = None
     image_shape: tuple[int, ...] = (28, 28)  # of a folder's images; with a third number 3, in colour
-    architecture: str = "dense"
-    hidden: tuple[int, ...] | None = None
+    skip_bad: bool = False  # leave out a folder's files that cannot be read
     training: TrainingOptions = field(default_factory=TrainingOptions)
-    resume: Path | None = None
+    resume: Path | None = None  # a .keras or .h5 file
+    continue_interrupted: bool = False
     keras_file: Path | None = None
     plots: Path | None = None
     language: str = "en"
@@ -68,30 +70,38 @@ def export(options: ExportOptions, say: Say) -> Exported:
     """Train, evaluate, write, verify and publish one version."""
     config = None if options.config is None else ModelConfig(options.config, options.model_name)
     with staging(options.base_path) as folder:
-        fit.set_seed(options.training.seed)
         dataset = _load(options, say)
         _check_current(dataset, options)
         names = translate(dataset.class_names, options.language)
         if options.plots is not None:
             _prepare_plots(options.plots, names, options.language)
-        model, history, seconds = _train(options, dataset, say)
-        served = architectures.with_probabilities(model)
-        found = evaluate(served, dataset.test_images, dataset.test_labels, dataset.class_names)
+        training = train(
+            dataset,
+            resume_from=options.resume,
+            base_path=options.base_path,
+            continue_interrupted=options.continue_interrupted,
+            say=say,
+            **{each.name: getattr(options.training, each.name) for each in fields(options.training)},
+        )
+        found = training.evaluation
         say(found.table())
-        say(f"test accuracy {found.accuracy:.4f}, test loss {found.loss:.4f}, trained in {seconds:.1f} s")
+        say(f"test accuracy {found.accuracy:.4f}, test loss {found.loss:.4f}, trained in {training.seconds:.1f} s")
+        if training.temperature != 1:
+            say(f"temperature {training.temperature:.3f}, expected calibration error {found.calibration_error:.4f}")
         if options.keras_file:
-            _save_keras(model, dataset.test_images[:_CHECKED_IMAGES], options.keras_file)
+            _save_keras(training.model, dataset.test_images[:_CHECKED_IMAGES], options.keras_file)
         if options.plots is not None:
-            for file in plots.draw_all(options.plots, dataset, names, found, history, options.language):
+            for file in plots.draw_all(options.plots, dataset, names, found, training.history, options.language):
                 say(f"drew {file}")
-        with _model_kept_on_failure(model, options):
+        with _model_kept_on_failure(training, options):
             _pass_gates(found, dataset, options)
-            savedmodel.write(savedmodel.Classifier.of_keras(served), dataset.class_names, folder)
-            document = _card(options, dataset, found, len(history["loss"]), seconds)
+            savedmodel.write(savedmodel.Classifier.of_keras(training.served), dataset.class_names, folder)
+            document = _card(options, dataset, training)
             card.write_beside(folder, document, dataset.test_images[:1], options.model_name)
             sample = dataset.test_images[:_CHECKED_IMAGES]
             verify(folder, sample, found.probabilities[: len(sample)], dataset.class_names)
             version = publish(folder, options.base_path)
+        _discard_checkpoints(training)
     if options.keep is not None:
         removed = prune(options.base_path, options.keep, config)
         say(f"removed {', '.join(map(str, removed)) or 'no old version'}")
@@ -102,7 +112,9 @@ def _load(options: ExportOptions, say: Say) -> Dataset:
     if options.dataset == DATASET:
         dataset = load_fashion_mnist(options.data_dir, say)
     else:
-        dataset = load_folder(Path(options.dataset), options.image_shape, options.training.seed)
+        dataset = load_images(
+            options.dataset, options.image_shape, seed=options.training.seed, skip_bad=options.skip_bad, say=say
+        )
     say(
         f"{dataset.name}: {len(dataset.train_images):,} training and {len(dataset.test_images):,} test images "
         f"of {len(dataset.class_names)} classes from {dataset.origin}"
@@ -121,25 +133,10 @@ def _prepare_plots(folder: Path, names: Sequence[str], language: str) -> None:
         raise ExportError(f"cannot write to {folder}: {error.strerror}; nothing was published") from error
 
 
-def _train(options: ExportOptions, dataset: Dataset, say: Say) -> tuple[Any, dict[str, list[float]], float]:
-    """The trained model, its history by epoch, and the seconds it took."""
-    shape = dataset.train_images.shape[1:]
-    classes = len(dataset.class_names)
-    if options.resume is None:
-        model = architectures.build(options.architecture, shape, classes, options.hidden)
-    else:
-        model = fit.resume(options.resume, options.architecture, shape, classes)
-        say(f"resuming {options.resume} after {int(model.optimizer.iterations):,} steps")
-    recipe = architectures.RECIPES[options.architecture]
-    start = time.perf_counter()
-    history = fit.fit(model, dataset.train_images, dataset.train_labels, options.training, recipe, say)
-    return model, history, time.perf_counter() - start
-
-
 def _save_keras(model: Any, images: np.ndarray, path: Path) -> None:
     """Save the model by itself, and see that what was saved predicts the same."""
     keras = require("keras", extra="export", what="exporting")
-    floats = fit.as_floats(images)
+    floats = as_floats(images)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         model.save(path)
@@ -175,33 +172,43 @@ def _pass_gates(found: Evaluation, dataset: Dataset, options: ExportOptions) -> 
 
 
 @contextmanager
-def _model_kept_on_failure(model: Any, options: ExportOptions) -> Iterator[None]:
+def _model_kept_on_failure(training: Training, options: ExportOptions) -> Iterator[None]:
     """Save the trained model if it cannot be published, and say where it is."""
     try:
         yield
     except ExportError as error:
         try:
-            kept = options.keras_file or gates.keep_aside(model, options.base_path)
+            kept = options.keras_file or gates.keep_aside(training.model, options.base_path)
         except ExportError:  # the disk is full, say
             raise error from None
+        _discard_checkpoints(training)
         reason = str(error).removesuffix("; nothing was published")
         raise type(error)(f"{reason}: nothing was published, the model is kept in {kept}") from error
 
 
-def _card(options: ExportOptions, dataset: Dataset, found: Evaluation, epochs: int, seconds: float) -> dict[str, Any]:
-    recipe = architectures.RECIPES[options.architecture]
+def _discard_checkpoints(training: Training) -> None:
+    """The trained model is in a version or a file now."""
+    if training.run is not None:
+        training.run.remove()
+
+
+def _card(options: ExportOptions, dataset: Dataset, training: Training) -> dict[str, Any]:
+    used = training.options
+    chosen = recipe(used.architecture, photos=options.dataset != DATASET)
     return {
-        **card.common(dataset.class_names, dataset.test_images.shape[1:]),
+        **card.common(dataset.class_names, dataset.image_shape),
         "dataset": dataset.name,
         "dataset_sha256": dataset.checksum,
-        "architecture": options.architecture,
-        "hidden": list(options.hidden or recipe.hidden),
-        "epochs": epochs,
-        "batch_size": options.training.batch_size,
-        "seed": options.training.seed,
-        "learning_rate": options.training.learning_rate or recipe.learning_rate,
-        "validation_split": options.training.validation_split,
+        "architecture": used.architecture,
+        "hidden": list(used.hidden or ()),
+        "weights": used.weights,
+        "epochs": len(training.history["loss"]),
+        "batch_size": used.batch_size,
+        "seed": used.seed,
+        "learning_rate": used.learning_rate or chosen.learning_rate,
+        "validation_split": used.validation_split,
         "resumed_from": None if options.resume is None else str(options.resume),
-        **found.to_dict(),
-        "training_seconds": round(seconds, 2),
+        **training.evaluation.to_dict(),
+        "temperature": round(training.temperature, 4),
+        "training_seconds": round(training.seconds, 2),
     }

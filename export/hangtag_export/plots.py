@@ -10,7 +10,7 @@ import numpy as np
 from hangtag import Classification, fonts
 from hangtag.plots import draw_bars, draw_image, draw_predictions, new_figure, save
 
-from .data.fashion_mnist import Dataset
+from .data.dataset import Dataset
 from .training.evaluation import Evaluation
 
 _SIDE = 5  # the training images are shown five by five

@@ -13,7 +13,6 @@ import subprocess
 import tempfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from hangtag.fashion_mnist import CLASS_NAMES
 
 from .. import DATASET
 from ..errors import DataError
+from .dataset import Dataset
 
 CHECKSUMS = {
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -38,20 +38,6 @@ PACKAGE = "dataset-fashion-mnist"
 PACKAGE_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
 _FETCH_TIMEOUT = (5, 60)  # seconds to connect, and between two pieces
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Labelled images: uint8 [N, H, W] or [N, H, W, 3], labels int64 [N] that index `class_names`."""
-
-    name: str
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
-    class_names: tuple[str, ...]
-    checksum: str
-    origin: str
 
 
 def load_fashion_mnist(data_dir: str | None = None, say: Callable[[str], None] = lambda words: None) -> Dataset:

@@ -1,12 +1,16 @@
-"""A data set that is a folder of images: one folder a class, PNG or JPEG, any size, grey or colour.
+"""A data set that is a folder of images: one folder a class, whose name is the class name.
 
-DIR/boots/a.png  DIR/bags/b.jpg …                     split 80/20 by seed, class by class, or
-DIR/train/boots/a.png … and DIR/test/boots/b.png …    as it is
+DIR/boots/a.png  DIR/bags/2024/b.jpg …                split 80/20 by seed, class by class, or
+DIR/train/boots/a.png … and DIR/test/boots/b.png …    taken as it is, with DIR/val/ (also valid, validation) if there
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,100 +18,230 @@ import numpy as np
 from hangtag.optional import require
 
 from ..errors import DataError
-from ..publishing.image_files import decode
-from .fashion_mnist import Dataset
+from .dataset import Dataset
+from .image_files import SUFFIXES, ImageFiles, Subset
 
-ENDINGS = (".png", ".jpg", ".jpeg")
 TEST_PART = 0.2
+
+_TRAIN = ("train", "training")
+_VALIDATION = ("val", "valid", "validation")
+_TEST = ("test", "testing")
+_SHOWN = 10  # bad files that a message names
 
 _Files = dict[str, list[Path]]
 
 
-def load_folder(folder: Path, shape: tuple[int, ...], seed: int) -> Dataset:
-    """All images of `folder`, uint8 [N, *shape], decoded by the very function that the exported model uses.
+def load_images(
+    folder: str | Path,
+    image_shape: Sequence[int] = (96, 96, 3),
+    *,
+    seed: int = 42,
+    skip_bad: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> Dataset:
+    """The images of `folder` as uint8 of `image_shape`: (H, W), grey, or (H, W, 3), RGB.
 
-    Raises DataError, whose one sentence says which folder or file is not as it should be.
+    Reads PNG, JPEG, WebP, GIF, BMP and TIFF, upright as their EXIF data say. Every file is decoded once, so that bad
+    files are reported before the training; after that, images are read when they are needed. `skip_bad` leaves bad
+    files out. `say` gets one line about what was skipped. Raises DataError, with one sentence.
+
+    >>> dataset = load_images("photos", (96, 96, 3))  # doctest: +SKIP
+    >>> dataset.train_images[:32].shape  # doctest: +SKIP
+    (32, 96, 96, 3)
     """
+    folder, shape = Path(folder), tuple(image_shape)
     if not folder.is_dir():
-        raise DataError(f"there is no folder {folder}: --dataset is fashion-mnist or a folder with one folder a class")
-    parts = {name: folder / name for name in ("train", "test") if (folder / name).is_dir()}
-    if len(parts) == 2:
-        train, test = (_classes(part) for part in parts.values())
-        strange = sorted(set(test) - set(train))
-        if strange:
-            raise DataError(f"{parts['test']} has a class {strange[0]!r} that {parts['train']} has not")
-        absent = sorted(set(train) - set(test))
-        if absent:
-            raise DataError(f"{parts['test']} has no folder for class {absent[0]!r}, which {parts['train']} has")
-    else:
-        train, test = _split(_classes(folder), seed)
-    class_names = tuple(sorted(train))
+        raise DataError(f"there is no folder {shown(folder)}: give a folder with one folder for each class")
+    skipped: Counter[str] = Counter()
+    splits = _splits(folder, skipped, seed, say)
+    class_names = tuple(sorted(splits[0]))
+    paths = [path for split in splits for name in class_names for path in split.get(name, [])]
+    files = ImageFiles(paths, shape)
+    checksums, bad = _check(files)
+    if bad and not skip_bad:
+        raise DataError(_bad_files(files, bad, folder))
+    if bad:
+        skipped["bad"] = len(bad)
+    if skipped:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in skipped.most_common())
+        say(f"skipped {skipped.total():,} of {skipped.total() + len(paths) - len(bad):,} files: {reasons}")
+    parts: list[tuple[Subset, np.ndarray]] = []
+    place = 0
+    for split in splits:
+        places: list[int] = []
+        labels: list[int] = []
+        for label, name in enumerate(class_names):
+            good = [number for number in range(place, place + len(split.get(name, []))) if number not in bad]
+            place += len(split.get(name, []))
+            if not good:
+                raise DataError(f"class {name!r} has too few images that can be read")
+            places += good
+            labels += [label] * len(good)
+        parts.append((Subset(files, np.array(places)), np.array(labels, np.int64)))
     digest = hashlib.sha256()
-    train_images, train_labels = _read(train, class_names, shape, digest, folder)
-    test_images, test_labels = _read(test, class_names, shape, digest, folder)
+    for number, (path, checksum) in enumerate(zip(paths, checksums, strict=True)):
+        if number not in bad:
+            digest.update(os.fsencode(path.relative_to(folder)) + f"\0{checksum}\0".encode())
+    train, test = parts[0], parts[-1]
+    validation = parts[1] if len(parts) == 3 else None
     return Dataset(
         name=folder.resolve().name,
-        train_images=train_images,
-        train_labels=train_labels,
-        test_images=test_images,
-        test_labels=test_labels,
+        train_images=train[0],
+        train_labels=train[1],
+        test_images=test[0],
+        test_labels=test[1],
         class_names=class_names,
         checksum=digest.hexdigest(),
         origin=str(folder),
+        validation_images=None if validation is None else validation[0],
+        validation_labels=None if validation is None else validation[1],
     )
 
 
-def _classes(folder: Path) -> _Files:
-    """Class name to image files, sorted; whatever is not a folder, or begins with a dot, is passed over."""
-    folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+def shown(path: Path | str) -> str:
+    """A path for a message: what is not text, and control characters, escaped."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+# ---- which files belong to which split and class
+
+
+def _splits(folder: Path, skipped: Counter[str], seed: int, say: Callable[[str], None]) -> list[_Files]:
+    """Training and test images, or training, validation and test images."""
+    train = _one_of(folder, _TRAIN)
+    others = [part for part in (_one_of(folder, _VALIDATION), _one_of(folder, _TEST)) if part is not None]
+    if train is None or not others:
+        return _split(_classes(folder, skipped), seed)
+    parts = [train, *others]
+    for path in sorted(folder.iterdir()):
+        if path not in parts and not path.name.startswith("."):
+            skipped[f"beside {', '.join(f'{part.name}/' for part in parts)}"] += 1
+    splits = [_classes(part, skipped) for part in parts]
+    for part, split in zip(others, splits[1:], strict=True):
+        unknown, absent = sorted(set(split) - set(splits[0])), sorted(set(splits[0]) - set(split))
+        if unknown:
+            raise DataError(f"{shown(part)} has a class {unknown[0]!r} that {shown(train)} does not have")
+        if absent:
+            raise DataError(f"{shown(part)} has no folder for class {absent[0]!r}, which {shown(train)} has")
+    if others[-1].name in _VALIDATION:
+        say(f"there is no {_TEST[0]}/: the images of {others[-1].name}/ are the test images")
+    return splits
+
+
+def _one_of(folder: Path, names: Sequence[str]) -> Path | None:
+    """The folder of one of these names that itself holds folders."""
+    for name in names:
+        path = folder / name
+        if path.is_dir() and _folders(path):
+            return path
+    return None
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path.name))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _classes(folder: Path, skipped: Counter[str]) -> _Files:
+    """Class name to image files, sorted."""
+    folders = _folders(folder)
     if not folders:
-        raise DataError(f"{folder} has no folders: put the images of each class into a folder of the class's name")
-    found = {path.name: sorted(_images(path)) for path in folders}
-    empty = [name for name, files in found.items() if not files]
-    if empty:
-        raise DataError(f"{folder / empty[0]} has no PNG or JPEG file: a class needs images, or remove the folder")
-    if len(found) == 1:
-        raise DataError(f"{folder} has one class only ({folders[0].name}): a classifier needs two or more")
-    return found
+        raise DataError(
+            f"{shown(folder)} has no folders: put the images of each class into a folder of the class's name"
+        )
+    for path in folder.iterdir():
+        if not path.is_dir() and not path.name.startswith("."):
+            skipped["outside of a class folder"] += 1
+    classes = {}
+    for path in folders:
+        _check_name(path)
+        ours: Counter[str] = Counter()
+        classes[path.name] = _images(path, ours)
+        if not classes[path.name]:
+            instead = (
+                f", only {', '.join(f'{count} {reason}' for reason, count in ours.most_common(3))}" if ours else ""
+            )
+            raise DataError(
+                f"{shown(path)} has no PNG, JPEG, WebP, GIF, BMP or TIFF file{instead}: "
+                "a class needs images, or remove the folder"
+            )
+        skipped.update(ours)
+    if len(classes) == 1:
+        inner = [path.name for path in _folders(folders[0])]
+        hint = ""
+        if inner:
+            hint = (
+                f". It holds folders itself ({', '.join(map(shown, inner[:5]))}): is {shown(folders[0])} the data set?"
+            )
+        raise DataError(f"{shown(folder)} has one class only ({shown(folders[0].name)}): a classifier needs two{hint}")
+    return classes
 
 
-def _images(folder: Path) -> list[Path]:
-    return [
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file()
-    ]
+def _check_name(path: Path) -> None:
+    try:
+        path.name.encode()
+        text = path.name.isprintable()
+    except UnicodeEncodeError:
+        text = False
+    if not text:
+        raise DataError(
+            f"the folder {shown(path)} cannot be a class name, which must be printable UTF-8 text: rename it"
+        )
 
 
-def _split(classes: _Files, seed: int) -> tuple[_Files, _Files]:
+def _images(folder: Path, skipped: Counter[str]) -> list[Path]:
+    """The image files of a class, in its folder and the folders within."""
+    images = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        for name in names:
+            path = Path(parent, name)
+            suffix = path.suffix.lower()
+            if name.startswith("."):
+                skipped["hidden"] += 1
+            elif not path.exists():
+                skipped["links that lead nowhere"] += 1
+            elif not path.is_file():
+                skipped["no regular files"] += 1
+            elif suffix not in SUFFIXES:
+                skipped[shown(suffix) if suffix else "without an ending"] += 1
+            else:
+                images.append(path)
+    return sorted(images)
+
+
+def _split(classes: _Files, seed: int) -> list[_Files]:
     """A fifth of each class, at least one image, for testing."""
-    chance = np.random.default_rng(seed)
+    random = np.random.default_rng(seed)
     train, test = {}, {}
     for name, files in classes.items():
         if len(files) < 2:
-            raise DataError(f"class {name!r} has one image only: it needs one to train on and one to test on, at least")
-        order = chance.permutation(len(files))
+            raise DataError(f"class {name!r} has one image only: it needs at least one to train on and one to test on")
+        order = random.permutation(len(files))
         count = max(1, round(len(files) * TEST_PART))
         test[name] = [files[index] for index in sorted(order[:count])]
         train[name] = [files[index] for index in sorted(order[count:])]
-    return train, test
+    return [train, test]
 
 
-def _read(
-    classes: _Files, class_names: tuple[str, ...], shape: tuple[int, ...], digest: hashlib._Hash, folder: Path
-) -> tuple[np.ndarray, np.ndarray]:
-    tf = require("tensorflow", extra="export", what="training")
-    spec = [tf.TensorSpec((), tf.string)]
-    decoder = tf.function(lambda file: decode(file, shape), input_signature=spec, autograph=False)
-    images, labels = [], []
-    for label, name in enumerate(class_names):
-        for path in classes[name]:
-            try:
-                content = path.read_bytes()
-                images.append(decoder(content).numpy())
-            except (OSError, tf.errors.OpError) as error:
-                raise DataError(f"{path} cannot be read as PNG or JPEG: repair or remove it") from error
-            labels.append(label)
-            digest.update(f"{path.relative_to(folder)}\0{len(content)}\0".encode())
-            digest.update(content)
-    return np.stack(images), np.array(labels, np.int64)
+# ---- checking every file
+
+
+def _check(files: ImageFiles) -> tuple[list[str], dict[int, str]]:
+    """`ImageFiles.check`, with a bar on a terminal."""
+    tqdm = require("tqdm", extra="export", what="training")
+    with tqdm.tqdm(total=len(files), desc="checking", leave=False, disable=not sys.stderr.isatty()) as bar:
+        return files.check(bar.update)
+
+
+def _bad_files(files: ImageFiles, bad: dict[int, str], folder: Path) -> str:
+    named = [f"{shown(files.paths[place].relative_to(folder))} ({reason})" for place, reason in bad.items()]
+    more = f" and {len(named) - _SHOWN:,} more" if len(named) > _SHOWN else ""
+    return (
+        f"{len(bad):,} of {len(files):,} images of {shown(folder)} cannot be used: {', '.join(named[:_SHOWN])}{more}. "
+        "Repair or remove them, or give --skip-bad to train without them"
+    )

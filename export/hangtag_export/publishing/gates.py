@@ -11,19 +11,18 @@ from typing import Any
 import numpy as np
 
 from hangtag import contract
-from hangtag.optional import require
+from hangtag.errors import InvalidInput
 
-from ..errors import ExportError, GateNotMet
+from ..data.dataset import Images
+from ..errors import DataError, ExportError, GateNotMet
 from ..training.evaluation import Evaluation, compare
-from . import card
+from . import card, published
 from .atomic import newest
-
-_BATCH = 1000
 
 
 def check(
     found: Evaluation,
-    images: np.ndarray,
+    images: Images,
     labels: np.ndarray,
     base_path: Path,
     *,
@@ -118,29 +117,15 @@ def check_replacement(
         raise GateNotMet(f"version {current.name} in {base_path} {known}, and the new one {new}: {hint}")
 
 
-def published_accuracy(folder: Path, images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> float:
-    """What a published version gets right of these very images. Raises ExportError if they are not for it."""
-    tf = require("tensorflow", extra="export", what="exporting")
+def published_accuracy(folder: Path, images: Images, labels: np.ndarray, class_names: Sequence[str]) -> float:
+    """The accuracy of a published version on these images. Raises ExportError if they are not for it."""
     try:
-        with tf.compat.v1.Session(graph=tf.Graph()) as session:
-            signatures = tf.compat.v1.saved_model.loader.load(
-                session, [tf.saved_model.SERVING], str(folder)
-            ).signature_def
-            serving, names = signatures["serving_default"], signatures["labels"]
-            asked = {names.inputs["index"].name: np.arange(len(class_names))}
-            known = [name.decode() for name in session.run(names.outputs["class_name"].name, asked)]
-            output = serving.outputs["probabilities"].name
-            parts = [
-                session.run(output, {serving.inputs["images"].name: images[start : start + _BATCH]})
-                for start in range(0, len(images), _BATCH)
-            ]
-    except (OSError, KeyError, ValueError, RuntimeError, tf.errors.OpError) as error:
-        raise ExportError(
-            f"version {folder.name} cannot be compared with ({str(error).splitlines()[0]}); nothing was published"
-        ) from error
+        probabilities, known = published.predict(folder, images)
+    except (DataError, InvalidInput) as error:
+        raise ExportError(f"version {folder.name} cannot be compared with: {error}; nothing was published") from error
     if known != list(class_names):
         raise ExportError(f"version {folder.name} knows other classes than this data set; nothing was published")
-    return compare(np.concatenate(parts), labels, class_names).accuracy
+    return compare(probabilities, labels, class_names).accuracy
 
 
 def keep_aside(model: Any, base_path: Path) -> Path:

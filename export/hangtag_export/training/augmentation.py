@@ -1,39 +1,78 @@
-"""Training batches of images, mirrored and shifted anew in every epoch."""
+"""Training images changed anew in every epoch, in ways that leave their class as it is."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
-
-import numpy as np
 
 from hangtag.optional import require
 
-_SHIFT = 2  # pixels, at most, in each direction
+SHIFT = 2 / 28  # of the height, at most, in each direction: two pixels of 28
+ROTATION = math.radians(10)  # at most, either way
+ZOOM = 0.15  # at most: 0.85 to 1.15 times the size
+CONTRAST = 0.2  # at most: 0.8 to 1.2 times the distance from the mean
 
 
-def batches(images: np.ndarray, labels: np.ndarray, batch_size: int, seed: int) -> Any:
-    """A tf.data.Dataset of float32 images 0..1 [B, H, W] (or [B, H, W, 3]) and labels [B], shuffled each epoch.
+def shift(images: Any, seed: Any) -> Any:
+    """Half of the images mirrored, each shifted; uint8 [B, H, W] or [B, H, W, C] in, float32 0..1 out.
 
-    The same `seed` gives the same batches, pixel for pixel: every batch has a seed of its own.
+    What comes in at the edge is a reflection. `seed`: int64, the same one gives the same images.
     """
     tf = require("tensorflow", extra="export", what="training")
-    examples = tf.data.Dataset.from_tensor_slices((images, labels))
-    examples = examples.shuffle(len(images), seed=seed).batch(batch_size)
-    seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
-    augment = tf.autograph.experimental.do_not_convert(_augment)  # it is TensorFlow all through
-    return tf.data.Dataset.zip((examples, seeds)).map(augment).prefetch(4)
-
-
-def _augment(batch: tuple[Any, Any], seed: Any) -> tuple[Any, Any]:
-    """Half of the images mirrored, each shifted by up to two pixels; what comes in at the edge is a reflection."""
-    tf = require("tensorflow", extra="export", what="training")
-    images, labels = batch
     count, (height, width) = tf.shape(images)[0], images.shape[1:3]
-    mirrored = tf.random.stateless_uniform([count], (seed, 0)) < 0.5
-    images = tf.where(tf.reshape(mirrored, [-1] + [1] * (len(images.shape) - 1)), tf.reverse(images, [2]), images)
-    edges = [[0, 0], [_SHIFT, _SHIFT], [_SHIFT, _SHIFT]] + [[0, 0]] * (len(images.shape) - 3)
+    most = max(1, round(SHIFT * min(height, width)))
+    images = _mirrored(images, seed)
+    edges = [[0, 0], [most, most], [most, most]] + [[0, 0]] * (len(images.shape) - 3)
     images = tf.pad(images, edges, "REFLECT")
-    shifts = tf.random.stateless_uniform([2, count, 1], (seed, 1), 0, 2 * _SHIFT + 1, tf.int32)
+    shifts = tf.random.stateless_uniform([2, count, 1], (seed, 1), 0, 2 * most + 1, tf.int32)
     images = tf.gather(images, shifts[0] + tf.range(height), axis=1, batch_dims=1)
     images = tf.gather(images, shifts[1] + tf.range(width), axis=2, batch_dims=1)
-    return tf.cast(images, tf.float32) / 255.0, labels
+    return tf.cast(images, tf.float32) / 255.0
+
+
+def photo(images: Any, seed: Any) -> Any:
+    """Half of the images mirrored, each turned, zoomed, shifted and of another contrast; in and out as for `shift`."""
+    tf = require("tensorflow", extra="export", what="training")
+    count, (height, width) = tf.shape(images)[0], images.shape[1:3]
+    grey = len(images.shape) == 3
+    pixels = tf.cast(_mirrored(images, seed), tf.float32) / 255.0
+    angle, zoom, down, right, contrast = tf.unstack(tf.random.stateless_uniform([5, count], (seed, 1), -1.0, 1.0))
+    angle, zoom = angle * ROTATION, 1 + zoom * ZOOM
+    down, right = down * SHIFT * height, right * SHIFT * width
+    cos, sin = tf.cos(angle) / zoom, tf.sin(angle) / zoom
+    # Output pixel (x, y) comes from (a x + b y + c, d x + e y + f): a turn about the centre, then a shift.
+    middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
+    zero = tf.zeros_like(cos)
+    transforms = tf.stack(
+        [
+            cos,
+            -sin,
+            middle_x - cos * middle_x + sin * middle_y + right,
+            sin,
+            cos,
+            middle_y - sin * middle_x - cos * middle_y + down,
+            zero,
+            zero,
+        ],
+        axis=1,
+    )
+    pixels = tf.raw_ops.ImageProjectiveTransformV3(
+        images=pixels[..., tf.newaxis] if grey else pixels,
+        transforms=transforms,
+        output_shape=tf.constant([height, width]),
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="REFLECT",
+    )
+    mean = tf.reduce_mean(pixels, axis=[1, 2, 3], keepdims=True)
+    pixels = tf.clip_by_value((pixels - mean) * (1 + contrast[:, None, None, None] * CONTRAST) + mean, 0.0, 1.0)
+    return tf.reshape(pixels, tf.concat([[count], images.shape[1:]], axis=0))
+
+
+BY_NAME = {"shift": shift, "photo": photo}
+
+
+def _mirrored(images: Any, seed: Any) -> Any:
+    tf = require("tensorflow", extra="export", what="training")
+    chosen = tf.random.stateless_uniform([tf.shape(images)[0]], (seed, 0)) < 0.5
+    return tf.where(tf.reshape(chosen, [-1] + [1] * (len(images.shape) - 1)), tf.reverse(images, [2]), images)

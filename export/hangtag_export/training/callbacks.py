@@ -5,10 +5,12 @@ Keras is imported when a callback is made, so the classes are made by functions.
 
 from __future__ import annotations
 
+import csv
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,17 @@ from hangtag.optional import require
 
 from ..errors import ExportError
 
-_WARM_UP = 0.2  # of all steps, in which the learning rate climbs
+_WARM_UP = 0.2  # of all steps, in which the learning rate rises
+
+
+@dataclass
+class Best:
+    """The epoch that did best on the validation images so far: the first is 1, 0 means none yet."""
+
+    accuracy: float = -1.0
+    loss: float = math.inf
+    epoch: int = 0
+    weights: list[Any] | None = None
 
 
 def progress(epochs: int, say: Callable[[str], None]) -> Any:
@@ -44,89 +56,109 @@ def progress(epochs: int, say: Callable[[str], None]) -> Any:
 
 
 def stop_when(loss: float | None, accuracy: float | None, say: Callable[[str], None]) -> Any:
-    """End the training with the epoch whose training loss or accuracy reaches these."""
+    """End the training with the epoch whose training loss or accuracy reaches these; `reached` is True then."""
 
     class StopWhen(_base()):  # type: ignore[misc]
+        reached = False
+
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-            reached = logs or {}
-            if loss is not None and reached["loss"] <= loss:
-                say(f"training loss {reached['loss']:.4f} is at most {loss:g}: training ends")
-                self.model.stop_training = True
-            elif accuracy is not None and reached["accuracy"] >= accuracy:
-                say(f"training accuracy {reached['accuracy']:.4f} is at least {accuracy:g}: training ends")
-                self.model.stop_training = True
+            figures = logs or {}
+            if loss is not None and figures["loss"] <= loss:
+                say(f"training loss {figures['loss']:.4f} is at most {loss:g}: training ends")
+            elif accuracy is not None and figures["accuracy"] >= accuracy:
+                say(f"training accuracy {figures['accuracy']:.4f} is at least {accuracy:g}: training ends")
+            else:
+                return
+            self.reached = self.model.stop_training = True
 
     return StopWhen()
 
 
-def one_cycle(peak: float, steps: int) -> Any:
-    """Let the learning rate climb to `peak` in a fifth of the steps, and fall to nothing over the rest, as a cosine."""
+def one_cycle(peak: float, first_step: int, steps: int) -> Any:
+    """Let the learning rate rise to `peak` in a fifth of the `steps`, and fall to zero over the rest, as a cosine.
+
+    `first_step`: the optimizer's count of steps when the cycle began.
+    """
 
     def rate(step: int) -> float:
-        climbed = step / (_WARM_UP * steps)
-        if climbed < 1:
-            return peak * (0.1 + 0.9 * climbed)
+        risen = step / (_WARM_UP * steps)
+        if risen < 1:
+            return peak * (0.1 + 0.9 * risen)
         fallen = (step - _WARM_UP * steps) / ((1 - _WARM_UP) * steps)
         return peak * 0.5 * (1 + math.cos(math.pi * min(fallen, 1.0)))
 
     class OneCycle(_base()):  # type: ignore[misc]
-        def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-            self.first = int(self.model.optimizer.iterations)
-
         def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
-            done = int(self.model.optimizer.iterations) - self.first
+            done = int(self.model.optimizer.iterations) - first_step
             self.model.optimizer.learning_rate.assign(rate(done))
 
     return OneCycle()
 
 
-def best_epoch(say: Callable[[str], None]) -> Any:
-    """Keep the weights of the epoch that did best on the validation images."""
+def best_epoch(best: Best, first_epoch: int, patience: int | None, say: Callable[[str], None]) -> Any:
+    """Record the best epoch in `best`; end the training after `patience` epochs, from `first_epoch`, without a better.
+
+    Accuracy on the validation images decides and, where it is equal, their loss.
+    """
 
     class BestEpoch(_base()):  # type: ignore[misc]
-        best, weights, epoch = -1.0, None, 0
-
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-            accuracy = (logs or {})["val_accuracy"]
-            if accuracy > self.best:
-                self.best, self.epoch, self.weights = accuracy, epoch + 1, self.model.get_weights()
-
-        def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-            if self.weights is not None:
-                self.model.set_weights(self.weights)
-                say(f"kept epoch {self.epoch}, the best on the validation images: accuracy {self.best:.4f}")
+            accuracy, loss = (logs or {})["val_accuracy"], (logs or {})["val_loss"]
+            if (accuracy, -loss) > (best.accuracy, -best.loss):
+                best.accuracy, best.loss, best.epoch = accuracy, loss, epoch + 1
+                best.weights = self.model.get_weights()
+            elif patience is not None and epoch + 1 - max(best.epoch, first_epoch) >= patience:
+                say(f"no better epoch in {patience}: training ends")
+                self.model.stop_training = True
 
     return BestEpoch()
 
 
-def logs(csv: Path | None, tensorboard: Path | None) -> list[Any]:
-    """Keras's own loggers, for the files asked for."""
-    keras = require("keras", extra="export", what="training")
-    if tensorboard is not None:
-        require("tensorboard", extra="export", what="--tensorboard")
-    chosen = []
-    if csv is not None:
-        chosen.append(_csv(csv))
-    if tensorboard is not None:
-        try:
-            tensorboard.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            words = f"--tensorboard takes a folder, and {tensorboard} cannot be one: {error.strerror}"
-            raise InvalidInput(words) from error
-        except OSError as error:
-            raise ExportError(f"cannot write to {tensorboard}: {error.strerror}") from error
-        chosen.append(keras.callbacks.TensorBoard(str(tensorboard)))
-    return chosen
+def at_epoch_end(do: Callable[[Any, int, Mapping[str, float]], None]) -> Any:
+    """Call ``do(model, epochs done, figures)`` after each epoch."""
 
-
-def _csv(file: Path) -> Any:
-    """Keras's CSV logger, but with epochs counted from 1, as they are on the terminal and in the pictures."""
-
-    class FromOne(require("keras", extra="export", what="training").callbacks.CSVLogger):  # type: ignore[misc]
+    class AtEpochEnd(_base()):  # type: ignore[misc]
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-            super().on_epoch_end(epoch + 1, logs)
+            do(self.model, epoch + 1, logs or {})
 
-    return FromOne(str(file))
+    return AtEpochEnd()
+
+
+def tensorboard(folder: Path) -> Any:
+    """Keras's logs for TensorBoard."""
+    keras = require("keras", extra="export", what="training")
+    require("tensorboard", extra="export", what="--tensorboard")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InvalidInput(f"--tensorboard takes a folder, and {folder} cannot be one: {error.strerror}") from error
+    except OSError as error:
+        raise ExportError(f"cannot write to {folder}: {error.strerror}") from error
+    return keras.callbacks.TensorBoard(str(folder))
+
+
+def write_csv(file: Path, history: Mapping[str, Sequence[float]], first_epoch: int) -> None:
+    """A line an epoch, counted from 1; `first_epoch` is the number of epochs before the history begins."""
+    try:
+        with file.open("w", newline="", encoding="utf-8") as opened:
+            writer = csv.writer(opened)
+            writer.writerow(["epoch", *history])
+            for number, row in enumerate(zip(*history.values(), strict=True), first_epoch + 1):
+                writer.writerow([number, *row])
+    except OSError as error:
+        raise ExportError(f"cannot write {file}: {error.strerror}") from error
+
+
+def read_csv(file: Path, epochs: int) -> dict[str, list[float]]:
+    """The history of the first `epochs` epochs from a file of `write_csv`; empty if it does not have them."""
+    try:
+        with file.open(newline="", encoding="utf-8") as opened:
+            rows = list(csv.DictReader(opened))[:epochs]
+        if [int(row["epoch"]) for row in rows] != list(range(1, epochs + 1)):
+            return {}
+        return {name: [float(row[name]) for row in rows] for name in rows[0] if name != "epoch"}
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        return {}
 
 
 def _shown(logs: dict[str, float] | None) -> list[str]:

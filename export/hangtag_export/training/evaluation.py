@@ -4,25 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .fit import as_floats
+from hangtag.errors import InvalidInput
 
-_BATCH = 1000
+from ..data.dataset import Images
+from ..errors import DataError
+from ..publishing import published
+from . import batches
+from .calibration import calibration_error
+
 _SMALLEST = 1e-7  # probability, as Keras clips it in the loss
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Of N images: `probabilities` float32 [N, C]; `confusion` int64 [C, C], true class by predicted class."""
+    """Of N images: `probabilities` float32 [N, C]; `confusion` int64 [C, C], true class by predicted class.
+
+    `calibration_error`: the expected calibration error, 0..1; 0 means that of the images with a score of 0.8, 80 % are
+    right.
+    """
 
     loss: float
     accuracy: float
     probabilities: np.ndarray
     confusion: np.ndarray
     class_names: tuple[str, ...]
+    calibration_error: float
 
     @property
     def precision(self) -> np.ndarray:
@@ -45,6 +56,7 @@ class Evaluation:
         return {
             "test_accuracy": self.accuracy,
             "test_loss": self.loss,
+            "expected_calibration_error": round(self.calibration_error, 4),
             "per_class": {
                 name: {"precision": round(p, 4), "recall": round(r, 4), "f1": round(f, 4), "images": int(n)}
                 for name, p, r, f, n in zip(self.class_names, *(c.tolist() for c in columns), strict=True)
@@ -65,19 +77,54 @@ class Evaluation:
         return "\n".join(lines)
 
 
-def evaluate(model: Any, images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> Evaluation:
-    """Put uint8 `images` through `model`, which gives probabilities, and compare with `labels`."""
-    return compare(model.predict(as_floats(images), batch_size=_BATCH, verbose=0), labels, class_names)
+def evaluate(model: Any, images: Images, labels: np.ndarray, class_names: Sequence[str] | None = None) -> Evaluation:
+    """How `model` does on uint8 `images` [N, H, W] or [N, H, W, 3] with true `labels`, int64 [N].
+
+    `model`: a Keras model that takes float32 images 0..1 and gives probabilities, whose `class_names` must be given; or
+    the folder of a published version, or a base path, whose newest version is taken. A version knows its class names;
+    where they are given too, they must be the same. Raises InvalidInput, DataError.
+
+    >>> evaluate("models/fashion", dataset.test_images, dataset.test_labels).accuracy  # doctest: +SKIP
+    0.8731
+    """
+    if isinstance(model, str | Path):
+        probabilities, names = published.predict(Path(model), images)
+        if class_names is not None and list(class_names) != names:
+            raise DataError(f"{model} has other classes than the images: {_first_difference(names, class_names)}")
+        return compare(probabilities, labels, names)
+    if class_names is None:
+        raise InvalidInput("class_names is needed for a Keras model: it does not know them")
+    return compare(predict(model, images), labels, class_names)
+
+
+def predict(model: Any, images: Images) -> np.ndarray:
+    """The outputs of a Keras model for uint8 `images`, float32 [N, C], a batch at a time."""
+    size = batches.evaluation_size(images.shape[1:])
+    parts = [
+        model.predict_on_batch(batches.as_floats(images[start : start + size])) for start in range(0, len(images), size)
+    ]
+    return np.concatenate(parts)
+
+
+def _first_difference(ours: Sequence[str], theirs: Sequence[str]) -> str:
+    if len(ours) != len(theirs):
+        return f"{len(ours)}, not {len(theirs)}"
+    place = next(place for place, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
+    return f"class {place} is {ours[place]!r}, not {theirs[place]!r}"
 
 
 def compare(probabilities: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> Evaluation:
-    """Hold float32 [N, C] against the true labels, int64 [N].
+    """Compare `probabilities`, float32 [N, C], with the true labels, int64 [N].
 
     >>> found = compare(np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]], "f4"), np.array([0, 1, 1]), ["bag", "boot"])
     >>> round(found.accuracy, 4), found.confusion.tolist(), found.precision.tolist(), found.recall.tolist()
     (0.6667, [[1, 0], [1, 1]], [0.5, 1.0], [1.0, 0.5])
     """
     count = len(class_names)
+    if len(labels) != len(probabilities) or not len(labels):
+        raise InvalidInput(
+            f"{len(probabilities)} images and {len(labels)} labels: there must be as many, and at least one"
+        )
     predicted = probabilities.argmax(axis=1)
     confusion = np.bincount(labels * count + predicted, minlength=count * count).reshape(count, count)
     right = probabilities[np.arange(len(labels)), labels].astype(np.float64)
@@ -87,6 +134,7 @@ def compare(probabilities: np.ndarray, labels: np.ndarray, class_names: Sequence
         probabilities=probabilities,
         confusion=confusion,
         class_names=tuple(class_names),
+        calibration_error=calibration_error(probabilities, labels),
     )
 
 

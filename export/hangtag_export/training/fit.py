@@ -2,37 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hangtag.errors import InvalidInput
 from hangtag.optional import require
 
-from ..errors import DataError
-from . import augmentation, callbacks
-from .architectures import NAMES, Recipe, compile_with
+from ..data.dataset import Images
+from ..errors import DataError, ExportError
+from . import batches, callbacks, transfer
+from .architectures import Recipe
+from .calibration import ends_in_softmax
+from .callbacks import Best
+from .checkpoints import Run, State
 
 Say = Callable[[str], None]
+
+_UNEVEN = 1.5  # classes whose sizes differ by this factor get weights
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How long and in which steps to train."""
+    """How long and in which steps to train; None means what the architecture's recipe says."""
 
-    epochs: int = 10
-    batch_size: int = 32
+    architecture: str = "dense"
+    hidden: tuple[int, ...] | None = None  # units of the dense layers
+    weights: str | None = None  # of a pretrained architecture: "imagenet", "none" or a file
+    epochs: int | None = None
+    batch_size: int | None = None
     seed: int = 42
-    learning_rate: float | None = None  # None: the architecture's own, or on resuming what the file has
-    validation_split: float = 0.0  # part of the training images that is held out; the epoch best on them is kept
+    learning_rate: float | None = None  # on resuming from a file, None means what the file has
+    validation_split: float | None = None  # part of the training images that is held out
+    patience: int | None = None  # epochs without a better one on the validation images, after which training ends
     stop_at_loss: float | None = None  # training ends with the epoch whose loss is at most this
     target_accuracy: float | None = None  # or whose accuracy is at least this
+    calibrate: bool = True  # scale the scores by a temperature chosen on the validation images, where there are any
     tensorboard: Path | None = None
     log: Path | None = None  # CSV, a line an epoch
+
+    def with_defaults(self, recipe: Recipe) -> TrainingOptions:
+        """These options, with the values of `recipe` where None stands for them."""
+        return replace(
+            self,
+            hidden=self.hidden or recipe.hidden or None,
+            weights=self.weights or ("imagenet" if self.architecture in transfer.BACKBONES else "none"),
+            epochs=self.epochs or recipe.epochs,
+            batch_size=self.batch_size or recipe.batch_size,
+            validation_split=recipe.validation_split if self.validation_split is None else self.validation_split,
+            patience=self.patience or recipe.patience,
+        )
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Epochs that are trained in one way, up to the one numbered `stop`."""
+
+    stop: int
+    learning_rate: float | None  # None: as the optimizer has it
+    one_cycle: bool = False
+    prepare: Callable[[Any], None] = lambda model: None
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What is trained on, and what chooses the epoch; labels are int64 [N]."""
+
+    images: Images
+    labels: np.ndarray
+    validation_images: Images | None = None
+    validation_labels: np.ndarray | None = None
+
+
+def known(value: int | None) -> int:
+    """A value of complete options."""
+    if value is None:
+        raise ValueError("the options are not complete: use TrainingOptions.with_defaults")
+    return value
 
 
 def set_seed(seed: int) -> None:
@@ -40,12 +91,106 @@ def set_seed(seed: int) -> None:
     require("keras", extra="export", what="training").utils.set_random_seed(seed)
 
 
+def phases(options: TrainingOptions, recipe: Recipe, *, resumed: bool) -> list[Phase]:
+    """The phases of a training of `options.epochs` epochs; a model `resumed` from a file goes on as it is."""
+    epochs = known(options.epochs)
+    rate = options.learning_rate or recipe.learning_rate
+    if resumed:
+        return [Phase(epochs, rate if recipe.one_cycle else options.learning_rate, recipe.one_cycle)]
+    if not recipe.head_epochs:
+        return [Phase(epochs, rate, recipe.one_cycle)]
+    if options.weights == "none":  # there is nothing to keep: all layers are trained at once
+        return [Phase(epochs, rate, one_cycle=True)]
+    head = Phase(min(recipe.head_epochs, max(1, epochs // 3)), rate, prepare=transfer.freeze)
+    upper = Phase(epochs, min(rate, recipe.fine_tuning_rate), prepare=transfer.unfreeze_upper_layers)
+    return [head, upper]
+
+
+def fit(
+    model: Any,
+    samples: Samples,
+    options: TrainingOptions,
+    recipe: Recipe,
+    say: Say,
+    *,
+    state: State | None = None,
+    run: Run | None = None,
+    more_callbacks: Sequence[Any] = (),
+) -> dict[str, list[float]]:
+    """Train `model` and return its losses and accuracies by epoch; afterwards it has the weights of the best epoch.
+
+    `options` are complete (`TrainingOptions.with_defaults`). `state` continues a training from a checkpoint, or from a
+    model that had `first_epoch` epochs. `run` gets a checkpoint after each epoch.
+    """
+    total, batch_size = known(options.epochs), known(options.batch_size)
+    _check_labels(samples.labels, model.output_shape[-1])
+    weights = _class_weights(samples.labels, model.output_shape[-1])
+    grouped = _is_dense(model) and weights is None
+    plan = batches.plan(len(samples.labels), samples.images.shape[1:], batch_size, grouped=grouped)
+    continues = state is not None
+    state = state or State(model, 0, {}, Best())
+    history, best, before, done = state.history, state.best, state.first_epoch, state.epoch
+    shared: dict[str, Any] = {"verbose": 0, "shuffle": False, "steps_per_epoch": len(plan)}
+    if samples.validation_images is not None and samples.validation_labels is not None:
+        size = batches.evaluation_size(samples.images.shape[1:])
+        shared["validation_data"] = batches.in_order(samples.validation_images, samples.validation_labels, size)
+
+    def after(number: int, trained: Any, epoch: int, figures: Mapping[str, float]) -> None:
+        for name, value in figures.items():
+            history.setdefault(name, []).append(float(value))
+        if options.log is not None:
+            callbacks.write_csv(options.log, history, epoch - len(history["loss"]))
+        if run is not None:
+            _save(run, State(trained, epoch, history, best, number, before), say)
+
+    for number, phase in enumerate(phases(options, recipe, resumed=before > 0)):
+        if number < state.phase:
+            continue
+        if continues:  # the layers and the optimizer are as they were saved
+            compile_with(model, model.optimizer, grouped=grouped)
+        else:
+            phase.prepare(model)
+            compile_with(model, _optimizer(options, phase), grouped=grouped)
+        if phase.learning_rate is not None:
+            model.optimizer.learning_rate.assign(phase.learning_rate)
+        limits = callbacks.stop_when(options.stop_at_loss, options.target_accuracy, say)
+        chosen = [callbacks.progress(before + total, say), limits]
+        if phase.one_cycle and phase.learning_rate is not None:
+            first_step = int(model.optimizer.iterations) - (done - before) * plan.steps
+            chosen.append(callbacks.one_cycle(phase.learning_rate, first_step, plan.steps * phase.stop))
+        if "validation_data" in shared:
+            chosen.append(callbacks.best_epoch(best, done, options.patience, say))
+        chosen.append(callbacks.at_epoch_end(partial(after, number)))
+        if options.tensorboard is not None:
+            chosen.append(callbacks.tensorboard(options.tensorboard))
+        epochs = range(done, before + phase.stop)
+        data = batches.training(
+            samples.images,
+            samples.labels,
+            plan,
+            seed=options.seed,
+            epochs=epochs,
+            augment=recipe.augment,
+            class_weights=weights,
+        )
+        if len(epochs):  # a training may have been interrupted after its last epoch
+            with _deterministic():
+                model.fit(data, initial_epoch=done, epochs=epochs.stop, callbacks=[*chosen, *more_callbacks], **shared)
+        done, continues = before + len(history["loss"]), False
+        if limits.reached:
+            break
+    if best.weights is not None:
+        model.set_weights(best.weights)
+        say(f"epoch {best.epoch} is used, the best on the validation images: accuracy {best.accuracy:.4f}")
+    return history
+
+
 @contextmanager
 def _deterministic() -> Iterator[None]:
     """Let TensorFlow use deterministic ops only.
 
-    Not before the model is compiled: Keras would then do without XLA, at nearly twice the time, though XLA's own code
-    for these layers is deterministic (figures: docs/reference/export.md; a test compares the weights bit by bit).
+    Not before the model is compiled: Keras would then do without XLA, which takes longer, though XLA's own code for
+    dense layers is deterministic (a test compares the weights bit by bit).
     """
     tf = require("tensorflow", extra="export", what="training")
     config = require("tensorflow.python.framework.config", extra="export", what="training")
@@ -56,84 +201,66 @@ def _deterministic() -> Iterator[None]:
         config.disable_op_determinism()
 
 
-def resume(path: Path, architecture: str, shape: tuple[int, ...], classes: int) -> Any:
-    """The model in a .keras or .h5 file, with its optimizer as it was left. Raises InvalidInput, DataError."""
+def _is_dense(model: Any) -> bool:
     keras = require("keras", extra="export", what="training")
-    if not path.is_file():
-        raise InvalidInput(f"there is no {path} to resume from")
-    try:
-        model = keras.models.load_model(path)
-        optimizer = model.optimizer
-        if path.suffix == ".h5" and optimizer is not None:
-            optimizer = _optimizer_in_h5(path, model)
-    except Exception as error:  # a damaged file comes out as any of several libraries' errors
-        raise InvalidInput(f"{path} is not a Keras model: {str(error).splitlines()[0]}") from error
-    name = model.name.replace("_", "-")
-    if name in NAMES and name != architecture:
-        raise InvalidInput(f"{path} is of the architecture {name}: give --architecture {name} to train it as such")
-    if model.input_shape[1:] != shape:
-        raise DataError(f"{path} is for images of {list(model.input_shape[1:])}, the data set's are {list(shape)}")
-    if model.output_shape[1] != classes:
-        raise DataError(f"{path} knows {model.output_shape[1]} classes, the data set has {classes}")
-    if optimizer is None:
-        raise InvalidInput(f"{path} was saved without its optimizer: training cannot go on from it")
-    return compile_with(model, optimizer)
+    simple = (keras.layers.InputLayer, keras.layers.Flatten, keras.layers.Dense, keras.layers.Softmax)
+    return all(isinstance(layer, simple) for layer in model.layers)
 
 
-def _optimizer_in_h5(path: Path, model: Any) -> Any:
-    """The optimizer with its state from an HDF5 file.
+def _optimizer(options: TrainingOptions, phase: Phase) -> Any:
+    keras = require("keras", extra="export", what="training")
+    rate = phase.learning_rate or 1e-3
+    if options.hidden:
+        return keras.optimizers.Adam(learning_rate=rate)
+    return keras.optimizers.AdamW(learning_rate=rate, weight_decay=0.05 if phase.one_cycle else 0.004)
 
-    Keras 3 writes the state there, but builds the optimizer for no variables when it reads a Sequential model, and so
-    drops it with a warning.
+
+def compile_with(model: Any, optimizer: Any, *, grouped: bool) -> None:
+    """Make `model` ready to be trained by `optimizer`, whose state stays as it is.
+
+    `grouped`: one call into a compiled graph trains on a whole group of batches (batches.Plan). For dense layers, whose
+    batches take less time than the call, that halves the time. XLA's convolutions are slower than oneDNN's, so models
+    with other layers are not compiled.
     """
-    h5py = require("h5py", extra="export", what="training")
-    optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
-    optimizer.build(model.trainable_variables)
-    with h5py.File(path) as file:
-        group = file["optimizer_weights"]
-        values = [group[name][()] for name in group.attrs["weight_names"]]
-    for variable, value in zip(optimizer.variables, values, strict=True):
-        variable.assign(value)
-    return optimizer
+    keras = require("keras", extra="export", what="training")
+    if grouped:
+        model.train_step = types.MethodType(_train_on_group, model)
+    model.compile(
+        optimizer=optimizer,
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=not ends_in_softmax(model)),
+        metrics=["accuracy"],
+        jit_compile=grouped,
+    )
 
 
-def fit(
-    model: Any, images: np.ndarray, labels: np.ndarray, options: TrainingOptions, recipe: Recipe, say: Say
-) -> dict[str, list[float]]:
-    """Train `model` on uint8 `images`; return its losses and accuracies by epoch."""
-    _check_labels(labels, model.output_shape[-1])
-    held_out = round(len(images) * options.validation_split)
-    order = np.random.default_rng(options.seed).permutation(len(images)) if held_out else np.arange(len(images))
-    train, validation = order[held_out:], order[:held_out]
-    if held_out and not len(train):
-        raise InvalidInput(f"a validation split of {options.validation_split:g} leaves nothing to train on")
-    steps = -(-len(train) // options.batch_size)
-    rate = options.learning_rate or (recipe.learning_rate if recipe.one_cycle else None)
-    if rate is not None:
-        model.optimizer.learning_rate.assign(rate)
-    chosen = [
-        callbacks.progress(options.epochs, say),
-        callbacks.stop_when(options.stop_at_loss, options.target_accuracy, say),
-        *([callbacks.one_cycle(rate or recipe.learning_rate, steps * options.epochs)] if recipe.one_cycle else []),
-        *([callbacks.best_epoch(say)] if held_out else []),
-        *callbacks.logs(options.log, options.tensorboard),
-    ]
-    shared = {"epochs": options.epochs, "verbose": 0, "callbacks": chosen}
-    if held_out:
-        shared["validation_data"] = (as_floats(images[validation]), labels[validation])
-        shared["validation_batch_size"] = 1000
-    with _deterministic():
-        if recipe.augment:
-            data = augmentation.batches(images[train], labels[train], options.batch_size, options.seed)
-            history = model.fit(data, shuffle=False, **shared)
-        else:
-            history = model.fit(as_floats(images[train]), labels[train], batch_size=options.batch_size, **shared)
-    return {name: [float(value) for value in values] for name, values in history.history.items()}
+def _train_on_group(model: Any, group: tuple[Any, Any]) -> Any:
+    """Keras's train_step, for each batch of images [S, B, ...] and labels [S, B]."""
+    tf = require("tensorflow", extra="export", what="training")
+    images, labels = group
+
+    def step(number: Any) -> list[Any]:
+        type(model).train_step(model, (images[number], labels[number]))
+        return [number + 1]
+
+    tf.while_loop(lambda number: number < tf.shape(images)[0], step, [tf.constant(0)])
+    return model.get_metrics_result()
 
 
-def as_floats(images: np.ndarray) -> np.ndarray:
-    """Pixels 0..255 as float32 0..1: the same division, in the same precision, as the exported graph does."""
-    return images.astype(np.float32) / np.float32(255)
+def _class_weights(labels: np.ndarray, classes: int) -> np.ndarray | None:
+    """float32 [C], so that each class counts as much as any other; None for classes of about the same size."""
+    counts = np.bincount(labels, minlength=classes)
+    if counts.max() <= _UNEVEN * counts.min() or not counts.all():
+        return None
+    weights: np.ndarray = (len(labels) / (classes * counts)).astype(np.float32)
+    return weights
+
+
+def _save(run: Run, state: State, say: Say) -> None:
+    """A checkpoint that cannot be written does not end the training."""
+    try:
+        run.save(state)
+    except ExportError as error:
+        say(f"{error}; training goes on")
 
 
 def _check_labels(labels: np.ndarray, classes: int) -> None:

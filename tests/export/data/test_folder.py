@@ -1,14 +1,15 @@
-"""A folder of images is a data set; what is wrong with one is said in a sentence that names it."""
+"""A folder of images is a data set; what is wrong with one is one sentence that names it."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from hangtag_export.data.folder import load_folder
+from hangtag_export.data.folder import load_images
 from hangtag_export.errors import DataError
 
 
@@ -18,33 +19,73 @@ def fill(folder: Path, images: np.ndarray, ending: str = "png") -> None:
         Image.fromarray(image).save(folder / f"{number:03}.{ending}")
 
 
+def load(folder: Path, shape: tuple[int, ...] = (28, 28), **options: object):
+    """The data set and the lines that were printed."""
+    lines: list[str] = []
+    return load_images(folder, shape, say=lines.append, **options), lines
+
+
+def refused(folder: Path, **options: object) -> str:
+    with pytest.raises(DataError) as raised:
+        load(folder, **options)
+    assert "\n" not in str(raised.value)
+    assert raised.value.exit_code == 2
+    return str(raised.value)
+
+
 def test_a_fifth_of_each_class_is_for_testing_chosen_by_seed(images, tmp_path):
     fill(tmp_path / "靴子", images[:10])
     fill(tmp_path / "bags", images[10:30])
-    (tmp_path / "bags" / "notes.txt").write_text("passed over")
     (tmp_path / ".cache").mkdir()
-    first, again, other = (load_folder(tmp_path, (28, 28), seed) for seed in (1, 1, 2))
+    first, again, other = (load(tmp_path, seed=seed)[0] for seed in (1, 1, 2))
     assert first.class_names == ("bags", "靴子")
     assert first.train_images.shape == (24, 28, 28)
-    assert first.train_images.dtype == np.uint8
+    assert first.train_images[:5].dtype == np.uint8
     assert np.bincount(first.test_labels).tolist() == [4, 2]
-    assert np.array_equal(first.test_images, again.test_images)
-    assert not np.array_equal(first.test_images, other.test_images)
-    both = np.concatenate([first.train_images, first.test_images])
+    assert np.array_equal(first.test_images[:], again.test_images[:])
+    assert not np.array_equal(first.test_images[:], other.test_images[:])
+    both = np.concatenate([first.train_images[:], first.test_images[:]])
     assert {image.tobytes() for image in both} == {image.tobytes() for image in images[:30]}, "pixels stay as they are"
 
 
-def test_train_and_test_folders_are_taken_as_they_are(images, tmp_path):
-    for part, start, count in (("train", 0, 6), ("test", 100, 3)):
+@pytest.mark.parametrize("names", [("train", "test"), ("train", "val"), ("training", "validation"), ("train", "valid")])
+def test_train_and_test_folders_are_used_as_they_are(names, images, tmp_path):
+    for part, start, count in ((names[0], 0, 6), (names[1], 100, 3)):
         fill(tmp_path / part / "a", images[start : start + count])
         fill(tmp_path / part / "b", images[start + 50 : start + 50 + count], "jpg")
-    found = load_folder(tmp_path, (28, 28), 1)
-    assert found.train_labels.tolist() == [0] * 6 + [1] * 6
-    assert found.test_labels.tolist() == [0] * 3 + [1] * 3
-    assert np.array_equal(found.test_images[:3], images[100:103])
+    dataset, lines = load(tmp_path)
+    assert dataset.train_labels.tolist() == [0] * 6 + [1] * 6
+    assert dataset.test_labels.tolist() == [0] * 3 + [1] * 3
+    assert np.array_equal(dataset.test_images[:3], images[100:103])
+    assert dataset.validation_images is None
+    assert lines == ([] if "test" in names else [f"there is no test/: the images of {names[1]}/ are the test images"])
 
 
-def test_any_size_grey_or_colour_becomes_the_size_and_channels_asked_for(images, tmp_path):
+def test_with_three_folders_val_is_for_validation(images, tmp_path):
+    for number, part in enumerate(("train", "val", "test")):
+        for name in "ab":
+            fill(tmp_path / part / name, images[number * 10 : number * 10 + 2 + number])
+    fill(tmp_path / "unlabelled", images[:2])
+    dataset, lines = load(tmp_path)
+    assert [len(labels) for labels in (dataset.train_labels, dataset.validation_labels, dataset.test_labels)] == [
+        4,
+        6,
+        8,
+    ]
+    assert np.array_equal(dataset.validation_images[0], images[10])
+    assert lines == ["skipped 1 of 19 files: 1 beside train/, val/, test/"]
+
+
+def test_images_of_nested_folders_belong_to_the_class_above(images, tmp_path):
+    fill(tmp_path / "a", images[:2])
+    fill(tmp_path / "a" / "2024" / "may", images[2:5])
+    fill(tmp_path / "b", images[5:8])
+    dataset, lines = load(tmp_path)
+    assert len(dataset.train_labels) + len(dataset.test_labels) == 8
+    assert lines == []
+
+
+def test_any_size_grey_or_colour_becomes_the_size_and_channels_of_the_data_set(images, tmp_path):
     pictures = [Image.fromarray(image) for image in images[:4]]
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -52,46 +93,115 @@ def test_any_size_grey_or_colour_becomes_the_size_and_channels_asked_for(images,
         pictures[1].convert("RGB").save(tmp_path / name / "1.PNG")
         pictures[2].convert("RGBA").save(tmp_path / name / "2.png")
         pictures[3].convert("P").save(tmp_path / name / "3.png")
-    grey, colour = load_folder(tmp_path, (20, 24), 1), load_folder(tmp_path, (20, 24, 3), 1)
+    grey, colour = load(tmp_path, (20, 24))[0], load(tmp_path, (20, 24, 3))[0]
     assert grey.train_images.shape == (6, 20, 24)
     assert colour.train_images.shape == (6, 20, 24, 3)
-    assert (np.ptp(colour.train_images, axis=3) <= 2).all(), "grey pictures have three channels alike"
+    assert (np.ptp(colour.train_images[:], axis=3) <= 2).all(), "grey images have three channels alike"
 
 
 def test_the_checksum_is_of_names_and_contents(images, tmp_path):
     for name in ("a", "b"):
         fill(tmp_path / name, images[:3])
-    before = load_folder(tmp_path, (28, 28), 1).checksum
-    assert load_folder(tmp_path, (14, 14), 1).checksum == before
+    before = load(tmp_path)[0].checksum
+    assert load(tmp_path, (14, 14))[0].checksum == before
     (tmp_path / "a").rename(tmp_path / "c")
-    assert load_folder(tmp_path, (28, 28), 1).checksum != before
+    assert load(tmp_path)[0].checksum != before
 
 
-def test_what_is_wrong_with_a_folder_is_said(images, tmp_path):
-    def refused(words: str, folder: Path = tmp_path) -> None:
-        with pytest.raises(DataError, match=words) as raised:
-            load_folder(folder, (28, 28), 1)
-        assert "\n" not in str(raised.value)
-        assert raised.value.exit_code == 2
+def test_one_line_says_what_was_skipped_and_why(images, tmp_path):
+    for name in ("a", "b"):
+        fill(tmp_path / name, images[:3])
+    (tmp_path / "a" / "notes.txt").write_text("no image")
+    (tmp_path / "a" / "phone.heic").write_bytes(b"no format that is read")
+    (tmp_path / "b" / "._000.png").write_bytes(b"what macOS writes beside files")
+    (tmp_path / "b" / "gone.png").symlink_to("nowhere.png")
+    (tmp_path / "b" / "loop.png").symlink_to("loop.png")
+    os.mkfifo(tmp_path / "b" / "pipe.png")
+    (tmp_path / "b" / "zeros.png").symlink_to("/dev/zero")
+    (tmp_path / "readme.md").write_text("no image")
+    dataset, lines = load(tmp_path)
+    assert len(dataset.train_labels) + len(dataset.test_labels) == 6
+    (line,) = lines
+    assert line.startswith("skipped 8 of 14 files: 2 ")
+    for reason in (
+        "1 .txt",
+        "1 .heic",
+        "1 hidden",
+        "2 links that lead nowhere",
+        "2 no regular",
+        "1 outside of a class",
+    ):
+        assert reason in line
 
-    refused("there is no folder .*nowhere", tmp_path / "nowhere")
-    refused("has no folders")
-    fill(tmp_path / "a", images[:1])
-    refused(r"has one class only \(a\)")
-    fill(tmp_path / "b", images[1:2])
-    refused("class 'a' has one image only")
-    (tmp_path / "empty").mkdir()
-    refused("empty has no PNG or JPEG file")
-    (tmp_path / "empty").rmdir()
+
+def test_all_bad_files_are_named_at_once_and_can_be_left_out(images, tmp_path):
+    for name in ("a", "b"):
+        fill(tmp_path / name, images[:4])
+    for number in range(25):
+        (tmp_path / "a" / f"bad{number:02}.jpg").write_text("<html>404</html>")
+    (tmp_path / "b" / "cut.png").write_bytes((tmp_path / "b" / "000.png").read_bytes()[:60])
+    (tmp_path / "b" / "empty.png").write_bytes(b"")
+    (tmp_path / "b" / "passwd.png").symlink_to("/etc/passwd")
+    message = refused(tmp_path)
+    assert message.startswith(f"28 of 36 images of {tmp_path} cannot be used: a/bad00.jpg (not an image")
+    assert "a/bad09.jpg" in message
+    assert "a/bad10.jpg" not in message, "the list is bounded"
+    assert "and 18 more. Repair or remove them, or give --skip-bad" in message
+    dataset, lines = load(tmp_path, skip_bad=True)
+    assert len(dataset.train_labels) + len(dataset.test_labels) == 8
+    assert np.bincount(dataset.train_labels).min() >= 1
+    assert lines == ["skipped 28 of 36 files: 28 bad"]
+
+
+def test_a_class_without_good_images_is_refused(images, tmp_path):
     fill(tmp_path / "a", images[:3])
-    fill(tmp_path / "b", images[:3])
-    (tmp_path / "b" / "broken.png").write_bytes((tmp_path / "b" / "000.png").read_bytes()[:60])
-    refused("broken.png cannot be read as PNG or JPEG")
-    (tmp_path / "b" / "broken.png").unlink()
+    (tmp_path / "b").mkdir()
+    for number in range(3):
+        (tmp_path / "b" / f"{number}.png").write_bytes(b"")
+    assert refused(tmp_path, skip_bad=True) == "class 'b' has too few images that can be read"
+
+
+def test_names_that_are_no_text_are_escaped_in_messages(images, tmp_path):
+    """A file may have any name; a class may not, because its name is sent to clients."""
+    for name in ("a", "b"):
+        fill(tmp_path / name, images[:3])
+    strange = Path(os.fsdecode(os.fsencode(tmp_path / "a") + b"/\xff\x1b[31m.png"))
+    strange.write_bytes((tmp_path / "a" / "000.png").read_bytes())
+    dataset, _ = load(tmp_path)
+    assert len(dataset.train_labels) + len(dataset.test_labels) == 7
+    strange.write_bytes(b"no image")
+    assert r"a/\xff\x1b[31m.png (not an image" in refused(tmp_path)
+    strange.unlink()
+    for name in (b"b\xff", b"b\n\x1b[31m"):
+        folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+        (tmp_path / "b").rename(folder)
+        message = refused(tmp_path)
+        assert "cannot be a class name" in message
+        assert message.isprintable()
+        folder.rename(tmp_path / "b")
+
+
+def test_what_is_wrong_with_a_folder_is_one_sentence(images, tmp_path):
+    assert refused(tmp_path / "nowhere").startswith("there is no folder")
+    assert "has no folders" in refused(tmp_path)
+    fill(tmp_path / "a", images[:1])
+    assert "has one class only (a): a classifier needs two" in refused(tmp_path)
+    fill(tmp_path / "b", images[1:2])
+    assert "class 'a' has one image only" in refused(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "phone.heic").write_bytes(b"")
+    assert "empty has no PNG, JPEG, WebP, GIF, BMP or TIFF file, only 1 .heic" in refused(tmp_path)
+    fill(tmp_path / "empty", images[:3])
     for part in ("train", "test"):
         fill(tmp_path / part / "a", images[:2])
         fill(tmp_path / part / "b", images[:2])
     fill(tmp_path / "test" / "c", images[:2])
-    refused("has a class 'c' that")
+    assert "has a class 'c' that" in refused(tmp_path)
     (tmp_path / "test" / "c").rename(tmp_path / "train" / "c")
-    refused("has no folder for class 'c'")
+    assert "has no folder for class 'c'" in refused(tmp_path)
+
+
+def test_a_folder_above_the_data_set_is_recognised(images, tmp_path):
+    for name in ("a", "b"):
+        fill(tmp_path / "images" / name, images[:3])
+    assert f"It holds folders itself (a, b): is {tmp_path}/images the data set?" in refused(tmp_path)

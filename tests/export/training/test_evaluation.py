@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from hangtag.optional import require
+from hangtag_export.training.batches import as_floats
 from hangtag_export.training.evaluation import compare, evaluate
-from hangtag_export.training.fit import as_floats
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,206 @@
+"""Images that stay in their files until they are needed, decoded as the exported model decodes them.
+
+PNG and JPEG files are decoded by TensorFlow, exactly as in the exported graph. Pillow decodes what TensorFlow does not:
+WebP, TIFF, GIF, BMP, CMYK, and files whose EXIF data say that the camera was turned. Both end in the same resize.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hangtag.optional import require
+
+from ..publishing import image_files as graph
+from .dataset import Images
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+"""Endings of the files that training reads."""
+
+MAX_BYTES = 100_000_000
+"""Size of a file; a photo has a few million bytes."""
+
+CACHE_BYTES = 512_000_000
+"""Decoded images kept in memory, at most; if all do not fit, none are kept."""
+
+_LARGE = 8_000_000  # pixels; such images are decoded one at a time
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+_ORIENTATION = 0x0112  # EXIF tag
+_one_large = threading.Lock()
+
+
+class BadImageError(Exception):
+    """A file that cannot be used; the message says why."""
+
+
+class ImageFiles:
+    """uint8 images [N, *shape], read from `paths` when they are indexed; reads like a numpy array.
+
+    Decoded images are kept in memory if all of them fit into `CACHE_BYTES`.
+
+    >>> images = ImageFiles(paths, (96, 96, 3))  # doctest: +SKIP
+    >>> images[:32].shape  # doctest: +SKIP
+    (32, 96, 96, 3)
+    """
+
+    def __init__(self, paths: Sequence[Path], shape: Sequence[int]) -> None:
+        self.paths = tuple(paths)
+        self.shape = (len(self.paths), *shape)
+        size = int(np.prod(self.shape))
+        self._cache = np.empty(self.shape, np.uint8) if size <= CACHE_BYTES else None  # untouched pages take no memory
+        self._cached = np.zeros(len(self.paths), bool)
+        self._pool = ThreadPoolExecutor(_processors(), thread_name_prefix="decode")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        places = np.arange(len(self.paths))[index]
+        if places.ndim == 0:
+            return self._image(int(places))
+        if self._cache is not None and self._cached[places].all():
+            cached: np.ndarray = self._cache[places]
+            return cached
+        images = np.empty((len(places), *self.shape[1:]), np.uint8)
+        for row, image in enumerate(self._pool.map(self._image, places.tolist())):
+            images[row] = image
+        return images
+
+    def check(self, step: Callable[[], None] = lambda: None) -> tuple[list[str], dict[int, str]]:
+        """Read and decode every file once: the SHA-256 of each, and what is wrong with the bad ones, by position."""
+        checksums, bad = [], {}
+        for place, (checksum, reason) in enumerate(self._pool.map(self._check, range(len(self.paths)))):
+            checksums.append(checksum)
+            if reason:
+                bad[place] = reason
+            step()
+        return checksums, bad
+
+    def _check(self, place: int) -> tuple[str, str]:
+        content = b""
+        try:
+            content = _content(self.paths[place])
+            self._keep(place, decode(content, self.shape[1:]))
+        except BadImageError as error:
+            return hashlib.sha256(content).hexdigest(), str(error)
+        return hashlib.sha256(content).hexdigest(), ""
+
+    def _image(self, place: int) -> np.ndarray:
+        if self._cache is not None and self._cached[place]:
+            cached: np.ndarray = self._cache[place]
+            return cached
+        image = decode(_content(self.paths[place]), self.shape[1:])
+        self._keep(place, image)
+        return image
+
+    def _keep(self, place: int, image: np.ndarray) -> None:
+        if self._cache is not None:
+            self._cache[place] = image
+            self._cached[place] = True
+
+
+class Subset:
+    """Some of the images of `files`, in this order; shares their cache."""
+
+    def __init__(self, files: ImageFiles, places: np.ndarray) -> None:
+        self._files = files
+        self._places = places
+        self.shape = (len(places), *files.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return self._files[self._places[index]]
+
+    def select(self, places: np.ndarray) -> Subset:
+        """These of the images."""
+        return Subset(self._files, self._places[places])
+
+
+def select(images: Images, places: np.ndarray) -> Images:
+    """These of the `images`; those in files are not read for it."""
+    return images.select(places) if isinstance(images, Subset) else images[places]
+
+
+def decode(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    """The bytes of an image file as uint8 pixels of `shape`, upright. Raises BadImageError."""
+    tf = require("tensorflow", extra="export", what="training")
+    pillow = require("PIL.Image", extra="export", what="training")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of large images, which are refused below
+            image = pillow.open(io.BytesIO(content), formats=_FORMATS)
+    except Exception as error:  # Pillow has no common class for what a damaged file may raise
+        raise BadImageError("not an image that can be read") from error
+    width, height = image.size
+    if width * height > graph.MAX_PIXELS:
+        raise BadImageError(f"{width}x{height} pixels, more than {graph.MAX_PIXELS // 1_000_000} million")
+    try:
+        if width * height > _LARGE:
+            with _one_large:
+                return _pixels(content, image, shape)
+        return _pixels(content, image, shape)
+    except (tf.errors.OpError, Exception) as error:
+        raise BadImageError("damaged") from error
+
+
+def _pixels(content: bytes, image: Any, shape: tuple[int, ...]) -> np.ndarray:
+    decoder, resizer = _compiled(shape)
+    turned = (image.format != "PNG" or b"eXIf" in content) and image.getexif().get(_ORIENTATION, 1) != 1
+    if image.format in ("PNG", "JPEG", "MPO") and image.mode != "CMYK" and not turned:
+        pixels: np.ndarray = decoder(content).numpy()
+        return pixels
+    operations = require("PIL.ImageOps", extra="export", what="training")
+    upright = _eight_bits(operations.exif_transpose(image)).convert("RGB" if len(shape) == 3 else "L")
+    values = np.asarray(upright)
+    resized: np.ndarray = resizer(values if values.ndim == 3 else values[..., np.newaxis]).numpy()
+    return resized
+
+
+def _eight_bits(image: Any) -> Any:
+    """Pillow's `convert` cuts off what is above 255: scale 16-bit and floating-point images first."""
+    pillow = require("PIL.Image", extra="export", what="training")
+    if image.mode.startswith("I"):  # 16 bits, also where Pillow holds them in 32
+        return pillow.fromarray((np.asarray(image).clip(0, 65_535) / 257).round().astype(np.uint8))
+    if image.mode == "F":
+        values = np.nan_to_num(np.asarray(image))
+        scale = 255 if values.max() <= 1 else 1
+        return pillow.fromarray((values * scale).clip(0, 255).round().astype(np.uint8))
+    return image
+
+
+@lru_cache(maxsize=8)
+def _compiled(shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """The exported graph's decoder and its resize, as TensorFlow functions."""
+    tf = require("tensorflow", extra="export", what="training")
+    channels = shape[2] if len(shape) == 3 else 1
+    text, pixels = tf.TensorSpec((), tf.string), tf.TensorSpec((None, None, channels), tf.uint8)
+    return (
+        tf.function(lambda file: graph.decode(file, shape), input_signature=[text], autograph=False),
+        tf.function(lambda image: graph.resize(image, shape), input_signature=[pixels], autograph=False),
+    )
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise BadImageError(f"larger than {MAX_BYTES // 1_000_000} MB")
+        return path.read_bytes()
+    except OSError as error:
+        raise BadImageError(f"cannot be opened: {error.strerror}") from error
+
+
+def _processors() -> int:
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(count or 1, 8)

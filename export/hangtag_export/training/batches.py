@@ -1,0 +1,130 @@
+"""Batches for training, in an order that depends on the seed and the epoch alone.
+
+So a training that is continued from a checkpoint sees the batches that it would have seen, and images of a folder are
+shuffled without being held in memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hangtag.optional import require
+
+from ..data.dataset import Images
+from . import augmentation
+
+_GROUP = 125  # batches, at most
+_GROUP_VALUES = 8_000_000  # pixel values in a group, at most: 32 MB as float32
+
+
+def as_floats(images: np.ndarray) -> np.ndarray:
+    """Pixels 0..255 as float32 0..1: the same division, in the same precision, as the exported graph does."""
+    return images.astype(np.float32) / np.float32(255)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the images of an epoch become batches: (place of the first, number of images, images a batch) of each group.
+
+    A group is several batches that one call into a compiled graph trains on; without groups, each is a group by itself.
+    """
+
+    groups: tuple[tuple[int, int, int], ...]
+    grouped: bool
+    steps: int  # of the optimizer, in an epoch
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+
+def plan(count: int, shape: tuple[int, ...], batch_size: int, *, grouped: bool) -> Plan:
+    """All batches of `count` images of `shape`; the last one may be smaller."""
+    most = _GROUP if grouped else 1
+    most = max(1, min(most, _GROUP_VALUES // (batch_size * int(np.prod(shape)))))
+    whole = count // batch_size
+    size = next(size for size in range(min(most, max(whole, 1)), 0, -1) if whole % size == 0 or size <= most // 2)
+    starts = range(0, whole * batch_size, size * batch_size)
+    groups = [(start, min(size * batch_size, whole * batch_size - start), batch_size) for start in starts]
+    rest = count - whole * batch_size
+    if rest:
+        groups.append((count - rest, rest, rest))
+    return Plan(tuple(groups), grouped, whole + bool(rest))
+
+
+def training(
+    images: Images,
+    labels: np.ndarray,
+    plan: Plan,
+    *,
+    seed: int,
+    epochs: range,
+    augment: str | None = None,
+    class_weights: np.ndarray | None = None,
+) -> Any:
+    """A tf.data.Dataset of all batches of `epochs`: float32 images 0..1 [B, ...], labels [B], with weights also [B].
+
+    Where the plan groups batches, they are [S, B, ...], and there is nothing else but images and labels.
+    """
+    tf = require("tensorflow", extra="export", what="training")
+    count = len(labels)
+    groups = tf.constant(plan.groups, tf.int64)
+    change = augmentation.BY_NAME[augment] if augment else _divided
+    load = _loader(images)
+
+    def batch(number: Any) -> tuple[Any, ...]:
+        epoch = number // len(plan)
+        place, size, each = tf.unstack(groups[number % len(plan)])
+        seeds = tf.cast(tf.stack([tf.constant(seed, tf.int64), epoch]), tf.uint32)
+        places = tf.range(place, place + size)
+        places = tf.random.experimental.index_shuffle(places, seeds, tf.constant(count - 1, tf.int64))
+        chosen = tf.gather(labels, places)
+        pixels = change(load(places), number * 2**32 + seed)
+        if plan.grouped:
+            parts = tf.stack([size // each, each])
+            pixels = tf.reshape(pixels, tf.concat([parts, images.shape[1:]], axis=0))
+            return tf.ensure_shape(pixels, (None, None, *images.shape[1:])), tf.reshape(chosen, parts)
+        return (pixels, chosen) if class_weights is None else (pixels, chosen, tf.gather(class_weights, chosen))
+
+    batch = tf.autograph.experimental.do_not_convert(batch)  # it is TensorFlow all through
+    numbers = tf.data.Dataset.range(epochs.start * len(plan), epochs.stop * len(plan))
+    return numbers.map(batch, num_parallel_calls=2, deterministic=True).prefetch(2)
+
+
+def in_order(images: Images, labels: np.ndarray, batch_size: int) -> Any:
+    """A tf.data.Dataset of batches as they stand, for validation."""
+    tf = require("tensorflow", extra="export", what="training")
+    load = _loader(images)
+
+    def batch(place: Any) -> tuple[Any, Any]:
+        places = tf.range(place, tf.minimum(place + batch_size, len(labels)))
+        return _divided(load(places), place), tf.gather(labels, places)
+
+    batch = tf.autograph.experimental.do_not_convert(batch)
+    return tf.data.Dataset.range(0, len(labels), batch_size).map(batch, num_parallel_calls=2).prefetch(2)
+
+
+def evaluation_size(shape: tuple[int, ...]) -> int:
+    """Images [H, W] or [H, W, 3] in a batch that is not trained on: at most 1,000, or 10 million pixel values."""
+    return int(np.clip(10_000_000 // int(np.prod(shape)), 8, 1000))
+
+
+def _divided(images: Any, seed: Any) -> Any:
+    tf = require("tensorflow", extra="export", what="training")
+    return tf.cast(images, tf.float32) / 255.0
+
+
+def _loader(images: Images) -> Any:
+    """From int64 places to uint8 images, in the graph."""
+    tf = require("tensorflow", extra="export", what="training")
+    if isinstance(images, np.ndarray):
+        constant = tf.constant(images)
+        return lambda places: tf.gather(constant, places)
+
+    def load(places: Any) -> Any:
+        loaded = tf.numpy_function(lambda index: images[index], [places], tf.uint8, stateful=False)
+        return tf.ensure_shape(loaded, (None, *images.shape[1:]))
+
+    return load

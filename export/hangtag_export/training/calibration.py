@@ -1,0 +1,88 @@
+"""Probabilities that mean what they say: a softmax for models of logits, and temperature scaling.
+
+Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", arXiv:1706.04599: dividing the logits by
+one number, chosen on validation images, makes a network's confidence match its accuracy, and changes no prediction.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hangtag.optional import require
+
+BINS = 15
+_SMALLEST = 1e-7  # probability, below which a logarithm is not taken
+_RANGE = (0.05, 20.0)  # of temperatures
+
+
+def ends_in_softmax(model: Any) -> bool:
+    """Whether `model` gives probabilities, not logits."""
+    keras = require("keras", extra="export", what="training")
+    last = model.layers[-1]
+    return isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) is keras.activations.softmax
+
+
+def with_probabilities(model: Any, temperature: float = 1.0) -> Any:
+    """`model` as it is served: it ends in a softmax of its logits divided by `temperature`."""
+    keras = require("keras", extra="export", what="training")
+    softmax = ends_in_softmax(model)
+    if softmax and temperature == 1:
+        return model
+    last: list[Any] = [keras.layers.Softmax(name="probabilities", dtype="float32")]
+    if temperature != 1:
+        last.insert(0, keras.layers.Rescaling(1 / temperature, name="temperature", dtype="float32"))
+    if softmax:  # the logarithm of a softmax is the logits, but for a constant, which the next softmax removes
+        last.insert(0, _log())
+    return keras.Sequential([model, *last], name=f"{model.name}_with_softmax")
+
+
+def _log() -> Any:
+    keras = require("keras", extra="export", what="training")
+
+    class Log(keras.layers.Layer):  # type: ignore[misc, name-defined]
+        def call(self, probabilities: Any) -> Any:
+            return keras.ops.log(keras.ops.maximum(probabilities, _SMALLEST))
+
+    return Log(name="logits")
+
+
+def find_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature with the smallest loss: `probabilities` float32 [N, C] of temperature 1, `labels` int64 [N].
+
+    >>> sure = np.array([[0.99, 0.01]] * 4, "f4")
+    >>> round(find_temperature(sure, np.array([0, 0, 0, 1])), 1)  # right three times in four, not 99 in 100
+    4.2
+    """
+    logits = np.log(probabilities.astype(np.float64).clip(_SMALLEST, 1))
+    rows = np.arange(len(labels))
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits / np.exp(log_temperature)
+        scaled -= scaled.max(axis=1, keepdims=True)
+        return float((np.log(np.exp(scaled).sum(axis=1)) - scaled[rows, labels]).mean())
+
+    low, high = np.log(_RANGE)  # golden-section search: the loss has one minimum
+    ratio = (np.sqrt(5) - 1) / 2
+    while high - low > 1e-4:
+        left, right = high - ratio * (high - low), low + ratio * (high - low)
+        if loss(left) < loss(right):
+            high = right
+        else:
+            low = left
+    return float(np.exp((low + high) / 2))
+
+
+def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """The expected calibration error, 0..1: the mean difference of confidence and accuracy over `BINS` bins.
+
+    >>> calibration_error(np.array([[0.75, 0.25]] * 4, "f4"), np.array([0, 0, 0, 1]))
+    0.0
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = probabilities.argmax(axis=1) == labels
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    count = np.bincount(bins, minlength=BINS)
+    gaps = np.abs(np.bincount(bins, confidence, BINS) - np.bincount(bins, right, BINS))
+    return float(gaps.sum() / max(count.sum(), 1))

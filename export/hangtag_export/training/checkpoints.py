@@ -1,0 +1,180 @@
+"""An unfinished training on disk, saved after each epoch, so that it can be continued after Ctrl-C or a crash.
+
+    BASE_PATH/checkpoints/RUN/run.json                what is being trained
+    BASE_PATH/checkpoints/RUN/epoch-0007/             model.keras with its optimizer, state.json, best.npz
+
+An epoch's folder is written under another name and renamed, so that it is complete or absent. A run's folder is locked
+by the process that trains; the kernel releases the lock when the process ends. A finished run's folder is removed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hangtag.errors import InvalidInput
+from hangtag.optional import require
+
+from ..errors import DataError, ExportError
+from .callbacks import Best
+
+FOLDER = "checkpoints"
+_NUMBERS = ("epoch", "history", "phase", "first_epoch")
+_UNFINISHED = 3  # runs of others that are kept in a base path
+
+
+@dataclass(frozen=True)
+class State:
+    """A training after `epoch` epochs; `history` has the figures of each."""
+
+    model: Any
+    epoch: int
+    history: dict[str, list[float]]
+    best: Best
+    phase: int = 0
+    first_epoch: int = 0  # epochs that the model had before this training, when it was resumed from a file
+
+
+class Run:
+    """The checkpoints of one training."""
+
+    def __init__(self, folder: Path, lock: int) -> None:
+        self.folder = folder
+        self._lock = lock
+
+    def save(self, state: State) -> None:
+        """Save this state instead of the one before. Raises ExportError."""
+        final = self.folder / f"epoch-{state.epoch:04}"
+        partial = self.folder / ".partial"
+        before = _epochs(self.folder)
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            state.model.save(partial / "model.keras")
+            best = {"accuracy": state.best.accuracy, "loss": state.best.loss, "epoch": state.best.epoch}
+            if state.best.weights is not None:
+                earlier = before[-1] / "best.npz" if before else None
+                if earlier is not None and earlier.exists() and state.best.epoch < state.epoch:
+                    os.link(earlier, partial / "best.npz")
+                else:
+                    np.savez(partial / "best.npz", *state.best.weights)
+            saved = {name: getattr(state, name) for name in _NUMBERS} | {"best": best if best["epoch"] else None}
+            (partial / "state.json").write_text(json.dumps(saved))
+            partial.rename(final)
+        except OSError as error:
+            raise ExportError(f"cannot write a checkpoint to {self.folder}: {error.strerror or error}") from error
+        for folder in before:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def load(self) -> State:
+        """The newest state. Raises DataError."""
+        keras = require("keras", extra="export", what="training")
+        try:
+            folder = _epochs(self.folder)[-1]
+            saved = json.loads((folder / "state.json").read_text())
+            best = Best(**(saved["best"] or {}))
+            if best.epoch:
+                with np.load(folder / "best.npz") as file:
+                    best.weights = [file[f"arr_{number}"] for number in range(len(file.files))]
+            model = keras.models.load_model(folder / "model.keras")
+        except Exception as error:  # a damaged file comes out as any of several libraries' errors
+            raise DataError(f"the checkpoint in {self.folder} cannot be read: {error}; remove it") from error
+        return State(model, best=best, **{name: saved[name] for name in _NUMBERS})
+
+    def has_epochs(self) -> bool:
+        """Whether there is anything to continue."""
+        return bool(_epochs(self.folder))
+
+    def remove(self) -> None:
+        """Remove the checkpoints: the training has ended, and its result is kept elsewhere."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.close()
+        try:
+            self.folder.parent.rmdir()
+        except OSError:  # another run's are there
+            return
+
+    def close(self) -> None:
+        """Let another process continue this training."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def begin(base_path: Path, settings: Mapping[str, Any]) -> Run:
+    """A new run, which `settings` describe: what JSON can hold. Raises ExportError."""
+    name = f"{datetime.now(UTC).strftime('%Y%m%dT%H%M%S.%f')}-{os.getpid()}"
+    folder = base_path / FOLDER / name
+    try:
+        folder.mkdir(parents=True)
+        lock = os.open(folder, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (folder / "run.json").write_text(json.dumps(dict(settings), ensure_ascii=False))
+    except OSError as error:
+        raise ExportError(f"cannot write to {folder}: {error.strerror}") from error
+    others = _unlocked(base_path)
+    for run in others[:-_UNFINISHED]:
+        run.remove()
+    for run in others[-_UNFINISHED:]:
+        run.close()
+    return Run(folder, lock)
+
+
+def unfinished(base_path: Path, settings: Mapping[str, Any]) -> Run:
+    """The newest training in `base_path` that was interrupted. Raises InvalidInput if there is none."""
+    runs = []
+    for run in _unlocked(base_path):
+        if _epochs(run.folder):
+            runs.append(run)
+        else:
+            run.close()
+    if not runs:
+        raise InvalidInput(f"there is no interrupted training in {base_path}: leave --resume out to begin one")
+    wanted = json.loads(json.dumps(dict(settings)))
+    same = [run for run in runs if _settings(run.folder) == wanted]
+    for run in runs:
+        if not same or run is not same[-1]:
+            run.close()
+    if not same:
+        saved = _settings(runs[-1].folder)
+        name = next((name for name in wanted if saved.get(name) != wanted[name]), "options")
+        raise InvalidInput(
+            f"the interrupted training in {base_path} has {name.replace('_', ' ')} {saved.get(name)}, "
+            f"not {wanted.get(name)}: give the options that it had"
+        )
+    return same[-1]
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    try:
+        loaded: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return loaded
+
+
+def _unlocked(base_path: Path) -> list[Run]:
+    """The runs that no process holds, the oldest first; each is locked now."""
+    runs = []
+    for folder in sorted((base_path / FOLDER).glob("*")):
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+        else:
+            runs.append(Run(folder, lock))
+    return runs
+
+
+def _epochs(folder: Path) -> list[Path]:
+    return sorted(folder.glob("epoch-*"), key=lambda path: path.name)

@@ -1,0 +1,54 @@
+"""Continue from a Keras model in a file, with its optimizer as it was left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hangtag.errors import InvalidInput
+from hangtag.optional import require
+
+from ..errors import DataError
+from .architectures import NAMES
+
+
+def load(path: Path, architecture: str, shape: tuple[int, ...], classes: int) -> Any:
+    """The model in a .keras or .h5 file. Raises InvalidInput, DataError."""
+    keras = require("keras", extra="export", what="training")
+    if not path.is_file():
+        raise InvalidInput(f"there is no {path} to resume from")
+    try:
+        model = keras.models.load_model(path)
+        optimizer = model.optimizer
+        if path.suffix == ".h5" and optimizer is not None:
+            optimizer = _optimizer_in_h5(path, model)
+    except Exception as error:  # a damaged file comes out as any of several libraries' errors
+        raise InvalidInput(f"{path} is not a Keras model: {str(error).splitlines()[0]}") from error
+    name = model.name.replace("_", "-")
+    if name in NAMES and name != architecture:
+        raise InvalidInput(f"{path} is of the architecture {name}: give --architecture {name} to train it as such")
+    if model.input_shape[1:] != shape:
+        raise DataError(f"{path} is for images of {list(model.input_shape[1:])}, the data set's are {list(shape)}")
+    if model.output_shape[1] != classes:
+        raise DataError(f"{path} knows {model.output_shape[1]} classes, the data set has {classes}")
+    if optimizer is None:
+        raise InvalidInput(f"{path} was saved without its optimizer: training cannot go on from it")
+    model.optimizer = optimizer
+    return model
+
+
+def _optimizer_in_h5(path: Path, model: Any) -> Any:
+    """The optimizer with its state from an HDF5 file.
+
+    Keras 3 writes the state there, but builds the optimizer for no variables when it reads a Sequential model, and so
+    drops it with a warning.
+    """
+    h5py = require("h5py", extra="export", what="training")
+    optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
+    optimizer.build(model.trainable_variables)
+    with h5py.File(path) as file:
+        group = file["optimizer_weights"]
+        values = [group[name][()] for name in group.attrs["weight_names"]]
+    for variable, value in zip(optimizer.variables, values, strict=True):
+        variable.assign(value)
+    return optimizer
