@@ -239,7 +239,7 @@ def _check(files: ImageFiles) -> tuple[list[str], dict[int, str]]:
 
 
 def _bad_files(files: ImageFiles, bad: dict[int, str], folder: Path) -> str:
-    named = [f"{shown(files.paths[place].relative_to(folder))} ({reason})" for place, reason in bad.items()]
+    named = sorted(f"{shown(files.paths[place].relative_to(folder))} ({reason})" for place, reason in bad.items())
     more = f" and {len(named) - _SHOWN:,} more" if len(named) > _SHOWN else ""
     return (
         f"{len(bad):,} of {len(files):,} images of {shown(folder)} cannot be used: {', '.join(named[:_SHOWN])}{more}. "

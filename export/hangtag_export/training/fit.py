@@ -24,6 +24,9 @@ from .checkpoints import Run, State
 
 Say = Callable[[str], None]
 
+COMPILED_STEPS = 5000
+"""Steps from which compiling, which takes some seconds, is worth it."""
+
 _UNEVEN = 1.5  # classes whose sizes differ by this factor get weights
 
 
@@ -127,6 +130,7 @@ def fit(
     weights = _class_weights(samples.labels, model.output_shape[-1])
     grouped = _is_dense(model) and weights is None
     plan = batches.plan(len(samples.labels), samples.images.shape[1:], batch_size, grouped=grouped)
+    compiled = grouped and plan.steps * total >= COMPILED_STEPS
     continues = state is not None
     state = state or State(model, 0, {}, Best())
     history, best, before, done = state.history, state.best, state.first_epoch, state.epoch
@@ -147,10 +151,10 @@ def fit(
         if number < state.phase:
             continue
         if continues:  # the layers and the optimizer are as they were saved
-            compile_with(model, model.optimizer, grouped=grouped)
+            compile_with(model, model.optimizer, grouped=grouped, compiled=compiled)
         else:
             phase.prepare(model)
-            compile_with(model, _optimizer(options, phase), grouped=grouped)
+            compile_with(model, _optimizer(options, phase), grouped=grouped, compiled=compiled)
         if phase.learning_rate is not None:
             model.optimizer.learning_rate.assign(phase.learning_rate)
         limits = callbacks.stop_when(options.stop_at_loss, options.target_accuracy, say)
@@ -215,12 +219,12 @@ def _optimizer(options: TrainingOptions, phase: Phase) -> Any:
     return keras.optimizers.AdamW(learning_rate=rate, weight_decay=0.05 if phase.one_cycle else 0.004)
 
 
-def compile_with(model: Any, optimizer: Any, *, grouped: bool) -> None:
+def compile_with(model: Any, optimizer: Any, *, grouped: bool, compiled: bool) -> None:
     """Make `model` ready to be trained by `optimizer`, whose state stays as it is.
 
-    `grouped`: one call into a compiled graph trains on a whole group of batches (batches.Plan). For dense layers, whose
-    batches take less time than the call, that halves the time. XLA's convolutions are slower than oneDNN's, so models
-    with other layers are not compiled.
+    `grouped`: one call into the graph trains on a whole group of batches (batches.Plan). For dense layers, whose batches
+    take less time than the call, that and XLA (`compiled`) take a sixth of the time. XLA's convolutions are slower than
+    oneDNN's, so models with other layers are not compiled.
     """
     keras = require("keras", extra="export", what="training")
     if grouped:
@@ -229,7 +233,7 @@ def compile_with(model: Any, optimizer: Any, *, grouped: bool) -> None:
         optimizer=optimizer,
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=not ends_in_softmax(model)),
         metrics=["accuracy"],
-        jit_compile=grouped,
+        jit_compile=compiled,
     )
 
 
