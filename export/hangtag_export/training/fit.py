@@ -222,8 +222,8 @@ def _optimizer(options: TrainingOptions, phase: Phase) -> Any:
 def compile_with(model: Any, optimizer: Any, *, grouped: bool, compiled: bool) -> None:
     """Make `model` ready to be trained by `optimizer`, whose state stays as it is.
 
-    `grouped`: one call into the graph trains on a whole group of batches (batches.Plan). For dense layers, whose batches
-    take less time than the call, that and XLA (`compiled`) take a sixth of the time. XLA's convolutions are slower than
+    `grouped`: one call into the graph trains on a whole group of batches (batches.Plan). A call takes longer than a
+    batch of dense layers, so this and XLA (`compiled`) make those six times as fast. XLA's convolutions are slower than
     oneDNN's, so models with other layers are not compiled.
     """
     keras = require("keras", extra="export", what="training")

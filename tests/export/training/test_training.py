@@ -277,7 +277,7 @@ def test_options_that_make_no_sense_are_bad_usage(word, said, capsys):
         (["--color"], "--color is for a folder of images"),
         (["--no-color"], "--no-color is for a folder of images"),
         (["--skip-bad"], "--skip-bad is for a folder of images"),
-        (["--resume=model.pb"], "model.pb must end in .keras or .h5"),
+        (["--resume=model.pb"], "--resume model.pb: the file must end in .keras or .h5"),
         (["--dataset=pictures", "--data-dir=data"], "--data-dir is for Fashion-MNIST"),
         (["--config=models.config"], "--config is for --keep N"),
     ],
