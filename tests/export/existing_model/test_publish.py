@@ -23,7 +23,10 @@ from hangtag_export.existing_model import pipeline
 from hangtag_export.publishing import verification
 from support import Server, serving
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning"),
+    pytest.mark.timeout(900),  # six models are published before the first answer
+]
 
 CHINESE = [f"第{number}类" for number in range(1000)]
 

@@ -13,6 +13,8 @@ from tensorflow_serving.config import model_server_config_pb2
 from config_server import running
 from hangtag import Client
 from hangtag.cli.main import main
+from hangtag_export.publishing.model_config import ModelConfig
+from hangtag_export.publishing.versions import prune
 from support import eventually
 
 
@@ -259,6 +261,45 @@ def test_comments_at_the_head_other_models_and_the_mode_are_kept(base_path, conf
     assert names == {"other": {}, "fashion": {"stable": 2, "canary": 2}}
     assert stat.S_IMODE(config.stat().st_mode) == 0o640
     assert sorted(path.name for path in config.parent.iterdir()) == ["models", "models.config"]
+
+
+def test_promote_says_when_clients_without_a_label_move(base_path, config, capsys):
+    """They get the highest version that is loaded, whatever the labels are."""
+    assert versions("promote", 5, f"--config={config}", "--target=none") == 0
+    note = "note: clients that give no label get the highest version that is loaded: they move from version"
+    assert f"{note} 2 to 5 as soon as the server reads this config" in capsys.readouterr().out
+    assert versions("promote", 4, f"--config={config}", "--label=canary", "--target=none") == 0
+    assert note not in capsys.readouterr().out, "5 is still the highest"
+    assert versions("promote", 6, f"--config={config}", "--label=canary") == 0
+    assert f"{note} 5 to 6" in capsys.readouterr().out, "already with the first of two steps"
+
+
+def test_a_label_that_was_moved_by_hand_is_not_rolled_back_to_a_guess(base_path, config, capsys):
+    assert versions("promote", 5, f"--config={config}", "--target=none") == 0
+    config.write_text(entry(base_path, "model_version_policy { specific { versions: 2 versions: 4 } }", stable=4))
+    assert versions("rollback", f"--config={config}", "--target=none") == 2
+    assert "nothing says what stable was before version 4" in capsys.readouterr().err
+    assert state(config) == ([2, 4], {"stable": 4})
+
+
+def test_prune_reads_the_config_when_it_removes(base_path, config):
+    """A version that was labelled after the config was first read stays."""
+    stale = ModelConfig(config, "fashion")
+    config.write_text(entry(base_path, "model_version_policy { specific { versions: 3 } }", stable=3))
+    assert prune(base_path, 1, stale) == [1, 2, 4, 5]
+    assert numbers(base_path) == ["3", "6"]
+
+
+def test_prune_removes_links_and_files_that_count_as_versions(base_path):
+    """A link is removed, not what it points to."""
+    elsewhere = base_path.parent / "elsewhere"
+    (base_path / "6").rename(elsewhere)
+    (base_path / "6").symlink_to(elsewhere)
+    (base_path / "7").write_text("a file")
+    (base_path / "08").mkdir()
+    assert prune(base_path, 1, None) == [1, 2, 3, 4, 5, 6, 7]
+    assert numbers(base_path) == ["08"]
+    assert (elsewhere / "saved_model.pb").exists()
 
 
 @pytest.mark.parametrize(
