@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import re
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -37,19 +38,25 @@ class Signature:
 class Refused(Exception):
     """Raised by a hook to answer a call with a status."""
 
-    def __init__(self, code: str, words: str) -> None:
-        super().__init__(words)
-        self.code, self.words = code, words
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code, self.text = code, text
 
 
 @dataclass
 class Model:
-    """A model server's one model. `hook` is called with the number of each Predict and may raise Refused."""
+    """A model server's one model. `hook` is called with the number of each Predict and may raise Refused.
+
+    `version` tells the newest version, by the number of Predicts so far; `labels` and `unloaded` are version labels and
+    versions that are not served any more.
+    """
 
     signatures: Mapping[str, Signature]
     name: str = "fashion"
     version: Callable[[int], int] = lambda number: 1
     hook: Callable[[int], None] = lambda number: None
+    labels: Mapping[str, int] = field(default_factory=dict)
+    unloaded: set[int] = field(default_factory=set)
     predicts: int = 0
     requests: list[dict[str, str]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -58,8 +65,21 @@ class Model:
         with self._lock:
             number, self.predicts = self.predicts, self.predicts + 1
         self.hook(number)
+        if version in self.unloaded:
+            raise Refused("NOT_FOUND", f"Servable not found for request: Specific({self.name}, {version})")
         answer = self.signatures[name or "serving_default"].run(**inputs)
         return answer, self.version(number) if version is None else version
+
+    def asked(self, spec: ModelSpec) -> int | None:
+        """The version that a request names, by number or label; raises Refused."""
+        version = spec.version
+        if spec.version_label is not None:
+            if spec.version_label not in self.labels:
+                raise Refused("INVALID_ARGUMENT", f"Unrecognized servable version label: {spec.version_label}")
+            version = self.labels[spec.version_label]
+        if version in self.unloaded:
+            raise Refused("NOT_FOUND", f"Servable not found for request: Specific({self.name}, {version})")
+        return version
 
 
 def _first_pixel() -> Mapping[str, Signature]:
@@ -130,14 +150,14 @@ class _Handler(grpc.GenericRpcHandler):
                 inputs[key] = tensors.decode(content)
         try:
             if method == "GetModelMetadata":
-                return _metadata(model, spec.version)
+                return _metadata(model, model.asked(spec))
             if method == "GetModelStatus":
                 return protobuf.block(
                     1, protobuf.number(1, model.version(model.predicts)) + protobuf.number(2, 30)
                 )  # AVAILABLE
-            outputs, version = model.predict(spec.signature, inputs, spec.version)
+            outputs, version = model.predict(spec.signature, inputs, model.asked(spec))
         except Refused as refused:
-            context.abort(grpc.StatusCode[refused.code], refused.words)
+            context.abort(grpc.StatusCode[refused.code], refused.text)
         entries = [
             protobuf.block(1, protobuf.block(1, key.encode()) + protobuf.block(2, tensors.encode(value)))
             for key, value in outputs.items()
@@ -176,15 +196,17 @@ def _rest_server(model: Model, *, context: ssl.SSLContext | None = None) -> Iter
             pass
 
         def do_GET(self) -> None:
-            model.requests.append({key.lower(): value for key, value in self.headers.items()})
-            version = _asked_version(self.path)
-            self._send(200, _rest_metadata(model, version))
+            model.requests.append({key.lower(): value for key, value in self.headers.items()} | {"path": self.path})
+            try:
+                self._send(200, _rest_metadata(model, model.asked(_spec_of(self.path))))
+            except Refused as refused:
+                self._send(_STATUSES[refused.code], {"error": refused.text})
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
-            model.requests.append({key.lower(): value for key, value in self.headers.items()})
+            model.requests.append({key.lower(): value for key, value in self.headers.items()} | {"path": self.path})
             document = json.loads(body)
             name = document.get("signature_name") or "serving_default"
             try:
@@ -192,10 +214,9 @@ def _rest_server(model: Model, *, context: ssl.SSLContext | None = None) -> Iter
                 signature = model.signatures[name]
                 values = {next(iter(signature.inputs)): document["instances"]} if rows else document["inputs"]
                 inputs = {key: _array(value, signature.inputs[key][0]) for key, value in values.items()}
-                outputs, _ = model.predict(name, inputs, _asked_version(self.path))
+                outputs, _ = model.predict(name, inputs, model.asked(_spec_of(self.path)))
             except Refused as refused:
-                status = {"RESOURCE_EXHAUSTED": 429, "UNAVAILABLE": 503, "INVALID_ARGUMENT": 400}[refused.code]
-                self._send(status, {"error": refused.words})
+                self._send(_STATUSES[refused.code], {"error": refused.text})
             else:
                 lists = {key: _listed(value) for key, value in outputs.items()}
                 if len(lists) == 1:
@@ -226,8 +247,13 @@ def _rest_server(model: Model, *, context: ssl.SSLContext | None = None) -> Iter
         server.server_close()
 
 
-def _asked_version(path: str) -> int | None:
-    return int(unquote(path).split("/versions/")[1].split(":")[0].split("/")[0]) if "/versions/" in path else None
+_STATUSES = {"RESOURCE_EXHAUSTED": 429, "UNAVAILABLE": 503, "INVALID_ARGUMENT": 400, "NOT_FOUND": 404}
+
+
+def _spec_of(path: str) -> ModelSpec:
+    found = re.fullmatch(r"/v1/models/([^/:]+)(?:/versions/(\d+))?(?:/labels/([^/:]+))?(?:/metadata|:predict)?", path)
+    name, version, label = found.groups()
+    return ModelSpec(unquote(name), version and int(version), label and unquote(label))
 
 
 def _array(value: Any, dtype: str) -> np.ndarray:

@@ -12,8 +12,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from . import config
+from .core.calls import Progress
 from .core.retry import NOT_READY, POLL
-from .core.session import Progress, Session
+from .core.session import Session
 from .core.streaming import stream
 from .errors import DeadlineExceeded
 from .model import ModelMetadata, VersionStatus
@@ -46,17 +47,17 @@ class AsyncClient:
     # ---- the calls
 
     async def classify(
-        self, images: Any, *, prepare: str | None = None, progress: Progress | None = None
+        self, images: Any, *, prepare: str | None = None, progress: Progress | None = None, key: str | None = None
     ) -> Classification:
         """As Client.classify.
 
         >>> asyncio.run(with_client(lambda client: client.classify(images[0])))[0].label
         'Ankle boot'
         """
-        return await self._runner.run(self._session.classify(images, prepare, progress))
+        return await self._runner.run(self._session.classify(images, prepare, progress, key))
 
     async def classify_stream(
-        self, items: Iterable[Any] | AsyncIterable[Any], *, prepare: str | None = None
+        self, items: Iterable[Any] | AsyncIterable[Any], *, prepare: str | None = None, key: str | None = None
     ) -> AsyncIterator[Classification]:
         """As Client.classify_stream; `items` may be an asynchronous iterable too.
 
@@ -65,19 +66,21 @@ class AsyncClient:
         >>> asyncio.run(with_client(names))
         ['Ankle boot', 'Pullover', 'Trouser']
         """
-        steps = stream(self._session, prepare, self._options.concurrency)
+        steps = stream(self._session, prepare, key, self._options.concurrency)
         async with aclosing(self._runner.stream(steps, items)) as results:
             async for result in results:
                 yield result
 
-    async def predict(self, inputs: Mapping[str, Any], *, signature: str | None = None) -> dict[str, np.ndarray]:
+    async def predict(
+        self, inputs: Mapping[str, Any], *, signature: str | None = None, key: str | None = None
+    ) -> dict[str, np.ndarray]:
         """As Client.predict.
 
         >>> call = lambda client: client.predict({"index": [9]}, signature="labels")
         >>> asyncio.run(with_client(call))["class_name"].tolist()
         [b'Ankle boot']
         """
-        return await self._runner.run(self._session.predict(inputs, signature))
+        return await self._runner.run(self._session.predict(inputs, signature, key))
 
     async def labels(self) -> list[str]:
         """As Client.labels.
@@ -110,7 +113,7 @@ class AsyncClient:
         True
         """
         try:
-            await self._runner.run(self._session.metadata(), retries=0)
+            await self._runner.run(self._session.ready(), retries=0)
         except NOT_READY:
             return False
         return True
@@ -125,7 +128,7 @@ class AsyncClient:
         while True:
             left = max(end - time.monotonic(), 0.001)
             try:
-                return await self._runner.run(self._session.metadata(), min(left, self._options.timeout), retries=0)
+                return await self._runner.run(self._session.ready(), min(left, self._options.timeout), retries=0)
             except NOT_READY as error:
                 if time.monotonic() + POLL >= end:
                     spec = self._session.spec

@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from . import config
+from .core.calls import Progress
 from .core.retry import NOT_READY, POLL
-from .core.session import Progress, Session
+from .core.session import Session
 from .core.streaming import stream
 from .errors import DeadlineExceeded
 from .model import ModelMetadata, VersionStatus
@@ -32,7 +33,9 @@ class Client:
     - `target`: ``host:port`` for gRPC (``grpcs://host:port`` with TLS, ``unix:/path``, or ``dns:///name:port``, whose
       addresses are called in turn), or ``http://host:port`` and ``https://host:port`` for REST.
     - `model`: the model's name on the server.
-    - `version` (a number) or `version_label`: which version answers; without either the newest.
+    - `version` (a number) or `version_label`: which version answers; without either the newest. Several labels with
+      weights, ``version_label={"stable": 0.95, "canary": 0.05}``, share the calls: each call goes to one of them, at
+      random or by its `key`.
     - `signature`: the signature that `classify` calls.
     - `labels`: class names in label order, instead of the model's own.
     - `language`: "en" or "zh", for the names of Fashion-MNIST.
@@ -56,21 +59,26 @@ class Client:
 
     # ---- the calls
 
-    def classify(self, images: Any, *, prepare: str | None = None, progress: Progress | None = None) -> Classification:
+    def classify(
+        self, images: Any, *, prepare: str | None = None, progress: Progress | None = None, key: str | None = None
+    ) -> Classification:
         """Class names for one image or any number of them, all answered by one version of the model.
 
         `images`: uint8 [N, H, W] (or [N, H, W, 3]), floats 0..1 or whole floats 0..255 of that shape, one image
         without the batch dimension, paths or bytes of PNG and JPEG files, PIL images, or a list of one kind of these.
         Shape and dtype are checked against the model before anything is sent. ``prepare="photo"`` first makes each
-        photograph look like Fashion-MNIST. `progress` is called with the images done and their total.
+        photograph look like Fashion-MNIST. `progress` is called with the images done and their total. Where version
+        labels have weights, calls with one `key` always go to one label.
 
         >>> result = client.classify(images[0])
         >>> result[0].label, result.model_version
         ('Ankle boot', 1)
         """
-        return self._runner.run(self._session.classify(images, prepare, progress))
+        return self._runner.run(self._session.classify(images, prepare, progress, key))
 
-    def classify_stream(self, items: Iterable[Any], *, prepare: str | None = None) -> Iterator[Classification]:
+    def classify_stream(
+        self, items: Iterable[Any], *, prepare: str | None = None, key: str | None = None
+    ) -> Iterator[Classification]:
         """As ``map(client.classify, items)`` would: one result for each item, in order, in bounded memory.
 
         An item is anything that `classify` takes, one image or a batch. Small items share requests and several
@@ -81,9 +89,11 @@ class Client:
         >>> [result[0].label for result in client.classify_stream(images[:3])]
         ['Ankle boot', 'Pullover', 'Trouser']
         """
-        return self._runner.stream(stream(self._session, prepare, self._options.concurrency), items)
+        return self._runner.stream(stream(self._session, prepare, key, self._options.concurrency), items)
 
-    def predict(self, inputs: Mapping[str, Any], *, signature: str | None = None) -> dict[str, np.ndarray]:
+    def predict(
+        self, inputs: Mapping[str, Any], *, signature: str | None = None, key: str | None = None
+    ) -> dict[str, np.ndarray]:
         """Any signature of any model: arrays by input name in, arrays by output name out, in one request.
 
         Strings are object arrays of bytes, bfloat16 comes as float32. `signature` None is the client's own. Inputs
@@ -92,7 +102,7 @@ class Client:
         >>> client.predict({"index": [9, 0]}, signature="labels")["class_name"].tolist()
         [b'Ankle boot', b'T-shirt/top']
         """
-        return self._runner.run(self._session.predict(inputs, signature))
+        return self._runner.run(self._session.predict(inputs, signature, key))
 
     def labels(self) -> list[str]:
         """The class names in label order, from the model's `labels` signature; one call, remembered per version.
@@ -125,7 +135,7 @@ class Client:
         True
         """
         try:
-            self._runner.run(self._session.metadata(), retries=0)
+            self._runner.run(self._session.ready(), retries=0)
         except NOT_READY:
             return False
         return True
@@ -140,7 +150,7 @@ class Client:
         while True:
             left = max(end - time.monotonic(), 0.001)
             try:
-                return self._runner.run(self._session.metadata(), min(left, self._options.timeout), retries=0)
+                return self._runner.run(self._session.ready(), min(left, self._options.timeout), retries=0)
             except NOT_READY as error:
                 if time.monotonic() + POLL >= end:
                     spec = self._session.spec

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import random
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import wraps
+from hashlib import sha256
 from inspect import Parameter, Signature, signature
 from numbers import Integral, Real
 from types import UnionType
@@ -14,6 +17,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from .contract import SERVING_DEFAULT
 from .errors import InvalidInput
 from .fashion_mnist import check_language
+from .model import ModelSpec
 from .target import TLS, Target, parse_target
 
 _LONGEST = 1e9  # seconds, 31 years: somewhere above it the clocks of gRPC and of sockets overflow
@@ -34,7 +38,7 @@ class Options:
     _: KW_ONLY
     model: str = "fashion"
     version: int | None = None
-    version_label: str | None = None
+    version_label: str | Mapping[str, float] | None = None
     signature: str = SERVING_DEFAULT
     labels: Sequence[str] | None = None
     language: str = "en"
@@ -49,12 +53,18 @@ class Options:
     session: Any = None
 
     server: Target = field(init=False)
+    weights: dict[str, float] = field(init=False)
+    """Of version labels, without those that get no calls."""
+    servable: ModelSpec = field(init=False)
+    """What calls ask for; where labels have weights, the one of the greatest weight."""
     sent_headers: tuple[tuple[str, str], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         server = parse_target(self.target)
         _check_kind(str, "a string", model=self.model, signature=self.signature)
-        _check_kind(str | None, "a string", version_label=self.version_label)
+        _check_kind(str | Mapping | None, "a string, or weights by label", version_label=self.version_label)
+        if isinstance(self.version_label, Mapping):
+            _check_weights(self.version_label)
         _check_kind(Integral, "a whole number", retries=self.retries, concurrency=self.concurrency)
         for name in ("version", "batch_size", "gzip_above"):
             _check_kind(Integral | None, "a whole number", **{name: getattr(self, name)})
@@ -82,9 +92,47 @@ class Options:
             raise InvalidInput(f"{server} is not encrypted: tls needs https://")
         check_language(self.language)
         sent = tuple(_header(name, value, server.protocol) for name, value in (self.headers or {}).items())
-        checked = {"labels": names, "timeout": check_seconds(self.timeout), "server": server, "sent_headers": sent}
+        label = self.version_label
+        weights = (
+            {name: float(weight) for name, weight in label.items() if weight} if isinstance(label, Mapping) else {}
+        )
+        if not isinstance(label, str):
+            label = max(weights, key=weights.__getitem__, default=None)
+        checked = {
+            "labels": names,
+            "timeout": check_seconds(self.timeout),
+            "server": server,
+            "sent_headers": sent,
+            "weights": weights,
+            "servable": ModelSpec(self.model, self.version, label, self.signature),
+        }
         for name, value in checked.items():
             object.__setattr__(self, name, value)  # the way to set a field of a frozen dataclass
+
+    def choose(self, key: str | None) -> ModelSpec:
+        """The servable that one call asks for: where labels have weights, at random by weight, or by `key`.
+
+        By weighted rendezvous hashing (Schindelhauer and Schomaker, "Weighted distributed hash tables", SPAA 2005): a
+        label whose weight grows gets the keys of others, and no other key changes its label.
+
+        >>> options = Options("host", version_label={"stable": 0.5, "canary": 0.5})
+        >>> options.choose("user-42") == options.choose("user-42")
+        True
+        """
+        if key is not None and not isinstance(key, str):
+            raise InvalidInput(f"key is of type {type(key).__name__}: give a string")
+        if not self.weights:
+            return self.servable
+        if key is None:
+            (label,) = random.choices(list(self.weights), list(self.weights.values()))
+        else:
+            label = min(self.weights, key=lambda name: -math.log(_fraction(f"{name}\n{key}")) / self.weights[name])
+        return self.servable._replace(version_label=label)
+
+
+def _fraction(text: str) -> float:
+    """A number of `text` that looks random, above 0 and at most 1; the same in every process."""
+    return (int.from_bytes(sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big") + 1) / (1 << 64)
 
 
 Arguments = ParamSpec("Arguments")
@@ -114,6 +162,16 @@ def check_seconds(timeout: float, *, least: float = 0) -> float:
     if not (isinstance(timeout, Real) and least < timeout <= _LONGEST):
         raise InvalidInput(f"timeout is {timeout!r}: give seconds, more than 0 and at most {_LONGEST:g}")
     return float(timeout)  # a float32 would round the clock it is added to
+
+
+def _check_weights(weights: Mapping[str, float]) -> None:
+    """Weights of version labels: finite, none below 0, not all 0."""
+    for label, weight in weights.items():
+        _check_kind(str, "strings as labels", version_label=label)
+        if not (label and isinstance(weight, Real) and math.isfinite(weight) and weight >= 0):
+            raise InvalidInput(f"version_label gives {label!r} the weight {weight!r}: give finite numbers, 0 or more")
+    if not sum(weights.values()) > 0:
+        raise InvalidInput("version_label has no weight above 0: at least one label must get calls")
 
 
 def _check_kind(kind: type | UnionType, what: str, **given: object) -> None:

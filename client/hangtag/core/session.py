@@ -6,9 +6,9 @@ sends the calls, with threads or with asyncio. So both clients share every decis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -17,19 +17,14 @@ from ..contract import LABELS, SERVING_DEFAULT
 from ..errors import BadResponse, InvalidInput, ModelNotFound, UnknownSignature
 from ..fashion_mnist import translate
 from ..model import ModelMetadata, ModelSpec, Reply, Signature, VersionStatus
-from ..protocol.request import Request
-from ..protocol.tensors import Inputs
 from ..results import SHOWN, Classification
 from . import chunking, scores
+from .calls import Call, Calls, Codec, Flow, Progress
 from .chunking import RequestGroup
 from .image_input import Encoded, Pixels, read
 from .model_cache import ModelCache
 from .predict_inputs import fit_inputs
 from .validation import Plan, find_signature, plan_classify
-
-T = TypeVar("T")
-
-Progress = Callable[[int, int], object]
 
 MAX_CLASSES = 1_000_000
 """More names than this are not asked for: the server tells their number, and may be wrong."""
@@ -38,47 +33,13 @@ MAX_SWAPS = 5
 """How often one call starts again because the version that it was for is gone."""
 
 
-class Call(NamedTuple, Generic[T]):
-    """A request that is encoded only when it is sent, so that a long list of calls holds no bodies.
-
-    `images` are the positions, in the caller's input, of the images it carries.
-    """
-
-    encode: Callable[[], Request[T]]
-    images: range = range(0)
-
-
-class Calls(NamedTuple, Generic[T]):
-    """Calls to be sent, several at a time; their replies are expected in order. `progress` is called with images."""
-
-    calls: Sequence[Call[T]]
-    progress: Callable[[int], None] | None = None
-
-
-Flow = Generator[Calls[Any], Any, T]
-"""Yields calls, is sent the list of their replies (or thrown their error), returns the result."""
-
-
-class Codec(Protocol):
-    """How requests are encoded and responses decoded: the modules `grpc_codec` and `rest_codec`."""
-
-    def predict(self, spec: ModelSpec, inputs: Inputs, signature: Signature) -> Request[Reply]:
-        """Predict."""
-
-    def metadata(self, spec: ModelSpec) -> Request[ModelMetadata]:
-        """GetModelMetadata."""
-
-    def status(self, spec: ModelSpec) -> Request[tuple[VersionStatus, ...]]:
-        """GetModelStatus."""
-
-
 class Session:
     """The calls of one client, and what it remembers of its model."""
 
     def __init__(self, options: Options) -> None:
-        self._options = options
+        self.options = options
         self._protocol = options.server.protocol
-        self.spec = ModelSpec(options.model, options.version, options.version_label, options.signature)
+        self.spec = options.servable
         self._cache = ModelCache(self._protocol)
 
     @cached_property
@@ -92,11 +53,19 @@ class Session:
 
         return rest_codec
 
+    def ready(self) -> Flow[ModelMetadata]:
+        """Metadata of the version that answers; where labels have weights, all of them must have a version."""
+        for label in self.options.weights:
+            yield from self.metadata(self.spec._replace(version_label=label))
+        return (yield from self.metadata())
+
     # ---- classify, from top to bottom
 
-    def classify(self, images: Any, prepare: str | None, progress: Progress | None) -> Flow[Classification]:
+    def classify(
+        self, images: Any, prepare: str | None, progress: Progress | None, key: str | None
+    ) -> Flow[Classification]:
         """Class names for any number of images, all answered by one version of the model."""
-        spec = self.spec
+        spec = self.options.choose(key) if self.options.weights or key is not None else self.spec
         batch = read(images, prepare)
         plan = self._cache.plan_for(batch, spec) or (yield from self.plan(batch, spec))
         in_one = 0 < len(plan.array) <= plan.rows
@@ -125,7 +94,7 @@ class Session:
 
     def _plan(self, batch: Pixels | Encoded, model: ModelMetadata, spec: ModelSpec, unit: bool | None) -> Plan:
         plan = plan_classify(batch, model, self.spec.signature, unit)
-        plan = chunking.with_rows(plan, model, self._protocol, self._options.batch_size)
+        plan = chunking.with_rows(plan, model, self._protocol, self.options.batch_size)
         self._cache.add_plan(batch, spec, plan)
         return plan
 
@@ -222,7 +191,7 @@ class Session:
         model = yield from self._model_of(plan.version, group.spec)
         if not replies or scores.is_ranked(plan.signature):
             found, names = yield from self._ranked(group, replies, model)
-            return found, translate(names, self._options.language)
+            return found, translate(names, self.options.language)
         found = scores.join(replies, group.rows(), plan.output_name)
         key, logits = (plan.version, plan.signature_name), self._cache.logits
         if plan.output_name == "logits" or key in logits or scores.are_logits(found):
@@ -230,7 +199,7 @@ class Session:
             found = scores.softmax(found)
         classes = found.shape[1]
         names = (yield from self._class_names(model, classes)) or _indices(classes)
-        names = translate(names, self._options.language)
+        names = translate(names, self.options.language)
         if key not in logits and scores.are_shares(found):
             self._cache.settled[key] = names
         return found, names
@@ -250,7 +219,7 @@ class Session:
 
     def _class_names(self, model: ModelMetadata, classes: int | None) -> Flow[tuple[str, ...] | None]:
         """The caller's names, or the model's; None if there are none."""
-        names = None if self._options.labels is None else tuple(self._options.labels)
+        names = None if self.options.labels is None else tuple(self.options.labels)
         if names is None:
             known = self._cache.names
             if model.version not in known:
@@ -282,7 +251,8 @@ class Session:
 
     def status(self) -> Flow[tuple[VersionStatus, ...]]:
         """The states of the model's versions, newest first."""
-        (statuses,) = yield Calls([Call(partial(self._codec.status, self.spec))])
+        spec = self.spec._replace(version_label=None) if self.options.weights else self.spec
+        (statuses,) = yield Calls([Call(partial(self._codec.status, spec))])
         return tuple(sorted(statuses, key=lambda status: -status.version))
 
     def metadata(self, spec: ModelSpec | None = None) -> Flow[ModelMetadata]:
@@ -300,11 +270,13 @@ class Session:
             raise UnknownSignature(
                 f"{model.name} version {model.version} does not tell its class names; pass labels=[…] to the client"
             )
-        return translate(names, self._options.language)
+        return translate(names, self.options.language)
 
-    def predict(self, inputs: Mapping[str, Any], signature: str | None) -> Flow[dict[str, np.ndarray]]:
+    def predict(self, inputs: Mapping[str, Any], signature: str | None, key: str | None) -> Flow[dict[str, np.ndarray]]:
         """One request, as it is."""
-        spec = self.spec if signature is None else self.spec._replace(signature=signature)
+        spec = self.options.choose(key)
+        if signature is not None:
+            spec = spec._replace(signature=signature)
         model = self._cache.current(spec)
         fresh = model is None
         swaps = 0

@@ -14,9 +14,10 @@ from ..errors import InvalidInput, ModelNotFound
 from ..model import Reply
 from ..results import Classification
 from . import chunking
+from .calls import Call, Calls, Flow
 from .chunking import RequestGroup
 from .image_input import read
-from .session import Call, Calls, Flow, Session
+from .session import Session
 from .validation import Plan
 
 LINGER = 0.02
@@ -58,9 +59,9 @@ END: Any = object()
 Steps = Generator[Next | Start | Wait | Emit | Calls[Any], Any, None]
 
 
-def stream(session: Session, prepare: str | None, concurrency: int) -> Steps:
+def stream(session: Session, prepare: str | None, key: str | None, concurrency: int) -> Steps:
     """The steps of one stream. An error of the source or of an item is raised after the results before it."""
-    gatherer = Gatherer(session, prepare)
+    gatherer = Gatherer(session, prepare, key)
     waiting: deque[tuple[RequestGroup, Sequence[Pending]]] = deque()
     failure: Exception | None = None
     over = slow = False
@@ -105,10 +106,10 @@ def _receive(session: Session, group: RequestGroup, pending: Sequence[Pending]) 
 class Gatherer:
     """Collects the items of a stream into groups of full requests; it holds at most a few requests' worth of images."""
 
-    def __init__(self, session: Session, prepare: str | None) -> None:
+    def __init__(self, session: Session, prepare: str | None, key: str | None) -> None:
         self._session = session
         self._prepare = prepare
-        self._spec = session.spec
+        self._spec = session.options.choose(key)
         self._unit: bool | None = None
         self._open: list[Plan] = []
         self._held = 0  # images in `_open`

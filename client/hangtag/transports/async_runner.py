@@ -10,8 +10,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterab
 from typing import Any, Protocol, TypeVar
 
 from ..config import Options
+from ..core.calls import Call, Calls, Flow
 from ..core.retry import Attempts, ConcurrencyLimit, Deadline
-from ..core.session import Call, Calls, Flow
 from ..core.streaming import END, Emit, Next, Start, Steps, Wait
 from ..errors import HangtagError, InvalidInput, ServerBusy
 from ..protocol.request import Request

@@ -106,3 +106,40 @@ def test_predict_is_checked_against_the_version_that_answered(kind):
         assert client.predict({"images": PICTURES})["probabilities"].shape == (30, 10)
         with pytest.raises(InvalidInput, match=r"input 'images' takes uint8 \[\?, 14, 56\] and was given shape"):
             client.predict({"images": PICTURES})
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_version_that_is_unloaded_during_a_call_is_replaced_for_all_of_it(kind, protocol, call):
+    """A new version has the other digits: no result mixes them, and none is an error."""
+    shifted = {
+        **FIRST_PIXEL,
+        "serving_default": Signature(DEFAULT.inputs, DEFAULT.outputs, lambda images: DEFAULT.run(images + 1)),
+    }
+
+    def hook(number: int) -> None:
+        if number >= 4:  # after the names, and in the middle of the call
+            model.signatures = shifted
+            model.unloaded.add(1)
+
+    model = Model(FIRST_PIXEL, version=lambda number: 1 if number < 4 else 2, hook=hook)
+    with model_server(model, protocol) as target, opened(kind, target, batch_size=10, timeout=60) as client:
+        client.labels()
+        assert client.classify(PICTURES[:10]).model_version == 1
+        results = call(client) + call(client) + call(client)
+    assert results[-1].model_version == 2
+    first = 0
+    for result in results:
+        shift = result.model_version - 1
+        expected = [(first + place + shift) % 10 for place in range(len(result))]
+        assert result.indices.tolist() == expected
+        first = (first + len(result)) % (30 if len(results) > 3 else len(result))
+
+
+def test_over_rest_all_chunks_go_to_the_version_of_the_metadata(kind):
+    model = Model(FIRST_PIXEL, version=lambda number: 1 if number < 3 else 2)
+    with model_server(model, "rest") as target, opened(kind, target, batch_size=10, timeout=60) as client:
+        client.labels()
+        result = client.classify(PICTURES)
+    assert result.model_version == 1  # which is still served, though version 2 is the newest now
+    paths = [request["path"] for request in model.requests if request["path"].endswith(":predict")]
+    assert set(paths) == {"/v1/models/fashion/versions/1:predict"}
