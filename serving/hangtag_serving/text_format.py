@@ -6,9 +6,12 @@ tensorflow_serving/servables/tensorflow/session_bundle_config.proto (BatchingPar
 
 from __future__ import annotations
 
+import os
+import stat
+import time
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from hangtag.errors import InvalidInput
 from hangtag.optional import require
@@ -39,22 +42,47 @@ _MESSAGES = {
     ],
 }
 
-_MAX_CHARACTERS = 16 << 20
+_MAX_BYTES = 16 << 20
+_PIPE_SECONDS = 2.0
 
 
 def read_text(path: Path, what: str) -> str:
-    """A file's text, at most 16 MiB; InvalidInput says which `what` could not be read."""
+    """A file's text, at most 16 MiB; InvalidInput says which `what` could not be read.
+
+    A pipe, as of a shell's ``<(command)``, is read for two seconds at most.
+    """
     try:
-        if path.exists() and not path.is_file():  # a FIFO would block the reader
-            raise InvalidInput(f"cannot read the {what} {path}: it is not a file")
-        with path.open(encoding="utf-8") as file:
-            text = file.read(_MAX_CHARACTERS + 1)
-        if len(text) > _MAX_CHARACTERS:
-            raise InvalidInput(f"the {what} {path} is larger than {_MAX_CHARACTERS} characters")
-        return text
+        with open(path, "rb", opener=_without_waiting) as file:
+            content = _read_pipe(file) if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode) else file.read(_MAX_BYTES + 1)
+        text = content.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InvalidInput(f"cannot read the {what} {path}: {reason}") from error
+    if len(content) > _MAX_BYTES:
+        raise InvalidInput(f"the {what} {path} is larger than {_MAX_BYTES} bytes")
+    return text
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; opening a pipe does not wait for a writer."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _read_pipe(file: BinaryIO) -> bytes:
+    """What is written to a pipe until it is closed, it is too much, or the time is over."""
+    content, deadline = b"", time.monotonic() + _PIPE_SECONDS
+    while len(content) <= _MAX_BYTES and time.monotonic() < deadline:
+        try:
+            part = os.read(file.fileno(), 1 << 16)
+        except BlockingIOError:  # a writer is there and has not written yet
+            part = None
+        if part:
+            content += part
+        elif part == b"" and content:
+            break
+        else:
+            time.sleep(_PIPE_SECONDS / 100)
+    return content
 
 
 def parse_file(path: Path, message: str, what: str) -> Any:
