@@ -42,7 +42,7 @@ from support import Server, eventually, serving
 FASHION = Path(__file__).parents[2] / "serving" / "conformance" / "models" / "fashion"
 IMAGE = np.full((1, 28, 28), 7, np.uint8)
 REQUEST = predict_request(ModelSpec("fashion"), {"images": IMAGE})
-ROUNDS = int(os.environ.get("HANGTAG_ADVERSARIAL_ROUNDS", "1"))
+ROUNDS = int(os.environ.get("HANGTAG_HTTP2_ROUNDS", "1"))
 """More in a long run."""
 MIB = 1 << 20
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -14,6 +15,7 @@ from hangtag_serving.http import limits
 from rest_stub import connect, received, rest_server, statuses
 from support import eventually
 
+ROUNDS = int(os.environ.get("HANGTAG_RESTARTS", "5"))
 GET = b"GET /v1 HTTP/1.1\r\nHost: x\r\n\r\n"
 HEAD = b"POST /v1 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 CHUNKED = b"POST /v1 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -142,8 +144,8 @@ def test_a_client_that_closes_its_half_still_gets_its_answers(request_bytes):
 
 
 def test_no_request_is_lost_when_the_server_stops():
-    """Twenty servers are stopped while eight clients call them, on connections that they keep and on new ones."""
-    for _ in range(20):
+    """Servers are stopped while eight clients call them, on connections that they keep and on new ones."""
+    for _ in range(ROUNDS):
         lost: list[object] = []
         counts = [0] * 8
         with rest_server() as (server, port):
