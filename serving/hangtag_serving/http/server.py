@@ -22,7 +22,7 @@ from email.utils import formatdate
 from ..api.rest_resources import Answer, RestService, refusal
 from ..errors import ServingError
 from ..fast.rest_predict import RestFastPath
-from ..machine import raise_descriptor_limit
+from ..machine import MemoryTrimmer, new_event_loop, raise_descriptor_limit
 from . import limits
 from .connection import Connection
 from .parser import Request
@@ -52,7 +52,8 @@ class RestServer:
         """`make_fast` is None where every request takes the plain path."""
         self._listener, self._service, self.max_body_bytes = listener, service, max_body_bytes
         self.cors, self.stopping = service.cors, False
-        self.loop = _new_loop()
+        self.loop = new_event_loop()
+        self._trimmer = MemoryTrimmer(self.loop)
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="rest")
         self._fast = make_fast(self) if make_fast is not None else None
         self._connections: dict[Connection, None] = {}  # the one used last is the last
@@ -80,6 +81,7 @@ class RestServer:
     def take(self, connection: Connection, request: Request) -> None:
         """Answer a request, now or later. In the loop's thread."""
         origin = connection, request
+        self._trimmer.note(len(request.body))
         if self._held_bytes > 2 * self._max_held_bytes:
             connection.answered(_too_much(), request)
         elif (
@@ -232,11 +234,3 @@ def _ignore_new_connections(listener: socket.socket) -> None:
     drop_all = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # one BPF instruction: return 0
     with suppress(OSError):  # another system
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(drop_all)))
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:  # Windows has none
-        return asyncio.SelectorEventLoop()
-    return uvloop.new_event_loop()
