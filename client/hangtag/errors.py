@@ -213,6 +213,7 @@ _BY_HTTP = {
 # Texts that say more than their code does.
 _BY_TEXT: tuple[tuple[str, type[HangtagError]], ...] = (
     ("CLIENT: Received message larger than max", BadResponse),  # RESOURCE_EXHAUSTED, by our own limit
+    ("Decompressed message larger than max", BadResponse),  # the same; our requests are not compressed
     ("Serving signature key", UnknownSignature),  # gRPC, FAILED_PRECONDITION
     ("Serving signature name", UnknownSignature),  # REST, 400
     ("No signature was found with the name", UnknownSignature),

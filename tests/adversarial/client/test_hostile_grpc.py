@@ -60,9 +60,12 @@ def test_a_message_larger_than_any_response_is_refused(kind, compression, monkey
 
 @pytest.mark.parametrize("body", [b"\x0a\x00" * 3_000_000, os.urandom(10_000)], ids=["statuses", "garbage"])
 def test_what_no_status_can_be_is_refused(kind, body):
-    with answering(body) as target, opened(kind, target, timeout=60, retries=0) as client:
-        with pytest.raises(BadResponse):
-            client.status()
+    with (
+        answering(body) as target,
+        opened(kind, target, timeout=60, retries=0) as client,
+        pytest.raises(BadResponse),
+    ):
+        client.status()
 
 
 @pytest.mark.parametrize(
@@ -70,7 +73,10 @@ def test_what_no_status_can_be_is_refused(kind, body):
     [("CANCELLED", ServerUnavailable), ("UNAVAILABLE", ServerUnavailable), ("DATA_LOSS", ServerError)],
 )
 def test_the_text_of_a_status_has_no_control_characters(kind, code, error):
-    with answering(code=code) as target, opened(kind, target, timeout=60, retries=1) as client:
-        with pytest.raises(error, match="stopped now") as caught:
-            client.status()
-        assert str(caught.value).isprintable()
+    with (
+        answering(code=code) as target,
+        opened(kind, target, timeout=60, retries=1) as client,
+        pytest.raises(error, match="stopped now") as caught,
+    ):
+        client.status()
+    assert str(caught.value).isprintable()

@@ -94,17 +94,23 @@ def test_a_response_larger_than_the_request_can_require_is_refused(transport, ha
 
 
 def test_an_endless_error_is_cut(transport):
-    with handling(endless(b"HTTP/1.1 500 X\r\n\r\n", BLOCK)) as target, transport(target, timeout=60) as client:
-        with pytest.raises(ServerError, match="HTTP 500") as caught:
-            client.status()
-        assert len(str(caught.value)) < 500
+    with (
+        handling(endless(b"HTTP/1.1 500 X\r\n\r\n", BLOCK)) as target,
+        transport(target, timeout=60) as client,
+        pytest.raises(ServerError, match="HTTP 500") as caught,
+    ):
+        client.status()
+    assert len(str(caught.value)) < 500
 
 
 def test_a_bomb_in_an_error_is_cut(transport):
     bomb = once(head(b"Content-Encoding: gzip", b"Content-Length: %d" % len(BOMB), first=b"HTTP/1.1 503 X\r\n"), BOMB)
-    with handling(bomb) as target, transport(target, timeout=60) as client:
-        with pytest.raises(ServerUnavailable, match="HTTP 503"):
-            client.status()
+    with (
+        handling(bomb) as target,
+        transport(target, timeout=60) as client,
+        pytest.raises(ServerUnavailable, match="HTTP 503"),
+    ):
+        client.status()
 
 
 LATE = {
@@ -118,9 +124,12 @@ LATE = {
 
 @pytest.mark.parametrize("handle", LATE.values(), ids=LATE)
 def test_the_deadline_holds_however_the_server_delays(transport, handle):
-    with handling(handle) as target, transport(target, timeout=1) as client:
-        with pytest.raises(DeadlineExceeded, match="within the timeout of 1 s"):
-            client.status()
+    with (
+        handling(handle) as target,
+        transport(target, timeout=1) as client,
+        pytest.raises(DeadlineExceeded, match="within the timeout of 1 s"),
+    ):
+        client.status()
 
 
 INTERIM = {
@@ -187,9 +196,12 @@ def test_surplus_bytes_after_a_response_close_its_connection(transport):
 
 
 def test_switching_protocols_is_no_response(transport):
-    with handling(once(b"HTTP/1.1 101 X\r\nUpgrade: x\r\n\r\n" + STATUS)) as target, transport(target) as client:
-        with pytest.raises(HangtagError, match="HTTP 101"):
-            client.status()
+    with (
+        handling(once(b"HTTP/1.1 101 X\r\nUpgrade: x\r\n\r\n" + STATUS)) as target,
+        transport(target) as client,
+        pytest.raises(HangtagError, match="HTTP 101"),
+    ):
+        client.status()
 
 
 @pytest.mark.parametrize(
@@ -198,9 +210,12 @@ def test_switching_protocols_is_no_response(transport):
 def test_control_characters_of_an_error_are_taken_out_and_long_ones_cut(transport, text):
     body = b'{"error": "%s"}' % text.encode()
     answer = head(b"Content-Length: %d" % len(body), first=b"HTTP/1.1 400 X\r\n") + body
-    with handling(once(answer)) as target, transport(target, timeout=60) as client:
-        with pytest.raises(InvalidInput) as caught:
-            client.status()
+    with (
+        handling(once(answer)) as target,
+        transport(target, timeout=60) as client,
+        pytest.raises(InvalidInput) as caught,
+    ):
+        client.status()
     shown = str(caught.value)
     assert len(shown) < 1200
     assert shown.isprintable()
