@@ -65,11 +65,19 @@ class Camera:
         self.wait(f"{selector} option[value='{value}']")
         Select(self.find(selector)).select_by_value(value)
 
-    def save(self, name: str) -> None:
+    def look(self) -> Image.Image:
         time.sleep(1)  # for images and transitions; nothing is asserted here
-        picture = Image.open(io.BytesIO(self.browser.get_screenshot_as_png())).convert("RGB")
+        return Image.open(io.BytesIO(self.browser.get_screenshot_as_png())).convert("RGB")
+
+    def save(self, name: str, *pictures: Image.Image) -> None:
+        """Write what is shown, or `pictures` side by side."""
+        parts = pictures or (self.look(),)
+        gap = 60
+        whole = Image.new("RGB", (sum(part.width + gap for part in parts) - gap, parts[0].height), "white")
+        for at, part in enumerate(parts):
+            whole.paste(part, (at * (part.width + gap), 0))
         file = Path(__file__).parent / f"playground-{name}.png"
-        picture.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(file, optimize=True)
+        whole.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(file, optimize=True)
         print(f"{file.relative_to(ROOT)}: {file.stat().st_size // 1024} KB")
 
 
@@ -137,7 +145,17 @@ def take(camera: Camera) -> None:
     pen.release().perform()
     time.sleep(1)
     camera.browser.execute_script("document.querySelector('.tabs').scrollIntoView()")
-    camera.save("phone")
+    drawing = camera.look()
+
+    camera.open(PHONE)
+    first = camera.look()
+
+    camera.open(PHONE, scheme="dark", language="zh")
+    camera.choose("#which", "label:stable")
+    camera.choose("#other", "label:canary")
+    camera.wait("#agreement")
+    camera.browser.execute_script("document.getElementById('result').scrollIntoView()")
+    camera.save("phone", first, drawing, camera.look())
 
 
 def main() -> None:

@@ -43,8 +43,7 @@ def read_upload(data: bytes) -> Image.Image:
     try:
         image.draft("RGB", (_DECODED_SIDE, _DECODED_SIDE))  # a large JPEG is decoded at a fraction of its size
         image.thumbnail((_DECODED_SIDE, _DECODED_SIDE))
-        upright: Image.Image = ImageOps.exif_transpose(image)
-        return upright
+        return ImageOps.exif_transpose(image)
     except Exception as error:
         raise InvalidInput(f"this image cannot be decoded: {error}") from error
 

@@ -96,8 +96,6 @@ class ModelServer:
             await self._clients.pop(next(iter(self._clients))).close()
         return client
 
-    # ---- predictions
-
     async def row(self, choice: Choice) -> Row:
         """Shape of one image as the model takes it; raises HangtagError."""
         model = await (await self.client(choice)).metadata()
@@ -129,8 +127,6 @@ class ModelServer:
         best = (-scores).argsort(kind="stable")[:_TOP].tolist()
         top = [{"index": at, "name": names[at], "score": float(scores[at])} for at in best]
         return {"version": version, "protocol": choice.protocol, "milliseconds": milliseconds, "top": top}
-
-    # ---- state
 
     async def state(self, model: str) -> dict[str, Any]:
         """What the page shows of the server and of one model; raises nothing when the server is away."""

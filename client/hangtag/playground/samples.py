@@ -26,18 +26,21 @@ class Samples:
     def read(self, index: int) -> Any:
         """One image as it is, an array or a PIL image."""
         image = self.images[index]
-        return read_upload(image.read_bytes()) if isinstance(image, Path) else image
+        try:
+            return read_upload(image.read_bytes()) if isinstance(image, Path) else image
+        except InvalidInput as error:
+            raise InvalidInput(f"{image}: {error}") from error
 
-    def batch(self, start: int, stop: int, row: Row) -> np.ndarray:
-        """Images `start` to `stop` as the model takes them, uint8 [N, …]."""
+    def batch(self, start: int, stop: int, row: Row) -> Any:
+        """Images `start` to `stop` as the model takes them, uint8 [N, …] or a list of N arrays."""
         images = self.images[start:stop]
         if isinstance(images, np.ndarray) and images.shape[1:] == row:
             return images
-        return np.stack([prepare(self.read(index), row, "resize")[0] for index in range(start, stop)])
+        return [prepare(self.read(index), row, "resize")[0] for index in range(start, stop)]
 
     def truths(self, start: int, stop: int, class_names: Sequence[str]) -> list[int]:
         """The class number of each; -1 for one that the model does not have."""
-        numbers = {name: number for number, name in enumerate(class_names)}
+        numbers = {key: at for at, name in enumerate(class_names) for key in (name, name.replace("/", "_"))}
         return [numbers.get(one, -1) if isinstance(one, str) else one for one in (self.truth or [])[start:stop]]
 
 

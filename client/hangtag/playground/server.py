@@ -6,7 +6,6 @@ import asyncio
 import base64
 import ipaddress
 import json
-import logging
 import random
 import socket
 from collections.abc import Awaitable, Callable
@@ -21,8 +20,6 @@ from ..errors import HangtagError, InvalidInput
 from . import images
 from .model_server import Choice, ModelServer, choose
 from .samples import Samples
-
-log = logging.getLogger("hangtag.playground")
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -62,7 +59,7 @@ def application(servers: ModelServer, samples: Samples | None, host: str = "127.
         except Exception as error:
             if isinstance(error, ConnectionResetError):  # the page went away
                 raise
-            log.exception("%s %s failed", request.method, request.path)
+            request.app.logger.exception("%s %s failed", request.method, request.path)
             return _refusal(500, "the playground failed: its terminal shows why", "Internal")
 
     app = web.Application(middlewares=[check], client_max_size=images.MAX_BYTES)

@@ -7,7 +7,7 @@ import "./live.js";
 const TABS = ["try", "evaluate", "live"];
 
 function show() {
-  const chosen = TABS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "try";
+  const chosen = TABS.find((tab) => location.hash === `#${tab}`) ?? TABS.find((tab) => !$(tab).hidden);
   for (const tab of TABS) {
     $(tab).hidden = tab !== chosen;
     Object.assign($(`tab-${tab}`), { ariaSelected: String(tab === chosen), tabIndex: tab === chosen ? 0 : -1 });

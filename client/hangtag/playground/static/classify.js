@@ -24,11 +24,14 @@ async function classify() {
   $("spoken").textContent = [...document.querySelectorAll(".verdict")].map((one) => one.innerText).join("\n");
 }
 
-function choose(image) {
-  current = image;
-  for (const button of document.querySelectorAll(".strip button")) button.ariaPressed = String(button.image === image);
-  return classify();
+/** Mark the chosen image; Tab reaches it and the first of each strip, arrow keys reach the others. */
+function mark() {
+  for (const button of document.querySelectorAll("#files button, #samples button")) {
+    button.ariaPressed = String(button.image === current);
+    button.tabIndex = button.image === current || !button.previousSibling ? 0 : -1;
+  }
 }
+const choose = (image) => ((current = image), mark(), classify());
 const showResult = () => $("try").scrollHeight > 1.5 * innerHeight && $("result").scrollIntoView(); // on a phone
 
 /** Show a test image on the first tab. */
@@ -88,8 +91,7 @@ function bars(results) {
 // ---- where images come from
 function thumbnail(image, src, label) {
   const onclick = () => (stopDrawing(), choose(image).then(showResult));
-  const state = { type: "button", ariaLabel: label, title: label, ariaPressed: String(image === current) };
-  return h("button", { image, onclick, ...state }, h("img", { src, alt: "" }));
+  return h("button", { type: "button", image, onclick, ariaLabel: label, title: label }, h("img", { src, alt: "" }));
 }
 
 function add(files) {
@@ -116,6 +118,7 @@ function renderSamples() {
   $("samples-title").textContent = count ? t("Test images: {0}", name) : "";
   const button = (item) => thumbnail(item, sampleUrl(item.sample), t("Test image {0}", item.sample));
   fill($("samples"), ...items.map(button));
+  mark();
 }
 const shuffle = async () => ((server.samples = await get("/api/samples")), renderSamples());
 $("shuffle").onclick = () => shuffle().catch(() => {}); // the banner says what is wrong

@@ -129,7 +129,7 @@ function renderControls() {
   options($("source"), [...samples, ["folder", t("A folder on this device…")]]);
   const limits = [500, 2000].filter((limit) => limit < count).map((limit) => [limit, t("First {0}", number(limit))]);
   options($("count"), [...limits, [count, t("All {0}", number(count))]]);
-  $("count").disabled = $("source").value !== "samples";
+  $("folder-note").hidden = !($("count").disabled = $("source").value === "folder");
 }
 $("evaluation").onsubmit = (event) => {
   event.preventDefault();

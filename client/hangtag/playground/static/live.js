@@ -50,7 +50,7 @@ function render() {
   const { rate, p50, p95 } = looks.at(-1) ?? {};
   $("no-metrics").hidden = Boolean(metrics) || !reachable;
   fill($("figures"), figure(t("Predictions per second"), shown(rate)), figure(t("Median latency"), shown(p50, " ms")),
-    figure(t("95th percentile"), shown(p95, " ms")), figure(t("Failed requests"), shown(metrics?.failed)));
+    figure(t("95th percentile"), shown(p95, " ms")), figure(t("Failed requests"), metrics ? number(metrics.failed) : "–"));
   const served = [...new Set(looks.flatMap((look) => Object.keys(look.rates ?? {})))].slice(-4);
   const name = (version) => (version ? t("Version {0}", version) : t("All versions"));
   chart($("throughput"), served.map((one) => [name(one), (look) => look.rates && (look.rates[one] ?? 0)]));
