@@ -312,7 +312,9 @@ def test_every_control_has_a_name_and_is_reached_by_the_keyboard(page, again):
     ]
     assert unnamed == []
     page["#tab-evaluate"].click()
-    page[".skip"].send_keys(Keys.ENTER)  # to the content, and not to another tab
+    page.browser.execute_script("document.querySelector('.skip').focus()")
+    ActionChains(page.browser).send_keys(Keys.ENTER).perform()  # to the content, and not to another tab
+    assert page.browser.switch_to.active_element.get_attribute("id") == "main"
     assert page["#evaluate"].is_displayed()
     page["#tab-try"].click()
     page.wait(lambda: page.text(".verdict strong") in page["#spoken"].get_attribute("textContent"), "the spoken answer")
