@@ -39,10 +39,12 @@ _MODULES = {
 }
 """Public name to the module that defines it."""
 
-__all__ = ["DATASET", *sorted(_MODULES)]
+__all__ = ["DATASET", *sorted([*_MODULES, "plots"])]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "plots":
+        return import_module(".plots", __name__)
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_MODULES[name]}", __name__), name)

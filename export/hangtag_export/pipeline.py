@@ -80,6 +80,7 @@ def export(options: ExportOptions, say: Say) -> Exported:
             resume_from=options.resume,
             base_path=options.base_path,
             continue_interrupted=options.continue_interrupted,
+            follow_test=options.plots is not None,
             say=say,
             **{each.name: getattr(options.training, each.name) for each in fields(options.training)},
         )
@@ -91,7 +92,7 @@ def export(options: ExportOptions, say: Say) -> Exported:
         if options.keras_file:
             _save_keras(training.model, dataset.test_images[:_CHECKED_IMAGES], options.keras_file)
         if options.plots is not None:
-            for file in plots.draw_all(options.plots, dataset, names, found, training.history, options.language):
+            for file in plots.draw_all(options.plots, dataset, found, training.history, options.language):
                 say(f"drew {file}")
         with _model_kept_on_failure(training, options):
             _pass_gates(found, dataset, options)

@@ -1,21 +1,29 @@
-"""The tutorial's pictures, drawn from what an export knows: no display needed."""
+"""The tutorial's pictures as figures: a notebook shows one that is returned, ``figure.savefig`` writes it.
+
+No display is needed. Class names and the words beside the axes are English, or Chinese with ``language="zh"``; then a
+font that has them must be installed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hangtag import Classification, fonts
-from hangtag.plots import draw_bars, draw_image, draw_predictions, new_figure, save
+from hangtag.errors import InvalidInput
+from hangtag.fashion_mnist import translate
+from hangtag.plots import draw_bars, draw_image, draw_predictions, new_figure, save, short, show
 
 from .data.dataset import Dataset
 from .training.evaluation import Evaluation
 
 _SIDE = 5  # the training images are shown five by five
 _SHOWN = 15  # predictions, five rows of three
-
+_LEGIBLE = 20  # classes; of more, the confusion matrix has no numbers
+_COLOURS = {"training": "#1f5fbf", "validation": "#d9822b", "test": "#5c9e52"}
 
 History = Mapping[str, Sequence[float]]
 """Figures by name, a number an epoch."""
@@ -24,107 +32,204 @@ _CHINESE = {
     "pixel value": "像素值",
     "training": "训练",
     "validation": "验证",
+    "test": "测试",
     "epoch": "轮数",
     "loss": "损失",
     "accuracy": "准确率",
-    "predicted": "预测",
-    "true": "真实",
+    "predicted class": "预测类别",
+    "true class": "真实类别",
+    "part of the true class": "占该真实类别的比例",
+    "Training images": "训练图像",
+    "Confusion matrix: accuracy": "混淆矩阵：准确率",
+    "right": "正确",
+    "Blue: the true class; red: a wrong prediction (true class in brackets)": (
+        "蓝色为真实类别，红色为错误预测（括号内为真实类别）"
+    ),
 }
-"""What is written beside the axes, for language "zh"."""
+"""What is written in the figures, for language "zh"."""
 
 
 def check_fonts(class_names: Sequence[str], language: str) -> None:
     """Raise InvalidInput now if these names, or the words beside them, could not be drawn later."""
-    fonts.check([*class_names, *_words(language).values()])
+    fonts.check([*map(short, class_names), *_words(language).values()])
 
 
 def draw_all(
-    folder: Path, dataset: Dataset, class_names: Sequence[str], found: Evaluation, history: History, language: str
+    folder: Path, dataset: Dataset, evaluation: Evaluation, history: History, language: str = "en"
 ) -> list[Path]:
-    """Draw every picture into `folder`, with these class names, and words of `language` beside; returns the files."""
-    words = _words(language)
-    result = Classification(found.probabilities, tuple(class_names))
-    files = [
-        folder / f"{name}.png"
-        for name in ("first-image", "training-images", "training", "prediction", "predictions", "confusion-matrix")
-    ]
-    with fonts.legible([*class_names, *words.values()]):
-        draw_first_image(dataset.train_images[0], files[0], words)
-        draw_training_images(dataset, class_names, files[1])
-        draw_training(history, files[2], words)
-        draw_prediction(dataset.test_images[0], result[:1], int(dataset.test_labels[0]), files[3])
-        shown = slice(min(_SHOWN, len(dataset.test_images)))
-        truth = dataset.test_labels[shown].tolist()
-        draw_predictions(list(dataset.test_images[shown]), result[shown], files[4], truth=truth)
-        draw_confusion(found.confusion, class_names, files[5], words)
+    """Draw every picture into `folder` as PNG; returns the files."""
+    figures = {
+        "first-image": image(dataset, 0, language),
+        "training-images": training_images(dataset, language),
+        "training": training_curves(history, language),
+        "prediction": prediction(dataset, evaluation, 0, language),
+        "predictions": predictions(dataset, evaluation, language),
+        "confusion-matrix": confusion_matrix(evaluation, language),
+    }
+    files = []
+    for name, figure in figures.items():
+        files.append(folder / f"{name}.png")
+        save(figure, files[-1])
     return files
+
+
+def image(dataset: Dataset, index: int = 0, language: str = "en") -> Any:
+    """Training image `index`; of a grey one the pixel values by colour, which run from 0 to 255."""
+    words = _words(language)
+    name = short(translate(dataset.class_names, language)[dataset.train_labels[index]])
+    pixels = dataset.train_images[index]
+    with fonts.legible([name, *words.values()]):
+        figure = new_figure(5, 4)
+        axes = figure.subplots()
+        drawn = axes.imshow(pixels, vmin=0, vmax=255)
+        axes.set_title(name)
+        if pixels.ndim == 2:
+            figure.colorbar(drawn, label=words["pixel value"])
+        return _laid_out(figure)
+
+
+def training_images(dataset: Dataset, language: str = "en") -> Any:
+    """Up to 25 training images with their names: the first, or a sample of all classes where they are sorted."""
+    words, names = _words(language), [short(name) for name in translate(dataset.class_names, language)]
+    count = min(_SIDE * _SIDE, len(dataset.train_labels))
+    places = np.arange(count)
+    if (np.diff(dataset.train_labels) >= 0).all():
+        places = np.linspace(0, len(dataset.train_labels) - 1, count).round().astype(int)
+    rows = -(-count // _SIDE)
+    with fonts.legible([*names, *words.values()]):
+        figure = new_figure(9, 0.6 + 1.9 * rows)
+        figure.suptitle(words["Training images"])
+        for axes, place in zip(figure.subplots(rows, _SIDE, squeeze=False).ravel(), places, strict=False):
+            show(axes, dataset.train_images[place])
+            axes.set_xlabel(names[dataset.train_labels[place]])
+        for axes in figure.axes[count:]:
+            axes.set_visible(False)
+        return _laid_out(figure)
+
+
+def training_curves(history: History | Mapping[str, History], language: str = "en") -> Any:
+    """Loss and accuracy by epoch, of the training images and of those held out; or of several trainings by name.
+
+    >>> figure = training_curves(training.history)  # doctest: +SKIP
+    >>> figure = training_curves({"5 epochs": short.history, "30 epochs": long.history})  # doctest: +SKIP
+    """
+    words = _words(language)
+    several = all(isinstance(value, Mapping) for value in history.values())
+    runs: Mapping[str, Any] = history if several else {"": history}
+    if not history:
+        raise InvalidInput("there is no history to draw")
+    with fonts.legible([*runs, *words.values()]):
+        figure = new_figure(10, 4)
+        for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+            for number, (run, figures) in enumerate(runs.items()):
+                for prefix, images in (("", "training"), ("val_", "validation"), ("test_", "test")):
+                    values = figures.get(f"{prefix}{name}")
+                    if values is None:
+                        continue
+                    style = "-" if images == "training" else "--"
+                    colour = f"C{number}" if several else _COLOURS[images]
+                    axes.plot(
+                        range(1, len(values) + 1),
+                        values,
+                        style,
+                        color=colour,
+                        marker="o",
+                        markersize=3,
+                        label=f"{run} {words[images]}".strip(),
+                    )
+            axes.set(xlabel=words["epoch"], title=words[name])
+            axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+            axes.grid(alpha=0.3)
+            for side in ("top", "right"):
+                axes.spines[side].set_visible(False)
+            axes.legend(frameon=False, fontsize=8 if several else 10)
+        return _laid_out(figure)
+
+
+def prediction(dataset: Dataset, evaluation: Evaluation, index: int, language: str = "en") -> Any:
+    """Test image `index`, its predicted class, and the probability of every class by name."""
+    result = _result(evaluation, language)
+    actual = int(dataset.test_labels[index])
+    with fonts.legible([*map(short, result.class_names)]):
+        figure = new_figure(8, 3.6)
+        picture, bars = figure.subplots(1, 2)
+        draw_image(picture, dataset.test_images[index], result[index], actual)
+        draw_bars(bars, result[index], actual)
+        bars.tick_params(labelsize=9)
+        return _laid_out(figure)
+
+
+def predictions(
+    dataset: Dataset, evaluation: Evaluation, language: str = "en", indices: Sequence[int] | None = None
+) -> Any:
+    """Test images with their predictions, 5 x 3: those of `indices`, else a sample of all classes that has errors."""
+    words = _words(language)
+    places = np.array(sample(evaluation, dataset.test_labels) if indices is None else indices)
+    truth = dataset.test_labels[places]
+    result = Classification(evaluation.probabilities[places], tuple(translate(evaluation.class_names, language)))
+    right = int((result.indices == truth).sum())
+    key = "Blue: the true class; red: a wrong prediction (true class in brackets)"
+    caption = f"{right} / {len(places)} {words['right']}. {words[key]}"
+    images = [dataset.test_images[int(place)] for place in places]
+    return draw_predictions(images, result, truth=truth.tolist(), caption=caption)
+
+
+def sample(evaluation: Evaluation, labels: np.ndarray, count: int = _SHOWN) -> list[int]:
+    """Positions of `count` images: up to a third are errors, the rest is of all classes in turn; sorted by class."""
+    predicted = evaluation.probabilities.argmax(axis=1)
+    wrong = _in_turn(np.flatnonzero(predicted != labels), labels)[: count // 3]
+    right = _in_turn(np.flatnonzero(predicted == labels), labels)[: count - len(wrong)]
+    chosen = wrong + right
+    return sorted(chosen, key=lambda place: (labels[place], place))
+
+
+def _in_turn(places: np.ndarray, labels: np.ndarray) -> list[int]:
+    """These positions, one of each class, then a second of each, and so on."""
+    turn: dict[int, int] = {}
+    order = []
+    for place in places.tolist():
+        label = int(labels[place])
+        turn[label] = turn.get(label, -1) + 1
+        order.append((turn[label], label, place))
+    return [place for _, _, place in sorted(order)]
+
+
+def confusion_matrix(evaluation: Evaluation, language: str = "en") -> Any:
+    """The part of each true class (rows) that was predicted as each class (columns), in percent."""
+    words = _words(language)
+    names = [short(name) for name in translate(evaluation.class_names, language)]
+    count = len(names)
+    parts = evaluation.confusion / np.maximum(evaluation.confusion.sum(axis=1, keepdims=True), 1)
+    side = min(max(4.5, 1.8 + 0.62 * count), 24)
+    with fonts.legible([*names, *words.values()]):
+        figure = new_figure(side + 1.2, side)
+        axes = figure.subplots()
+        drawn = axes.imshow(parts, cmap="Blues", vmin=0, vmax=1)
+        axes.set_xticks(range(count), names, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(count), names)
+        axes.set(xlabel=words["predicted class"], ylabel=words["true class"])
+        axes.set_title(f"{words['Confusion matrix: accuracy']} {evaluation.accuracy:.1%}")
+        axes.tick_params(length=0)
+        bar = figure.colorbar(drawn, fraction=0.046, pad=0.03, label=words["part of the true class"])
+        bar.set_ticks([0, 0.25, 0.5, 0.75, 1], labels=["0%", "25%", "50%", "75%", "100%"])
+        if count <= _LEGIBLE:
+            for (row, column), part in np.ndenumerate(parts):
+                if part:
+                    text = f"{100 * part:.0f}" if part >= 0.01 else "<1"
+                    shade = "white" if part > 0.5 else "black"
+                    axes.text(column, row, text, ha="center", va="center", color=shade, fontsize=8)
+        return _laid_out(figure)
 
 
 def _words(language: str) -> dict[str, str]:
     return _CHINESE if language == "zh" else {word: word for word in _CHINESE}
 
 
-def draw_first_image(image: np.ndarray, file: Path, words: Mapping[str, str]) -> None:
-    """One uint8 image; of a grey one the pixel values by colour, which run from 0 to 255."""
-    figure = new_figure(5, 4)
-    axes = figure.subplots()
-    drawn = axes.imshow(image)
-    if image.ndim == 2:
-        figure.colorbar(drawn, label=words["pixel value"])
-    save(figure, file)
+def _result(evaluation: Evaluation, language: str) -> Classification:
+    return Classification(evaluation.probabilities, tuple(translate(evaluation.class_names, language)))
 
 
-def draw_training_images(dataset: Dataset, class_names: Sequence[str], file: Path) -> None:
-    """Up to 25 training images with their names: the first, or a cross-section where they are sorted by class."""
-    count = min(_SIDE * _SIDE, len(dataset.train_images))
-    places = np.arange(count)
-    if (np.diff(dataset.train_labels) >= 0).all():
-        places = np.linspace(0, len(dataset.train_images) - 1, count).round().astype(int)
-    figure = new_figure(10, 10)
-    for axes, place in zip(figure.subplots(_SIDE, _SIDE).ravel(), places, strict=False):
-        axes.imshow(dataset.train_images[place], cmap="binary")
-        axes.set_xlabel(class_names[dataset.train_labels[place]])
-    for number, axes in enumerate(figure.axes):
-        axes.set(xticks=[], yticks=[], visible=number < count)
-    save(figure, file)
-
-
-def draw_training(history: History, file: Path, words: Mapping[str, str]) -> None:
-    """Loss and accuracy by epoch, of the training images and, where there are any, of the validation images."""
-    figure = new_figure(10, 4)
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for key, images in ((name, "training"), (f"val_{name}", "validation")):
-            if key in history:
-                axes.plot(range(1, len(history[key]) + 1), history[key], marker="o", label=words[images])
-        axes.set(xlabel=words["epoch"], title=words[name])
-        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-        axes.grid(alpha=0.3)
-        axes.legend()
-    save(figure, file)
-
-
-def draw_prediction(image: np.ndarray, result: Classification, actual: int, file: Path) -> None:
-    """One image, what it was taken for, and the probability of every class by name."""
-    figure = new_figure(8, 4)
-    picture, bars = figure.subplots(1, 2)
-    draw_image(picture, image, result[0], actual)
-    draw_bars(bars, result[0], actual)
-    save(figure, file)
-
-
-def draw_confusion(confusion: np.ndarray, class_names: Sequence[str], file: Path, words: Mapping[str, str]) -> None:
-    """How many images of each true class (rows) were taken for which (columns); shaded by the part of the row."""
-    count = len(class_names)
-    side = max(4.5, 1.5 + 0.65 * count)
-    figure = new_figure(side + 1, side)
-    axes = figure.subplots()
-    parts = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    axes.imshow(parts, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(count), class_names, rotation=60, ha="right")
-    axes.set_yticks(range(count), class_names)
-    axes.set(xlabel=words["predicted"], ylabel=words["true"])
-    if count <= 30:  # beyond that the numbers would not be legible
-        for (row, column), images in np.ndenumerate(confusion):
-            shade = "white" if parts[row, column] > 0.5 else "black"
-            axes.text(column, row, str(images), ha="center", va="center", color=shade, fontsize=8)
-    save(figure, file)
+def _laid_out(figure: Any) -> Any:
+    """Lay out the text now, while the fonts of the block are set."""
+    figure.canvas.draw()
+    return figure

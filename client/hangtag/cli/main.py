@@ -33,6 +33,7 @@ COMMANDS = {
     "export": Command(_MAKE, "hangtag_export.cli.export", "train a classifier and publish it as a SavedModel version"),
     "publish": Command(_MAKE, "hangtag_export.cli.publish", "publish a model that is already trained"),
     "versions": Command(_MAKE, "hangtag_export.cli.versions", "list, prune, promote and roll back published versions"),
+    "data": Command(_MAKE, "hangtag_export.cli.data", "find Fashion-MNIST, or save its test images as one file"),
     "inspect": Command(_MAKE, "hangtag.cli.inspect", "show signatures, class names and card of a model"),
     "serve": Command(_SERVE, "hangtag_serving.cli", "serve models as TensorFlow Serving does, without Docker"),
     "doctor": Command(_SERVE, "hangtag_serving.doctor.command", "find problems of models, config files and servers"),

@@ -48,6 +48,13 @@ def _log() -> Any:
     return Log(name="logits")
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of logits, [N, C]."""
+    scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: np.ndarray = scaled / scaled.sum(axis=1, keepdims=True)
+    return probabilities
+
+
 def find_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """The temperature with the smallest loss: `probabilities` float32 [N, C] of temperature 1, `labels` int64 [N].
 

@@ -179,7 +179,7 @@ def fit(
         )
         if len(epochs):  # a training may have been interrupted after its last epoch
             with _deterministic():
-                model.fit(data, initial_epoch=done, epochs=epochs.stop, callbacks=[*chosen, *more_callbacks], **shared)
+                model.fit(data, initial_epoch=done, epochs=epochs.stop, callbacks=[*more_callbacks, *chosen], **shared)
         done, continues = before + len(history["loss"]), False
         if limits.reached:
             break

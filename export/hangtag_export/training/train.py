@@ -17,10 +17,10 @@ from .. import DATASET
 from ..data.dataset import Dataset
 from ..data.image_files import select
 from . import architectures, batches, checkpoints, resume
-from .calibration import find_temperature, with_probabilities
+from .calibration import ends_in_softmax, find_temperature, softmax, with_probabilities
 from .callbacks import Best, read_csv
 from .checkpoints import Run, State
-from .evaluation import Evaluation, evaluate, predict
+from .evaluation import Evaluation, compare, evaluate, predict
 from .fit import Samples, Say, TrainingOptions, fit, known, set_seed
 
 
@@ -53,6 +53,7 @@ def train(
     base_path: Path | None = None,
     continue_interrupted: bool = False,
     callbacks: Sequence[Any] = (),
+    follow_test: bool = False,
     say: Say = lambda line: None,
     **options: Any,
 ) -> Training:
@@ -63,7 +64,8 @@ def train(
     `options`: the fields of `TrainingOptions`, such as ``epochs=5`` or ``validation_split=0.1``.
     `resume_from`: a .keras or .h5 file whose training goes on. `base_path`: where a checkpoint is written after each
     epoch, until ``run.remove()``; with `continue_interrupted`, the training that was interrupted there goes on.
-    `callbacks`: Keras callbacks. `say`: gets a line an epoch. Raises InvalidInput, DataError, ExportError.
+    `callbacks`: Keras callbacks. `follow_test`: where nothing is held out, the history also has the test images' loss
+    and accuracy, which decide nothing. `say`: gets a line an epoch. Raises InvalidInput, DataError, ExportError.
 
     >>> training = train(load_fashion_mnist(), epochs=5)  # doctest: +SKIP
     >>> training.evaluation.accuracy, training.history["loss"][-1]  # doctest: +SKIP
@@ -93,7 +95,10 @@ def train(
         if state is not None:
             model = state.model
             mixed = _is_mixed(model)
-        history = fit(model, samples, chosen, recipe, say, state=state, run=run, more_callbacks=callbacks)
+        more = [*callbacks]
+        if follow_test and samples.validation_images is None:
+            more.append(_follow(dataset))
+        history = fit(model, samples, chosen, recipe, say, state=state, run=run, more_callbacks=more)
         seconds = time.perf_counter() - start
         if mixed:  # float16 is slow where there is no GPU, and a server may have none
             trained, model = model, _build(replace(chosen, weights="none"), shape, classes, "float32")
@@ -150,6 +155,22 @@ def _resumed(
     epoch = max(1, round(int(model.optimizer.iterations) / each))
     history = {} if options.log is None else read_csv(options.log, epoch)
     return State(model, epoch, history, Best(), first_epoch=epoch)
+
+
+def _follow(dataset: Dataset) -> Any:
+    """A callback that adds the figures of the test images to those of the epoch."""
+    keras = require("keras", extra="export", what="training")
+
+    class Follow(keras.callbacks.Callback):  # type: ignore[misc, name-defined]
+        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            probabilities = predict(self.model, dataset.test_images)
+            if not ends_in_softmax(self.model):
+                probabilities = softmax(probabilities)
+            found = compare(probabilities, dataset.test_labels, dataset.class_names)
+            if logs is not None:
+                logs.update(test_loss=found.loss, test_accuracy=found.accuracy)
+
+    return Follow()
 
 
 # ---- mixed precision

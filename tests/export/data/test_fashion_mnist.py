@@ -113,6 +113,19 @@ def test_it_is_fetched_once_and_then_cached(nowhere, dataset, monkeypatch, folde
     assert load_fashion_mnist().origin == str(nowhere)  # the web server is gone
 
 
+def test_the_command_says_where_the_data_is_and_saves_the_test_images(dataset, folder, tmp_path, capsys):
+    file = tmp_path / "test.npz"
+    assert main(["data", f"--data-dir={folder}", f"--save={file}"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [str(folder), f"saved {file}"]
+    with np.load(file) as saved:
+        assert np.array_equal(saved["images"], dataset.test_images)
+        assert np.array_equal(saved["labels"], dataset.test_labels)
+        assert tuple(saved["class_names"]) == dataset.class_names
+    assert [path.name for path in tmp_path.glob("*.npz*")] == ["test.npz"]
+    assert main(["data", f"--data-dir={folder}", f"--save={tmp_path / 'nowhere' / 'test.npz'}"]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+
+
 APT_GET = """#!/bin/sh
 echo "$@" >> {log}
 case "$*" in
