@@ -13,7 +13,7 @@ def register(commands: Any) -> None:
     """Add the command to the command line."""
     data = commands.add_parser(
         "data",
-        description="Print where Fashion-MNIST is, after checking its files; it is fetched if it is not on this machine. "
+        description="Print where Fashion-MNIST is, after checking its files; it is fetched if need be. "
         "With --save, write its test images and labels to one file, for `hangtag evaluate` or numpy.",
         examples=["hangtag data", "hangtag data --save test.npz"],
     )
