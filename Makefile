@@ -25,7 +25,7 @@ demo: $(INSTALLED) ## train, export, serve and classify 10,000 images over gRPC 
 	@$(BIN)/python examples/demo.py
 
 data: $(INSTALLED) ## find Fashion-MNIST, or fetch it
-	@$(BIN)/python -m hangtag_export.data.fashion_mnist
+	@$(BIN)/hangtag data
 
 train: $(INSTALLED) ## train and publish the next version of models/fashion
 	@$(BIN)/hangtag export --base-path models/$(MODEL)

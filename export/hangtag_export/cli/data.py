@@ -48,7 +48,10 @@ def _data(arguments: argparse.Namespace) -> int:
     try:
         with partial.open("wb") as file:
             np.savez_compressed(
-                file, images=dataset.test_images, labels=dataset.test_labels, class_names=np.array(dataset.class_names)
+                file,
+                images=dataset.test_images[:],
+                labels=dataset.test_labels,
+                class_names=np.array(dataset.class_names),
             )
         partial.replace(arguments.save)
     except (FileNotFoundError, NotADirectoryError) as error:

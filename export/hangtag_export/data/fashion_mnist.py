@@ -1,7 +1,4 @@
-"""Fashion-MNIST from the first place that has it, each file held against its SHA-256.
-
-``python -m hangtag_export.data.fashion_mnist`` fetches it and says where it is.
-"""
+"""Fashion-MNIST from the first place that has it; the SHA-256 of each file is verified."""
 
 from __future__ import annotations
 
@@ -40,7 +37,7 @@ PACKAGE_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 _FETCH_TIMEOUT = (5, 60)  # seconds to connect, and between two pieces
 
 
-def load_fashion_mnist(data_dir: str | None = None, say: Callable[[str], None] = lambda words: None) -> Dataset:
+def load_fashion_mnist(data_dir: str | None = None, say: Callable[[str], None] = lambda line: None) -> Dataset:
     """The 60,000 training and 10,000 test images, uint8 [N, 28, 28].
 
     Looked for in `data_dir` or ``HANGTAG_DATA`` alone if given; else in Debian's package, Hangtag's cache and Keras's
@@ -169,21 +166,3 @@ def _fetch_package(scratch: Path) -> Path:
 
 def _run(command: list[str], folder: Path) -> None:
     subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=300)  # noqa: S603 - fixed words
-
-
-def main() -> int:
-    """Say where the data is, fetching it if need be."""
-    import sys
-
-    try:
-        dataset = load_fashion_mnist(say=lambda words: print(words, flush=True))
-    except DataError as error:
-        print(f"hangtag: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"Fashion-MNIST: {len(dataset.train_images):,} training and {len(dataset.test_images):,} test images")
-    print(dataset.origin)
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
