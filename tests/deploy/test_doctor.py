@@ -71,7 +71,7 @@ def test_every_check_of_deployments_has_a_broken_input():
     covered = {expected(file)[1] for file in FILES}
     on_disk = {"base-path", "version-as-base-path", "model-file", "skipped-folder", "unreadable", "does-not-load"}
     on_disk |= {"warmup", "no-warmup", "signatures", "ragged", "no-batch-dimension", "python-op"}
-    running = {"not-ready", "load-failed", "class-names", "not-tested", "refuses-load", "request-size"}
+    running = {"not-ready", "load-failed", "class-names", "not-tested", "refuses-load", "request-size", "request-fails"}
     assert named - covered - on_disk - running - {"path-map", "unlabelled"} == set()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from hangtag_serving.doctor.base_path import examine_base_path
 from hangtag_serving.doctor.config_file import examine_config
 from hangtag_serving.doctor.findings import FAIL, OK, WARN, Finding
 from hangtag_serving.doctor.running_server import examine_server
-from support import ROOT, free_port, run
+from support import ROOT, free_port, run, serving
 
 
 @pytest.fixture
@@ -24,6 +26,9 @@ def base_path(exported, tmp_path) -> Path:
     folder = tmp_path / "fashion"
     shutil.copytree(exported / "1", folder / "1")
     return folder
+
+
+MODELS = ROOT / "tests" / "serving" / "conformance" / "models"
 
 
 def levels(findings: list[Finding], level: str) -> str:
@@ -184,3 +189,104 @@ def test_the_canary_overlays_config_is_in_order_once_both_versions_are_there(bas
     findings = list(examine_config(file, {"/models": base_path.parent}))
     assert levels(findings, FAIL) == ""
     assert "serves fashion" in levels(findings, OK)
+
+
+# ---- models of others
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Base paths with models that load and cannot be served, saved in a process of their own."""
+    folder = tmp_path_factory.mktemp("others")
+    subprocess.run([sys.executable, "-c", OTHERS, folder], check=True, capture_output=True)
+    return folder
+
+
+OTHERS = """
+import sys, tensorflow as tf
+class Python(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def serve(self, x): return {"y": tf.numpy_function(lambda a: a * 2, [x], tf.float32)}
+class Ragged(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def serve(self, text): return {"pieces": tf.strings.split(text)}
+class Convolution(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 1], tf.float32, name="x")])
+    def serve(self, x): return {"y": tf.nn.conv2d(x, tf.ones([3, 3, 1, 1]), 1, "SAME"), "z": tf.constant(1.0)}
+for model in (Python(), Ragged(), Convolution()):
+    folder = f"{sys.argv[1]}/{type(model).__name__.lower()}/1"
+    tf.saved_model.save(model, folder, signatures={"serving_default": model.serve})
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("python", "PyFunc has no kernel in TensorFlow Serving"),
+        ("ragged", "output pieces of serving_default is a ragged tensor, which no request can fetch"),
+    ],
+)
+def test_a_model_whose_requests_would_all_fail(others, name, message):
+    """Loading shows nothing; the last line of the report is the failure."""
+    findings = list(examine_base_path(others / name))
+    assert findings[-1].level == FAIL
+    assert message in findings[-1].message
+    assert "loads as in TensorFlow Serving" not in levels(findings, OK)
+
+
+def test_threads_are_recommended_by_the_graph(others, base_path):
+    """One for an operation if the graph is small and dense, TensorFlow's choice with convolutions."""
+    convolution = list(examine_base_path(others / "convolution"))
+    assert levels(convolution, FAIL) == ""
+    assert "op_parallelism" not in levels(convolution, OK)
+    assert "output z of serving_default has no batch dimension" in levels(convolution, WARN)
+    assert "--tensorflow_intra_op_parallelism=1" in levels(list(examine_base_path(base_path)), OK)
+
+
+def test_files_that_are_no_saved_models(tmp_path, base_path):
+    for folder in (tmp_path / "keras", base_path):
+        folder.mkdir(exist_ok=True)
+        (folder / "model.keras").touch()
+    alone, beside = list(examine_base_path(tmp_path / "keras")), list(examine_base_path(base_path))
+    assert f"hangtag publish {tmp_path}/keras/model.keras" in levels(alone, FAIL)
+    assert f"hangtag publish {base_path}/model.keras" in levels(beside, WARN)
+    assert levels(beside, FAIL) == ""
+
+
+def test_a_folder_of_base_paths(base_path):
+    (failure,) = [one for one in examine_base_path(base_path.parent) if one.code == "no-version"]
+    assert "is a folder of base paths (fashion)" in failure.message
+    assert failure.fix == f"hangtag doctor {base_path}"
+
+
+@pytest.mark.parametrize("subject", ["models", "nowhere/models", "model.keras", "other.yaml"])
+def test_what_does_not_exist_is_said_to_not_exist(subject, tmp_path, monkeypatch, capsys):
+    """A word without a port is a folder, not a host whose name cannot be resolved."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["doctor", subject]) == 2
+    assert f"{subject} does not exist" in capsys.readouterr().err
+
+
+def test_a_keras_file_is_not_a_version(tmp_path, capsys):
+    (tmp_path / "model.keras").touch()
+    assert main(["doctor", str(tmp_path / "model.keras")]) == 2
+    assert "hangtag publish" in capsys.readouterr().err
+
+
+def test_unlabelled_calls_that_go_to_the_canary_and_paths_of_a_container(base_path, tmp_path):
+    shutil.copytree(base_path / "1", base_path / "2")
+    file = config(
+        tmp_path,
+        'model_platform: "tensorflow" model_version_policy { all {} } version_labels { key: "stable" value: 1 }',
+    )
+    findings = list(examine_config(file, {"/models": base_path.parent}))
+    assert "calls to fashion without a label are answered by version 2" in levels(findings, WARN)
+    assert "--path_map /models=models" in levels(list(examine_config(file, {})), WARN)
+
+
+def test_answers_in_tensor_content_are_a_failure(recorded_flags, tmp_path):
+    """Of a running server, over gRPC: there the answer shows it."""
+    flags = [*recorded_flags, "--enable_serialization_as_tensor_content=true"]
+    with serving(MODELS / "fashion", tmp_path / "log", *flags) as server:
+        findings = list(examine_server(server.grpc, "fashion"))
+    assert "process memory" in levels(findings, FAIL)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 
 from hangtag import Client, HangtagError
 from hangtag.contract import SERVING_DEFAULT
+from hangtag.errors import from_status
 from hangtag.model import ModelMetadata, ModelSpec
 from hangtag.protocol import grpc_codec, protobuf
 from hangtag.target import parse_target
@@ -19,13 +21,14 @@ from .findings import FAIL, OK, WARN, Finding
 
 _AT_ONCE = 32  # calls; the C++ server's default is four threads for each core
 _TIMED = 21
+_SECONDS = 30.0  # for one call
 _LARGE = 5 << 20  # bytes; more than the 4 MiB that many proxies and clients stop at
 _TENSOR_CONTENT = 4  # field of TensorProto
 
 
 def examine_server(target: str, model: str) -> Iterator[Finding]:
     """Readiness, versions and class names; then many calls at once, a large one, and one after the other."""
-    with Client(target, model=model, retries=0, timeout=30) as client:
+    with Client(target, model=model, retries=0, timeout=_SECONDS) as client:
         try:
             metadata = client.metadata()
         except HangtagError as error:
@@ -43,8 +46,8 @@ def examine_server(target: str, model: str) -> Iterator[Finding]:
             message = f"{SERVING_DEFAULT} does not take a single array of images: not tested with requests"
             yield Finding(WARN, "not-tested", target, message)
             return
-        yield from _examine_answers(target, model, inputs)
-        yield from _examine_load(client, target, inputs)
+        with _single_calls(client, target, model, inputs) as call:
+            yield from _examine_load(client, target, inputs, call)
 
 
 def _examine_class_names(client: Client, target: str) -> Iterator[Finding]:
@@ -71,22 +74,41 @@ def _small_input(metadata: ModelMetadata) -> tuple[str, np.ndarray] | None:
     return name, np.zeros((1, *(size or 1 for size in spec.shape[1:])), dtype)
 
 
-def _examine_answers(address: str, model: str, inputs: tuple[str, np.ndarray]) -> Iterator[Finding]:
-    """Over gRPC an answer shows whether --enable_serialization_as_tensor_content is on."""
+Call = Callable[[], bytes]
+"""Sends one row once, and returns the body of the answer; raises HangtagError."""
+
+
+@contextmanager
+def _single_calls(client: Client, address: str, model: str, inputs: tuple[str, np.ndarray]) -> Iterator[Call]:
+    """Calls that are not sent again: the SDK would hide what the server refuses for load."""
     target = parse_target(address)
     if target.protocol != "grpc" or target.secure:
+
+        def by_client() -> bytes:
+            client.predict(dict([inputs]), signature=SERVING_DEFAULT)
+            return b""
+
+        yield by_client
         return
     import grpc
 
     from hangtag.transports.grpc import channel_options
 
-    spec = ModelSpec(model, signature=SERVING_DEFAULT)
+    body = grpc_codec.predict_request(ModelSpec(model, signature=SERVING_DEFAULT), dict([inputs]))
     with grpc.insecure_channel(target.address, channel_options(target)) as channel:
-        call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
-        try:
-            body = call(grpc_codec.predict_request(spec, dict([inputs])), timeout=30)
-        except grpc.RpcError:
-            return  # the calls below report it
+        send = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+
+        def call() -> bytes:
+            try:
+                return bytes(send(body, timeout=_SECONDS))
+            except grpc.RpcError as error:
+                raise from_status(error.code().name, error.details() or "no text", address) from error
+
+        yield call
+
+
+def _examine_answers(target: str, body: bytes) -> Iterator[Finding]:
+    """An answer over gRPC shows whether --enable_serialization_as_tensor_content is on."""
     for field, _, value in protobuf.fields(memoryview(body)):
         if field == 1:
             _, tensor = protobuf.map_entry(value)
@@ -95,26 +117,31 @@ def _examine_answers(address: str, model: str, inputs: tuple[str, np.ndarray]) -
                     "runs with --enable_serialization_as_tensor_content: REST answers of the C++ server then hold "
                     "process memory, and a string output over REST ends it"
                 )
-                yield Finding(FAIL, "tensor-content", address, message, "take the flag out and restart it")
+                yield Finding(FAIL, "tensor-content", target, message, "take the flag out and restart it")
                 return
 
 
-def _examine_load(client: Client, target: str, inputs: tuple[str, np.ndarray]) -> Iterator[Finding]:
-    name, row = inputs
-
-    def call(_: int = 0) -> str:
+def _examine_load(client: Client, target: str, inputs: tuple[str, np.ndarray], call: Call) -> Iterator[Finding]:
+    def error_of(_: int) -> str:
         try:
-            client.predict({name: row}, signature=SERVING_DEFAULT)
+            call()
         except HangtagError as error:
             return str(error)
         return ""
 
+    try:
+        yield from _examine_answers(target, call())
+    except HangtagError as error:
+        fix = "hangtag doctor on its base path explains it"
+        yield Finding(FAIL, "request-fails", target, f"a request of one row fails: {error}", fix)
+        return
     with ThreadPoolExecutor(_AT_ONCE) as threads:
-        errors = [error for error in threads.map(call, range(4 * _AT_ONCE)) if error]
+        errors = [error for error in threads.map(error_of, range(4 * _AT_ONCE)) if error]
     if errors:
         message = f"{len(errors)} of {4 * _AT_ONCE} calls failed with {_AT_ONCE} at once: {errors[0]}"
         fix = "raise --grpc_max_threads (the default is 4 for each core); the SDK sends these again"
         yield Finding(WARN, "refuses-load", target, message, fix)
+    name, row = inputs
     rows = max(1, _LARGE // row.nbytes)
     try:
         client.predict({name: np.repeat(row, rows, axis=0)}, signature=SERVING_DEFAULT)
@@ -125,7 +152,7 @@ def _examine_load(client: Client, target: str, inputs: tuple[str, np.ndarray]) -
     times = []
     for _ in range(_TIMED):
         start = time.perf_counter()
-        call()
+        error_of(0)
         times.append(time.perf_counter() - start)
     message = f"one image at a time: p50 {1e3 * statistics.median(times):.2f} ms over {_TIMED} calls"
     yield Finding(OK, "latency", target, message)

@@ -89,21 +89,26 @@ def examine_version(model: str, number: int, folder: Path, *, is_newest: bool) -
         return
     try:
         findings = [*_examine_signatures(subject, servable), *_examine_graph(subject, folder)]
-        yield from findings
-        try:
-            warmed = warm_up(servable, folder)
-        except ServingError as error:
-            message = f"a warmup request fails, and with it the load: {' '.join(error.message.split())}"
-            yield Finding(FAIL, "warmup", str(folder / WARMUP), message, _PUBLISH_AGAIN)
-            return
-        if not warmed:
-            yield Finding(WARN, "no-warmup", subject, "has no warmup requests: first calls are slow", _PUBLISH_AGAIN)
-        if not any(finding.level == FAIL for finding in findings):
-            count = sum(not name.startswith("__") for name in servable.signatures)
-            message = f"loads as in TensorFlow Serving; {count} signatures, {warmed} warmup requests run"
-            yield Finding(OK, "loads", subject, message)
+        findings += _examine_warmup(servable, folder)
     finally:
         servable.close()
+    if not any(finding.level == FAIL for finding in findings):
+        count = sum(not name.startswith("__") for name in servable.signatures)
+        findings.insert(0, Finding(OK, "loads", subject, f"loads as in TensorFlow Serving; {count} signatures"))
+    yield from sorted(findings, key=lambda finding: (OK, WARN, FAIL).index(finding.level))  # the worst stands last
+
+
+def _examine_warmup(servable: Servable, folder: Path) -> Iterator[Finding]:
+    try:
+        warmed = warm_up(servable, folder)
+    except ServingError as error:
+        message = f"a warmup request fails, and with it the load: {' '.join(error.message.split())}"
+        yield Finding(FAIL, "warmup", str(folder / WARMUP), message, _PUBLISH_AGAIN)
+        return
+    if warmed:
+        yield Finding(OK, "warmup", str(folder), f"{warmed} warmup requests run")
+    else:
+        yield Finding(WARN, "no-warmup", str(folder), "has no warmup requests: first calls are slow", _PUBLISH_AGAIN)
 
 
 def _examine_signatures(subject: str, servable: Servable) -> Iterator[Finding]:
@@ -119,13 +124,13 @@ def _examine_signatures(subject: str, servable: Servable) -> Iterator[Finding]:
             continue
         for kind, tensors in (("input", signature.inputs), ("output", signature.outputs)):
             for alias, info in sorted(tensors.items()):
-                if info.WhichOneof("encoding") in ("composite_tensor", "coo_sparse"):
+                kind_of_tensor = _NOT_DENSE.get(info.WhichOneof("encoding"))
+                if kind_of_tensor:
                     message = (
-                        f"{kind} {alias} of {name} is a ragged or sparse tensor, which no request can {_VERB[kind]}"
+                        f"{kind} {alias} of {name} is a {kind_of_tensor} tensor, which no request can {_VERB[kind]}"
                     )
-                    yield Finding(
-                        FAIL, "ragged", subject, message, "return dense tensors: .to_tensor() in the function"
-                    )
+                    fix = "use dense tensors: .to_tensor() in the function"
+                    yield Finding(FAIL, "ragged", subject, message, fix)
         flat = [alias for alias, info in sorted(signature.outputs.items()) if _is_flat(info)]
         if flat:
             message = f"output {', '.join(flat)} of {name} has no batch dimension: no REST row form, no batching"
@@ -133,6 +138,7 @@ def _examine_signatures(subject: str, servable: Servable) -> Iterator[Finding]:
 
 
 _VERB = {"input": "send", "output": "fetch"}
+_NOT_DENSE = {"composite_tensor": "ragged", "coo_sparse": "sparse"}
 
 
 def _is_flat(info: Any) -> bool:
