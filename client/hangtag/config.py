@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import wraps
 from hashlib import sha256
 from inspect import Parameter, Signature, signature
 from numbers import Integral, Real
+from os import PathLike
 from types import UnionType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from .contract import SERVING_DEFAULT
+from .class_names import read_class_names
+from .contract import RANGES, SCORES, SERVING_DEFAULT
 from .errors import InvalidInput
 from .fashion_mnist import check_language
 from .model import ModelSpec
@@ -31,7 +33,7 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 class Options:
     """The arguments of Client and AsyncClient, with their defaults. Raises InvalidInput for what cannot be right.
 
-    Nothing is read or connected yet.
+    Nothing is connected yet; a file of class names is read.
     """
 
     target: str = field(repr=False)  # it may hold a password
@@ -40,8 +42,11 @@ class Options:
     version: int | None = None
     version_label: str | Mapping[str, float] | None = None
     signature: str = SERVING_DEFAULT
-    labels: Sequence[str] | None = None
+    labels: Sequence[str] | str | PathLike[str] | None = None
     language: str = "en"
+    pixels: str | None = None
+    scores: str | None = None
+    output: str | None = None
     timeout: float = 10.0
     retries: int = 2
     batch_size: int | None = None
@@ -52,6 +57,7 @@ class Options:
     channel: Any = None
     session: Any = None
 
+    names: tuple[str, ...] | None = field(init=False, repr=False)  # of `labels`
     server: Target = field(init=False)
     weights: dict[str, float] = field(init=False)
     """Of version labels, without those that get no calls."""
@@ -68,12 +74,12 @@ class Options:
         _check_kind(Integral, "a whole number", retries=self.retries, concurrency=self.concurrency)
         for name in ("version", "batch_size", "gzip_above"):
             _check_kind(Integral | None, "a whole number", **{name: getattr(self, name)})
-        _check_kind(Iterable | None, "a list of class names", labels=self.labels)
         _check_kind(TLS | None, "a hangtag.TLS", tls=self.tls)
         _check_kind(Mapping | None, "a dict of strings", headers=self.headers)
-        names = None if self.labels is None else tuple(self.labels)
-        if isinstance(self.labels, str) or not all(isinstance(name, str) for name in names or ()):
-            raise InvalidInput("labels is no list of class names: give a list of strings")
+        _check_kind(str | None, "a string", output=self.output)
+        _check_choice("pixels", self.pixels, RANGES)
+        _check_choice("scores", self.scores, SCORES)
+        names = None if self.labels is None else read_class_names(self.labels)
         if self.version is not None and self.version_label is not None:
             raise InvalidInput("give version or version_label, not both")
         if self.version is not None and not 0 <= self.version < _VERSIONS:
@@ -99,7 +105,7 @@ class Options:
         if not isinstance(label, str):
             label = max(weights, key=weights.__getitem__, default=None)
         checked = {
-            "labels": names,
+            "names": names,
             "timeout": check_seconds(self.timeout),
             "server": server,
             "sent_headers": sent,
@@ -180,6 +186,11 @@ def _check_kind(kind: type | UnionType, what: str, **given: object) -> None:
             raise InvalidInput(f"{name} is of type {type(value).__name__}: give {what}")
         if isinstance(value, str) and _LONE_SURROGATE.search(value):
             raise InvalidInput(f"{name} is {value!r}, which cannot be sent: it has half of a character")
+
+
+def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    if value is not None and value not in choices:
+        raise InvalidInput(f"{name} is {value!r}: give one of {', '.join(map(repr, choices))}")
 
 
 def _header(name: str, value: str, protocol: str) -> tuple[str, str]:

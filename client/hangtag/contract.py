@@ -60,3 +60,15 @@ def version_number(name: str) -> int | None:
         return None
     number = int(digits)
     return number if -(2**63) <= number < 2**63 else None
+
+
+IMAGE_SUFFIXES = (*GRAPH_IMAGE_SUFFIXES, ".webp", ".gif", ".bmp", ".tif", ".tiff")
+"""Endings of the files that the client takes: it converts the others to PNG."""
+
+RANGES = ("0..1", "0..255", "-1..1", "imagenet", "caffe")
+"""Pixel values that a model may take. `imagenet` is RGB 0..1 less ImageNet's mean, divided by its standard deviation
+(PyTorch's models); `caffe` is BGR 0..255 less ImageNet's mean (ResNet50 and VGG of keras.applications).
+"""
+
+SCORES = ("probabilities", "logits", "sigmoid")
+"""What the scores of a model may be: the output of a softmax, of a layer without activation, or of sigmoids."""

@@ -57,6 +57,8 @@ class Signature:
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
     method_name: str = ""
+    defaults: frozenset[str] = frozenset()
+    """The inputs that a request may leave out, because the signature has a default for them."""
 
     @cached_property
     def values_per_row(self) -> int | None:

@@ -22,22 +22,26 @@ LOGITS = np.array([[3.0, 1.0, -2.0], [0.0, 5.0, 0.0], [0.2, 0.3, 0.9]], "f4")
 
 
 def test_a_keras_model_that_answers_logits(kind, protocol):
-    """Without names the classes are their indices; a row that looks like probabilities is a logit like its siblings."""
+    """Without names the classes are their indices; an image's scores do not depend on the others of its batch."""
     model = float_model(
-        {"output_0": ("DT_FLOAT", [-1, 3])}, lambda keras_tensor_4: {"output_0": LOGITS[: len(keras_tensor_4)]}
+        {"output_0": ("DT_FLOAT", [-1, 3])}, lambda keras_tensor_4: {"output_0": LOGITS[-len(keras_tensor_4) :]}
     )
-    with model_server(model, protocol) as target, opened(kind, target, model="other") as client:
+    with model_server(model, protocol) as target, opened(kind, target, model="other", scores="logits") as client:
         result = client.classify(UNIT)
         assert result.labels.tolist() == ["0", "1", "2"]
         assert np.allclose(result.probabilities.sum(axis=1), 1)
         assert np.allclose(result.probabilities[0], np.exp(LOGITS[0]) / np.exp(LOGITS[0]).sum())
+        assert np.array_equal(client.classify(UNIT[-1:]).probabilities, result.probabilities[-1:])
         with pytest.raises(
-            InvalidInput, match=r"takes float \[\?, 28, 28\] and the images are uint8: scale them as in"
+            InvalidInput, match=r"takes float \[\?, 28, 28\] and the images are uint8: say .* by pixels='0\.\.1' or"
         ):
             client.classify(PICTURES)
         with pytest.raises(UnknownSignature, match=r"does not tell its class names; pass labels=\[…\]"):
             client.labels()
-    with model_server(model, protocol) as target, opened(kind, target, model="other", labels=["a", "b", "c"]) as client:
+    with (
+        model_server(model, protocol) as target,
+        opened(kind, target, model="other", labels=["a", "b", "c"], scores="logits") as client,
+    ):
         assert client.classify(UNIT).labels.tolist() == ["a", "b", "c"]
         assert client.labels() == ["a", "b", "c"]
     too_few = pytest.raises(InvalidInput, match="2 class names for the 3 classes of other")
@@ -115,27 +119,36 @@ def test_hangtags_own_top_classes_signature_classifies_too(server, images, kind,
 
 def test_outputs_that_are_no_scores_are_refused(kind):
     model = float_model({"a": ("DT_FLOAT", [-1]), "b": ("DT_FLOAT", [-1])}, None)
-    refused = pytest.raises(InvalidInput, match=r"gives a, b, not one score a class; use predict")
+    refused = pytest.raises(InvalidInput, match=r"gives a, b, not one score a class: choose one by output='NAME'")
     with model_server(model, "grpc") as target, opened(kind, target, model="other") as client, refused:
         client.classify(UNIT)
 
 
-@pytest.mark.parametrize("shape", [[-1, 1], [-1], [-1, -1]], ids=["column", "flat", "untold"])
-def test_one_score_an_image_is_no_score_a_class(kind, protocol, shape):
+@pytest.mark.parametrize("shape", [[-1, 1], [-1], [-1, -1]], ids=["column", "flat", "open"])
+def test_one_score_an_image_needs_two_class_names(kind, protocol, shape):
     """A binary model with one sigmoid (or logit): which side is which only the caller knows."""
     model = float_model(
         {"output_0": ("DT_FLOAT", shape)},
-        lambda keras_tensor_4: {"output_0": np.full((len(keras_tensor_4), 1)[: len(shape)], 0.25, "f4")},
+        lambda keras_tensor_4: {
+            "output_0": np.array([[0.25], [0.75], [0.5]], "f4")[: len(keras_tensor_4)].reshape(
+                (len(keras_tensor_4), 1)[: len(shape)]
+            )
+        },
     )
-    told = shape != [-1, -1]
-    with (
-        model_server(model, protocol) as target,
-        opened(kind, target, model="other", labels=["no", "yes"] if told else None) as client,
-    ):
-        with pytest.raises(InvalidInput, match=r"gives one number an image, not one score a class; use predict\(\)"):
-            client.classify(UNIT)
-        assert client.predict({"keras_tensor_4": UNIT})["output_0"].ravel().tolist() == [0.25] * 3
-    assert model.predicts == (1 if told else 2)  # what the signature tells is not tried
+    with model_server(model, protocol) as target:
+        with opened(kind, target, model="other") as client:
+            with pytest.raises(InvalidInput, match=r"one number an image, .* labels=\[negative, positive\]"):
+                client.classify(UNIT)
+            assert client.predict({"keras_tensor_4": UNIT})["output_0"].ravel().tolist() == [0.25, 0.75, 0.5]
+        assert model.predicts == (2 if shape == [-1, -1] else 1)  # what the signature tells is not tried
+        for options, positive in (({}, [0.25, 0.75, 0.5]), ({"scores": "logits"}, [0.562, 0.679, 0.622])):
+            with opened(kind, target, model="other", labels=["cats", "dogs"], **options) as client:
+                for _ in range(2):  # the second time by what is remembered
+                    result = client.classify(UNIT)
+                    assert np.allclose(result.probabilities[:, 1], positive, atol=1e-3)
+                    assert np.allclose(result.probabilities.sum(axis=1), 1)
+                    assert not result.independent
+                assert client.classify(UNIT[:1]).labels.tolist() == (["dogs"] if options else ["cats"])
 
 
 def test_the_one_best_class_by_name_is_enough(kind, protocol):

@@ -74,7 +74,7 @@ def test_unknown_signature_is_answered_with_the_known_ones(server, images):
         (lambda images: images[:2].astype(np.complex64), "complex64"),
         (lambda images: [[1, 2], [3]], "do not make one array"),
         (lambda images: [images[0], "boot.png"], "image 1 is a path"),
-        (lambda images: b"GIF89a", "neither PNG nor JPEG"),
+        (lambda images: b"GIF89a", "cannot be decoded: it is damaged"),
         (lambda images: "no-such-file.png", "cannot read no-such-file.png: No such file"),
         (lambda images: 5, "cannot read images from int"),
     ],

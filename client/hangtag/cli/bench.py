@@ -55,6 +55,7 @@ def register(commands: Any) -> None:
     parser.add_argument("--duration", metavar="SECONDS", type=float, default=5.0, help="of each step (default 5)")
     parser.add_argument("--warm-up", metavar="SECONDS", type=float, default=1.0, help="before the first (default 1)")
     parser.add_argument("--json", action="store_true", help="print one JSON object a step")
+    connection.add_model_options(parser)
     parser.set_defaults(run=_bench)
 
 

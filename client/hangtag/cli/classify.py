@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
+from ..contract import SERVING_DEFAULT
+from ..core.image_input import Pixels, decode, read
+from ..core.pixels import layout_of
 from ..errors import HangtagError, InvalidInput
 from ..results import Classification
 from . import connection, inputs, output
 from .bad_images import Taken, name_images
-from .inputs import Array, Source
+from .inputs import Source
 from .terminal import Progress, done
 
 if TYPE_CHECKING:
+    from ..client import Client
     from .resume import Earlier
 
 _MOST_DRAWN = 60
@@ -39,7 +43,7 @@ def register(commands: Any) -> None:
         "images",
         metavar="IMAGE",
         nargs="+",
-        help="PNG or JPEG file, folder of them, glob, .npy or .npz of [N, height, width]; - is standard input: one of "
+        help="image file, folder of them, glob, .npy or .npz of [N, height, width]; - is standard input: one of "
         "these, or names of files, one a line",
     )
     connection.add_server(parser, timeout_help="for each request (default %(default)g)")
@@ -49,8 +53,9 @@ def register(commands: Any) -> None:
     form.add_argument("--csv", action="store_true", help="print comma-separated values, with a header")
     parser.add_argument("--output", metavar="FILE", help="write there; .jsonl and .csv choose their format")
     parser.add_argument("--resume", action="store_true", help="continue after the rows that --output has already")
+    connection.add_model_options(parser)
     parser.add_argument("--prepare", choices=["photo"], help="make product photographs look like Fashion-MNIST")
-    parser.add_argument("--plot", metavar="FILE", help="draw the images with their names and probabilities")
+    parser.add_argument("--plot", metavar="FILE", help="draw the images as the model receives them, and bars")
     parser.set_defaults(run=_classify)
 
 
@@ -100,8 +105,9 @@ def _classify(arguments: argparse.Namespace) -> int:
         finally:
             if arguments.output and earlier is None and total and not at:
                 Path(arguments.output).unlink(missing_ok=True)  # a run that wrote no row leaves no file
+        row = _image_shape(client) if arguments.plot else None
     if arguments.plot:
-        _plot(sources, results, arguments.plot)
+        _plot(_received(sources, row, arguments.prepare), results, arguments.plot)
     _say_done(arguments, at - first)
     return 0
 
@@ -159,15 +165,32 @@ def _output(path: str | None, earlier: Earlier | None) -> Iterator[TextIO]:
         yield file
 
 
-def _plot(sources: list[Source], results: Sequence[Classification], file: str) -> None:
-    from ..plots import draw_predictions, read_image
+def _image_shape(client: Client) -> tuple[int | None, ...] | None:
+    """The shape of one image that the model takes; None if it says none, as a model that takes files does."""
+    inputs_ = client.metadata().signatures[SERVING_DEFAULT].inputs.values()
+    shapes = [spec.shape[1:] for spec in inputs_ if spec.shape is not None and len(spec.shape) > 2]
+    return shapes[0] if shapes else None
 
+
+def _received(sources: list[Source], row: tuple[int | None, ...] | None, prepare: str | None) -> list[np.ndarray]:
+    """The images as the model receives them: files prepared, made grey if it takes grey images, and resized."""
+    from ..plots import read_image
+
+    layout = layout_of(row)
     images: list[np.ndarray] = []
     for source in sources:
-        if isinstance(source, Array):
-            images += list(source.array)
-        else:
-            images += [read_image(item) for item in source.items(0)]
+        for item in source.items(0):
+            batch = read(item, prepare)
+            if isinstance(batch, Pixels):
+                images += list(batch.data)
+            else:
+                images += [read_image(file) for file in batch.files] if layout is None else decode(batch.files, layout)
+    return images
+
+
+def _plot(images: Sequence[np.ndarray], results: Sequence[Classification], file: str) -> None:
+    from ..plots import draw_predictions
+
     joined = Classification(
         np.concatenate([result.probabilities for result in results]),
         results[0].class_names,

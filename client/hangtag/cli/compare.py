@@ -181,13 +181,15 @@ def register(commands: Any) -> None:
     )
     parser.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="for each call (default 10)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--labels", metavar="FILE", help="class names, instead of the model's own")
+    connection.add_model_options(parser)
     connection.add_trust(parser)
     parser.set_defaults(run=_compare)
 
 
 def _compare(arguments: argparse.Namespace) -> int:
     sides = _sides(arguments)
-    options = {"model": arguments.model, "timeout": arguments.timeout, **connection.trust(arguments)}
+    options = {**connection.model_options(arguments), **connection.trust(arguments)}
     source = _source(arguments.images)
     images: Any = source.array if isinstance(source, Array) else list(source.names)
     with ExitStack() as opened:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..contract import RANGES, SCORES
 from ..errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -30,10 +31,23 @@ def add_server(
     which.add_argument("--version", type=int, metavar="N", help="this version, not the newest")
     which.add_argument("--label", metavar="LABEL", help="the version with this label, for instance stable")
     parser.add_argument(
+        "--labels", metavar="FILE", help="class names, instead of the model's own: text, one a line, or JSON"
+    )
+    parser.add_argument(
         "--language", choices=("en", "zh"), default="en", help="of the Fashion-MNIST names (default en)"
     )
     parser.add_argument("--timeout", type=float, default=timeout, metavar="SECONDS", help=timeout_help)
     add_trust(parser)
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """What a model of another origin may not say of itself."""
+    group = parser.add_argument_group("models that Hangtag did not make")
+    group.add_argument(
+        "--pixels", choices=RANGES, help="the pixel values that the model takes: files and whole numbers are converted"
+    )
+    group.add_argument("--scores", choices=SCORES, help="what its scores are (default: as the output's name says)")
+    group.add_argument("--model-output", metavar="NAME", help="the output with the scores, if there are several")
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
@@ -58,14 +72,25 @@ def client(arguments: argparse.Namespace, **options: Any) -> Client:
 
     return Client(
         arguments.target,
-        model=arguments.model,
         version=arguments.version,
         version_label=arguments.label,
         language=arguments.language,
-        timeout=arguments.timeout,
+        **model_options(arguments),
         **trust(arguments),
         **options,
     )
+
+
+def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The client's arguments that do not depend on the server; those of `add_model_options` if they were added."""
+    return {
+        "model": arguments.model,
+        "labels": arguments.labels,
+        "timeout": arguments.timeout,
+        "pixels": getattr(arguments, "pixels", None),
+        "scores": getattr(arguments, "scores", None),
+        "output": getattr(arguments, "model_output", None),
+    }
 
 
 def trust(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ..contract import GRAPH_IMAGE_SUFFIXES
-from ..core.image_input import MAGIC
+from ..contract import IMAGE_SUFFIXES
+from ..core.image_input import CONVERTED, MAGIC
 from ..errors import InvalidInput
 
 _BATCH = 1000  # images read from an array at a time
@@ -24,7 +24,7 @@ _BATCH = 1000  # images read from an array at a time
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """PNG or JPEG files, each an item of its own."""
+    """Image files, each an item of its own."""
 
     names: Sequence[str]
 
@@ -66,7 +66,7 @@ class Array:
 
 @dataclass(frozen=True, slots=True)
 class Bytes:
-    """One PNG or JPEG file that came through standard input."""
+    """One image file that came through standard input."""
 
     content: bytes
 
@@ -119,11 +119,10 @@ def _find(argument: str) -> list[Source]:
     path = Path(argument)
     try:
         if path.is_dir():
-            names = sorted(
-                str(file) for file in path.rglob("*") if file.suffix.lower() in GRAPH_IMAGE_SUFFIXES and file.is_file()
-            )
+            files = (file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+            names = sorted(str(file) for file in files if file.is_file())
             if not names:
-                raise InvalidInput(f"no PNG or JPEG file in folder {argument}")
+                raise InvalidInput(f"no image file in folder {argument}")
             return [Files(names)]
         exists = path.exists()
     except OSError as error:  # no permission, or a name too long for any file
@@ -156,12 +155,12 @@ def _standard_input() -> list[Source]:
     if sys.stdin is None:
         raise InvalidInput("standard input is closed")
     content = sys.stdin.buffer.read()
-    if content.startswith(MAGIC):
+    if content.startswith((*MAGIC, *CONVERTED)) and b"\0" in content:
         return [Bytes(content)]
     if content.startswith((b"\x93NUMPY", b"PK\x03\x04")):
         return [_arrays("-", io.BytesIO(content))]
     if b"\0" in content:
-        raise InvalidInput("standard input is neither PNG, JPEG, .npy or .npz, nor the names of files")
+        raise InvalidInput("standard input is neither an image, nor .npy or .npz, nor the names of files")
     names = [os.fsdecode(line.removesuffix(b"\r")) for line in content.split(b"\n") if line.strip()]
     if not names:
         raise InvalidInput("standard input is empty")

@@ -9,6 +9,7 @@ import argparse
 import io
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -110,7 +111,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = argparse.Namespace(debug=False)
     try:
         try:
-            return _run(list(sys.argv[1:] if argv is None else argv), arguments)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning  # type: ignore[assignment]
+                return _run(list(sys.argv[1:] if argv is None else argv), arguments)
         finally:  # an error while flushing can be reported here, but not at exit; --help passes as SystemExit
             sys.stdout.flush()
     except BrokenPipeError:
@@ -148,6 +151,11 @@ def _explain(error: HangtagError | KeyboardInterrupt | OSError | UnicodeEncodeEr
     _discard_output()
     where = "the output" if error.filename is None else error.filename
     return f"cannot read or write {where}: {error.strerror or error}", 1
+
+
+def _show_warning(message: Warning | str, *_: object) -> None:
+    """One line, without the place in our code that Python would show."""
+    print(colour("hangtag: warning:", "warn", sys.stderr), error_line(str(message)), file=sys.stderr)
 
 
 def _check_streams() -> None:

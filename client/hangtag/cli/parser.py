@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
@@ -31,7 +32,11 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse's, but the parser that meets an unknown argument reports it, by the names of its own flags."""
-        found, unknown = super().parse_known_args(args, namespace)
+        words: list[str] = list(sys.argv[1:] if args is None else args)
+        for place in reversed(range(1, len(words))):
+            if words[place] == "-1..1" and words[place - 1].startswith("--"):  # a value that looks like a flag
+                words[place - 1 : place + 1] = [f"{words[place - 1]}=-1..1"]
+        found, unknown = super().parse_known_args(words, namespace)
         if unknown:
             flag = next((word.partition("=")[0] for word in unknown if word.startswith("-")), None)
             if flag is None:

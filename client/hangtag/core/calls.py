@@ -39,8 +39,10 @@ Flow = Generator[Calls[Any], Any, T]
 class Codec(Protocol):
     """How requests are encoded and responses decoded: the modules `grpc_codec` and `rest_codec`."""
 
-    def predict(self, spec: ModelSpec, inputs: Inputs, signature: Signature) -> Request[Reply]:
-        """Predict."""
+    def predict(
+        self, spec: ModelSpec, inputs: Inputs, signature: Signature, output: str | None = None
+    ) -> Request[Reply]:
+        """Predict. With `output`, the server is asked for that output alone where the protocol can say so."""
 
     def metadata(self, spec: ModelSpec) -> Request[ModelMetadata]:
         """GetModelMetadata."""

@@ -56,8 +56,9 @@ def with_rows(plan: Plan, model: ModelMetadata, protocol: str, batch_size: int |
     """`plan` with the number of images a request: the model's own, the caller's, or a good one for the protocol."""
     rows = plan.rows or batch_size
     if not rows and protocol == "rest":
-        classes = class_count(model, plan.signature_name) or 10
-        values = 2 * classes if is_ranked(plan.signature) else classes  # a class name is about as long as two numbers
+        ranked = is_ranked(plan.signature)
+        classes = class_count(model, plan.signature_name, None if ranked else plan.output_name) or 10
+        values = 2 * classes if ranked else classes  # a class name is about as long as two numbers
         rows = max(1, _REST_VALUES // values)
     elif not rows:
         array = plan.array

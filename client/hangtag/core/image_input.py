@@ -7,17 +7,26 @@ from __future__ import annotations
 
 import io
 import sys
+import warnings
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, MissingExtra
 from ..optional import require
 from ..photo import prepared
+from .image_header import JPEG, PNG, read_header
+from .pixels import Layout
 
-MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+MAGIC = (PNG, JPEG)
+
+CONVERTED = {b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"RIFF": "WebP"}
+"""The first bytes of the formats that Pillow converts to PNG."""
+
+_LONGEST_NAME = 200  # characters of a path in an error
 
 
 class Pixels(NamedTuple):
@@ -39,7 +48,7 @@ class Encoded(NamedTuple):
 
 
 def read(images: Any, prepare: str | None = None) -> Pixels | Encoded:
-    """Take an array, PNG or JPEG bytes, a path, a PIL image, or a sequence of one kind of these."""
+    """Take an array, the bytes of an image file, a path, a PIL image, or a sequence of one kind of these."""
     if prepare is not None:
         images = prepared(images, prepare)
     if type(images) is np.ndarray and images.ndim and images.dtype.kind not in "OSU":  # the usual case, first
@@ -52,8 +61,8 @@ def read(images: Any, prepare: str | None = None) -> Pixels | Encoded:
         return Encoded([_read(images, None)])
     if not isinstance(images, Sequence | np.ndarray):
         raise InvalidInput(
-            f"cannot read images from {type(images).__name__}: give an array, PNG or JPEG bytes, a path, a PIL image, "
-            "or a list of these"
+            f"cannot read images from {type(images).__name__}: give an array, the bytes of an image file, a path, "
+            "a PIL image, or a list of these"
         )
     items = list(images)
     encoded = [_is_file(item) for item in items]
@@ -85,8 +94,11 @@ def plain(array: np.ndarray) -> np.ndarray:
     return np.asarray(array)
 
 
+# ---- files
+
+
 def _is_file(item: Any) -> bool:
-    return isinstance(item, str | Path | bytes | bytearray | memoryview) or _is_pil(item)
+    return isinstance(item, str | PathLike | bytes | bytearray | memoryview) or _is_pil(item)
 
 
 def _is_pil(item: Any) -> bool:
@@ -95,57 +107,109 @@ def _is_pil(item: Any) -> bool:
 
 
 def _kind(item: Any) -> str:
-    if isinstance(item, str | Path):
+    if isinstance(item, str | PathLike):
         return "a path"
     return f"of type {type(item).__name__}"
 
 
 def _read(item: Any, index: int | None) -> bytes:
-    """The bytes of one file, after a look at their first few."""
+    """One PNG or JPEG file, upright; files of other formats are converted."""
     name = "the image" if index is None else f"image {index}"
     if _is_pil(item):
-        return _encode_pil(item, name)
-    if isinstance(item, str | Path):
-        name = str(item)
+        return _as_png(item, name)
+    if isinstance(item, str | PathLike):
+        name = shortened(str(item))
         try:
             data = Path(item).read_bytes()
         except (OSError, ValueError) as error:  # ValueError: no file can have this name
-            raise InvalidInput(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from error
+            reason = getattr(error, "strerror", None) or error
+            raise InvalidInput(f"cannot read {name}: {reason}{_advice(str(item))}") from error
     else:
         data = bytes(item)
-    if not data.startswith(MAGIC):
-        raise InvalidInput(f"{name} is neither PNG nor JPEG")
-    return data
+    if data.startswith(MAGIC):
+        header = read_header(data)
+        return data if header is None or header.orientation == 1 else _upright(data, name)
+    kind = next((kind for magic, kind in CONVERTED.items() if data.startswith(magic)), None)
+    if kind is None or (kind == "WebP" and data[8:12] != b"WEBP"):
+        raise InvalidInput(f"{name} is neither PNG nor JPEG, nor WebP, GIF, BMP or TIFF")
+    return _as_png(_opened(data, name, f"{kind} files"), name)
 
 
-def _encode_pil(image: Any, name: str) -> bytes:
-    """A PIL image as a PNG: lossless, so the model sees the very pixels, and sized and greyed as in training."""
+def shortened(name: str) -> str:
+    """A path for an error message: who gives an image's content instead may have given megabytes."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[:80]}…{name[-20:]}"
+
+
+def _advice(text: str) -> str:
+    """What may have been meant by a text that is no path."""
+    if text.startswith("data:"):
+        return "; of a data URL give base64.b64decode(text.partition(',')[2])"
+    return "; of base64 text give base64.b64decode(text)" if len(text) > _LONGEST_NAME else ""
+
+
+def _upright(data: bytes, name: str) -> bytes:
+    """A file with an Exif orientation, turned as viewers show it. The decoders of TensorFlow ignore the orientation."""
+    try:
+        opened = _opened(data, name, "turning photographs upright")
+    except MissingExtra as error:
+        warnings.warn(f"{name} is stored sideways and is sent so: {error}", stacklevel=2)
+        return data
+    return _as_png(opened, name)
+
+
+def _opened(data: bytes, name: str, what: str) -> Any:
+    pillow = require("PIL.Image", extra="images", what=what)
+    try:
+        return pillow.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"))
+    except Exception as error:  # Pillow has no common class for what a broken file may raise
+        raise InvalidInput(f"{name} cannot be decoded: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    unidentified = type(error).__name__ == "UnidentifiedImageError"  # its message names an object in memory
+    return "it is damaged" if unidentified else str(error)
+
+
+def _as_png(image: Any, name: str) -> bytes:
+    """A PIL image as a PNG file, upright: lossless, so that the model gets these very pixels."""
+    operations = require("PIL.ImageOps", extra="images", what="reading images")
     buffer = io.BytesIO()
     try:
+        image = operations.exif_transpose(image)
         if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
-            image = image.convert("RGB")
+            image = _eight_bits(image).convert("RGB")
+        image.info.pop("exif", None)
         image.save(buffer, "PNG", compress_level=1)
     except Exception as error:  # no pixels, or a file read only now; Pillow has no common class for what that raises
-        raise InvalidInput(f"{name} cannot be written as PNG: {error}") from error
+        raise InvalidInput(f"{name} cannot be written as PNG: {_reason(error)}") from error
     return buffer.getvalue()
 
 
-def decode(files: list[bytes], row: tuple[int | None, ...] | None) -> list[np.ndarray]:
+def decode(files: list[bytes], layout: Layout | None) -> list[np.ndarray]:
     """The files as uint8 arrays [H, W] or [H, W, 3], for a model that has no signature for files.
 
-    Greyed or made RGB and resized (bilinear, antialiased) to what `row`, the shape of one image, asks for.
+    Made grey or RGB, and resized (bilinear, antialiased), as `layout` asks; without one they become grey.
     """
-    pillow = require("PIL.Image", extra="images", what="decoding image files for a model that takes only arrays")
-    grey = row is None or len(row) < 3 or row[-1] == 1
+    what = "decoding image files for a model that takes only arrays"
+    pillow = require("PIL.Image", extra="images", what=what)
+    operations = require("PIL.ImageOps", extra="images", what=what)
+    mode = "RGB" if layout is not None and layout.channels == 3 else "L"
     arrays = []
     for index, file in enumerate(files):
+        opened = _opened(file, f"image {index}", what)
         try:
-            with pillow.open(io.BytesIO(file), formats=("PNG", "JPEG")) as opened:
-                image = opened.convert("L" if grey else "RGB")
+            image = _eight_bits(operations.exif_transpose(opened)).convert(mode)
         except Exception as error:  # Pillow has no common class for what a broken file may raise
-            raise InvalidInput(f"image {index} cannot be decoded: {error}") from error
-        if row is not None and len(row) >= 2 and row[0] and row[1] and image.size != (row[1], row[0]):
-            image = image.resize((row[1], row[0]), pillow.Resampling.BILINEAR)
-        array = np.asarray(image)
-        arrays.append(array[..., np.newaxis] if row is not None and len(row) == 3 and grey else array)
+            raise InvalidInput(f"image {index} cannot be decoded: {_reason(error)}") from error
+        if layout is not None and layout.height and layout.width and image.size != (layout.width, layout.height):
+            image = image.resize((layout.width, layout.height), pillow.Resampling.BILINEAR)
+        arrays.append(np.asarray(image))
     return arrays
+
+
+def _eight_bits(image: Any) -> Any:
+    """16-bit images scaled to 8 bits: Pillow's own conversion would cut off what is above 255."""
+    if not image.mode.startswith("I"):
+        return image
+    pillow = require("PIL.Image", extra="images", what="reading images")
+    return pillow.fromarray((np.asarray(image).clip(0, 65_535) / 257).round().astype(np.uint8))

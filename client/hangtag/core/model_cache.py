@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,19 +17,39 @@ REST_METADATA = 5.0
 _MAX_VERSIONS = 64  # of a long-lived client, whose server counts on
 
 
+class Meaning(NamedTuple):
+    """What the scores of a signature mean: class names, and how `columns` numbers an image become probabilities.
+
+    `kind` is one of the contract's SCORES, None where it is not known: then they are used as they are.
+    """
+
+    names: tuple[str, ...]
+    columns: int
+    kind: str | None = None
+
+    @property
+    def converted(self) -> bool:
+        """Whether the scores are not the probabilities themselves, or must be checked."""
+        return self.columns == 1 or self.kind in ("logits", "sigmoid")
+
+    @property
+    def independent(self) -> bool:
+        """Whether the classes do not exclude each other: several sigmoids. A single one stands for two that do."""
+        return self.kind == "sigmoid" and self.columns > 1
+
+
 class ModelCache:
     """By version: metadata, class names, and how images of a shape are sent.
 
-    `names` are those of the model's `labels` signature, None for a model that has none. `logits` holds the (version,
-    signature) whose scores are logits; `settled` the class names of those whose scores are known to be probabilities.
+    `names` are those of the model's `labels` signature, None for a model that has none. `settled` has the meaning
+    of the scores of each (version, signature) that has answered.
     """
 
     def __init__(self, protocol: str) -> None:
         self._protocol = protocol
         self.models: dict[int, ModelMetadata] = {}
         self.names: dict[int, tuple[str, ...] | None] = {}
-        self.logits: set[tuple[int, str]] = set()
-        self.settled: dict[tuple[int, str], tuple[str, ...]] = {}
+        self.settled: dict[tuple[int, str], Meaning] = {}
         self._latest: dict[str | None, tuple[int, float]] = {}  # by version label: the version, and when it was learnt
         self._plans: dict[tuple[ModelSpec, np.dtype, tuple[int, ...]], Plan] = {}
 
@@ -38,7 +59,6 @@ class ModelCache:
             if len(self.models) >= _MAX_VERSIONS:
                 self.models.clear()
                 self.names.clear()
-                self.logits.clear()
             self._plans.clear()
             self.settled.clear()
             self.models[model.version] = model

@@ -8,11 +8,6 @@ import numpy as np
 
 from ..errors import InvalidInput
 
-RANGES = ("0..1", "0..255", "-1..1", "imagenet", "caffe")
-"""Pixel values that a model may take. `imagenet` is RGB 0..1 less ImageNet's mean, divided by its standard deviation
-(PyTorch's models); `caffe` is BGR 0..255 less ImageNet's mean (ResNet50 and VGG of keras.applications).
-"""
-
 _MEAN, _DEVIATION = np.array([0.485, 0.456, 0.406], "f4"), np.array([0.229, 0.224, 0.225], "f4")
 _CAFFE_MEAN = np.array([103.939, 116.779, 123.68], "f4")  # BGR
 
@@ -47,31 +42,27 @@ def layout_of(row: tuple[int | None, ...] | None) -> Layout | None:
 
 
 def arranged(images: np.ndarray, layout: Layout) -> np.ndarray | None:
-    """A batch [N, H, W] or [N, H, W, C] in `layout`; grey images become RGB where the model takes colour.
-
-    None for images of another size, and for colour images where the model takes grey ones.
+    """A batch [N, H, W] or [N, H, W, C] in `layout`; None for images of another size or another number of channels.
 
     >>> arranged(np.zeros((5, 28, 28)), layout_of((28, 28, 1))).shape
     (5, 28, 28, 1)
-    >>> arranged(np.zeros((5, 32, 32)), layout_of((3, 32, 32))).shape
+    >>> arranged(np.zeros((5, 32, 32, 3)), layout_of((3, 32, 32))).shape
     (5, 3, 32, 32)
     """
     if images.ndim == 3:
         images = images[..., np.newaxis]
-    if images.ndim != 4 or images.shape[-1] not in (1, layout.channels):
+    if images.ndim != 4 or images.shape[-1] != layout.channels:
         return None
     for size, expected in zip(images.shape[1:3], (layout.height, layout.width), strict=True):
         if expected not in (None, size):
             return None
-    if images.shape[-1] != layout.channels:
-        images = np.repeat(images, layout.channels, axis=-1)
     if layout.order == "HW":
         return images[..., 0]
     return images if layout.order == "HWC" else np.moveaxis(images, -1, 1)
 
 
 def scaled(images: np.ndarray, pixels: str, axis: int) -> np.ndarray:
-    """Whole numbers 0..255 as float32 in one of RANGES; `axis` is that of the channels.
+    """Whole numbers 0..255 as float32 in one of the contract's RANGES; `axis` is that of the channels.
 
     >>> scaled(np.array([[[0, 255]]], np.uint8), "-1..1", -1).tolist()
     [[[-1.0, 1.0]]]

@@ -24,7 +24,7 @@ def fit_inputs(inputs: Mapping[str, Any], signature: Signature, name: str) -> di
         if spec is None:
             raise InvalidInput(f"signature {name!r} has no input {key!r}; it takes {', '.join(signature.inputs)}")
         arrays[key] = _fit(key, value, spec)
-    missing = ", ".join(signature.inputs.keys() - arrays.keys())
+    missing = ", ".join(sorted(signature.inputs.keys() - arrays.keys() - signature.defaults))
     if missing:
         raise InvalidInput(f"signature {name!r} also needs {missing}")
     return arrays
@@ -43,7 +43,7 @@ def _fit(key: str, value: Any, spec: TensorSpec) -> np.ndarray:
         raise InvalidInput(f"input {key!r} is no array: {error}") from error
     if wanted is STRING:
         _check_text(key, array)
-    cast = _cast(array, wanted, literal=not isinstance(value, np.ndarray))
+    cast = _cast(array, wanted)
     if cast is None:
         raise InvalidInput(f"input {key!r} takes {spec} and was given {array.dtype}")
     if not _fits(cast.shape, spec.shape):
@@ -60,11 +60,8 @@ def _check_text(key: str, array: np.ndarray) -> None:
                 raise InvalidInput(f"input {key!r} has a string that cannot be sent: {error}") from error
 
 
-def _cast(array: np.ndarray, wanted: DataType, *, literal: bool) -> np.ndarray | None:
-    """`array` in the wanted dtype, or None if that could lose something.
-
-    numpy guesses a dtype for a literal (a list, a number), so those are judged by their values, not by their dtype.
-    """
+def _cast(array: np.ndarray, wanted: DataType) -> np.ndarray | None:
+    """`array` in the wanted dtype, or None if its values do not fit: floats may be rounded, but not overflow."""
     if wanted is STRING:
         if array.dtype.kind == "O" and not all(isinstance(item, str | bytes) for item in array.ravel().tolist()):
             return None
@@ -72,16 +69,17 @@ def _cast(array: np.ndarray, wanted: DataType, *, literal: bool) -> np.ndarray |
     if wanted is BFLOAT16:
         if array.dtype.name == "bfloat16":  # ml_dtypes'
             return array.view(BFLOAT16.numpy)
-        return dtypes.to_bfloat16(array) if array.dtype.kind == "f" or (literal and array.dtype.kind in "iu") else None
+        return dtypes.to_bfloat16(array) if array.dtype.kind in "fiu" else None
     if array.dtype.kind not in "buifc":
         return None
     if not array.size or np.can_cast(array.dtype, wanted.numpy):
         return array.astype(wanted.numpy, copy=False)
-    if not literal or array.dtype.kind not in "iuf" or wanted.numpy.kind not in "iuf":
+    if array.dtype.kind not in "iuf" or wanted.numpy.kind not in "iuf":
         return None
     with np.errstate(all="ignore"):
         cast = array.astype(wanted.numpy)
-    return cast if wanted.numpy.kind == "f" or (cast == array).all() else None
+    fits = (np.isfinite(cast) == np.isfinite(array)) if wanted.numpy.kind == "f" else (cast == array)
+    return cast if fits.all() else None
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...] | None) -> bool:

@@ -1,7 +1,8 @@
-"""From the answers to chunks of images to one float32 [N, C] and its class names, whatever the model calls them.
+"""From the replies to chunks of images to probabilities, float32 [N, C], whatever the model calls its output.
 
-A model of Hangtag's own answers with `probabilities`. Others answer with one unnamed float output, with logits, or
-with `classes` and `scores`, the columns of TensorFlow Serving's Classify API.
+The model or the caller says what the scores are; the numbers of a batch are never used to guess it. A model of
+Hangtag's own names its output `probabilities` (or `independent_probabilities`, of a multi-label model). Others give one
+unnamed output, `logits`, or `classes` and `scores`, the columns of TensorFlow Serving's Classify API.
 """
 
 from __future__ import annotations
@@ -10,84 +11,149 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..contract import LOGITS, PROBABILITIES, SERVING_DEFAULT
+from ..contract import INDEPENDENT_PROBABILITIES, LOGITS, PROBABILITIES, SERVING_DEFAULT
 from ..errors import BadResponse, InvalidInput
 from ..model import ModelMetadata, Reply, Signature
 
 RANKED = ("classes", "scores")
-_TOLERANCE = 1e-3  # of probabilities in float16
+
+_TOLERANCE = 1e-2  # of the sum of probabilities in float16
+_SHOWN = 10  # images that an error lists
 
 
-def score_output(signature: Signature, name: str) -> str:
-    """Which output holds one score a class; raises InvalidInput if that cannot be told."""
-    output = _score_output(signature, name)
+def score_output(signature: Signature, name: str, chosen: str | None = None, *, binary: bool = False) -> str:
+    """Which output holds one score a class; raises InvalidInput if that cannot be known.
+
+    `chosen` is the caller's choice. `binary`: a single score an image will do, because the caller names two classes.
+    """
+    output = _score_output(signature, name, chosen)
     shape = signature.outputs[output].shape
-    if shape and (len(shape) == 1 or shape[-1] == 1) and not is_ranked(signature):
+    if shape and (len(shape) == 1 or shape[-1] == 1) and not (binary or is_ranked(signature, chosen)):
         raise _single(output)
     return output
 
 
-def _score_output(signature: Signature, name: str) -> str:
+def _score_output(signature: Signature, name: str, chosen: str | None) -> str:
     outputs = signature.outputs
-    for known in (PROBABILITIES, LOGITS, "scores"):
+    if chosen is not None:
+        if chosen not in outputs:
+            raise InvalidInput(f"signature {name!r} has no output {chosen!r}; it gives {', '.join(outputs)}")
+        return chosen
+    for known in (PROBABILITIES, INDEPENDENT_PROBABILITIES, LOGITS, "scores"):
         if known in outputs:
             return known
     if len(outputs) != 1:
         raise InvalidInput(
-            f"signature {name!r} gives {', '.join(outputs) or 'nothing'}, not one score a class; use predict()"
+            f"signature {name!r} gives {', '.join(outputs) or 'nothing'}, not one score a class: choose one by "
+            "output='NAME' (--model-output NAME), or use predict()"
         )
     return next(iter(outputs))
 
 
 def _single(output: str) -> InvalidInput:
     """For a binary model, a sigmoid or a logit: only the caller knows which class it stands for."""
-    return InvalidInput(f"{output} gives one number an image, not one score a class; use predict()")
+    return InvalidInput(
+        f"{output} gives one number an image, not one score a class: name both classes by "
+        "labels=[negative, positive] (--labels FILE), or use predict()"
+    )
 
 
-def is_ranked(signature: Signature) -> bool:
+def is_ranked(signature: Signature, chosen: str | None = None) -> bool:
     """Whether the answer names its classes itself, row by row."""
-    return PROBABILITIES not in signature.outputs and signature.outputs.keys() >= set(RANKED)
+    return chosen is None and PROBABILITIES not in signature.outputs and signature.outputs.keys() >= set(RANKED)
 
 
-def class_count(model: ModelMetadata, signature_name: str) -> int | None:
+def class_count(model: ModelMetadata, signature_name: str, chosen: str | None = None) -> int | None:
     """How many classes there are, as far as the signature (or the default one, for a top-k signature) says."""
     for name in (signature_name or SERVING_DEFAULT, SERVING_DEFAULT):
         signature = model.signatures.get(name)
-        if signature is not None and not is_ranked(signature):
-            shape = signature.outputs[_score_output(signature, name)].shape
+        if signature is not None and not is_ranked(signature, chosen):
+            try:
+                shape = signature.outputs[_score_output(signature, name, chosen)].shape
+            except InvalidInput:  # several outputs
+                return None
             return shape[-1] if shape else None
     return None
 
 
+def kind_of(output: str, declared: str | None) -> str | None:
+    """One of the contract's SCORES; None where neither the caller nor the output's name says it."""
+    known = {LOGITS: "logits", INDEPENDENT_PROBABILITIES: "sigmoid"}
+    return declared or known.get(output)
+
+
 def join(
-    replies: Sequence[Reply], rows: Sequence[int], output: str, classes: int | None = None, *, ranked: bool = False
+    replies: Sequence[Reply],
+    rows: Sequence[int],
+    output: str,
+    classes: int | None = None,
+    *,
+    ranked: bool = False,
+    binary: bool = False,
 ) -> np.ndarray:
     """The float output of all chunks, float32 [N, C]; `rows` is the number of images in each, `classes` C if known.
 
-    One score an image is enough only where it is `ranked`, beside the name of its class.
+    One score an image is enough where it is `ranked`, beside the name of its class, or `binary`.
     """
     parts = []
     for reply, count in zip(replies, rows, strict=True):
         part = reply.outputs.get(output)
+        if part is not None and part.ndim == 1 and binary:
+            part = part[:, np.newaxis]
         if part is None or part.ndim != 2 or len(part) != count or part.shape[1] == 0 or part.dtype.kind != "f":
             shape = "nothing" if part is None else f"{part.dtype} {list(part.shape)}"
             raise BadResponse(f"{output} for {count} images came as {shape}; expected floats [{count}, classes]")
-        if part.shape[1] == 1 and not ranked:
+        if part.shape[1] == 1 and not (ranked or binary):
             raise _single(output)
         parts.append(part)
         if part.shape[1] != (classes or parts[0].shape[1]):
             raise BadResponse(f"{output} came with differing numbers of classes")
-    return (parts[0] if len(parts) == 1 else np.concatenate(parts)).astype(np.float32, copy=False)
+    found = (parts[0] if len(parts) == 1 else np.concatenate(parts)).astype(np.float32, copy=False)
+    if np.isnan(found.sum()):  # one pass; which images these are is looked for only then
+        raise _not_a_number(output, found)
+    return found
 
 
-def are_logits(scores: np.ndarray) -> bool:
-    """Whether `scores` cannot be probabilities."""
-    return bool(scores.size) and bool(scores.min() < -_TOLERANCE or scores.max() > 1 + _TOLERANCE)
+def _not_a_number(output: str, found: np.ndarray) -> BadResponse:
+    bad = np.flatnonzero(np.isnan(found).any(axis=1)).tolist()
+    if not bad:  # infinities of both signs
+        bad = np.flatnonzero(np.isnan(found.sum(axis=1))).tolist()
+    error = BadResponse(f"{output} is not a number for {_images(bad)}")
+    error.images = range(bad[0], bad[0] + 1) if len(bad) == 1 else None
+    return error
 
 
-def are_shares(scores: np.ndarray) -> bool:
-    """Whether `scores`, which are no logits, come from a softmax: every row sums to 1."""
-    return bool(scores.size) and bool((abs(scores.sum(axis=1) - 1) < 10 * _TOLERANCE).all())
+def _images(places: Sequence[int]) -> str:
+    if len(places) == 1:
+        return "an image"
+    more = f" and {len(places) - _SHOWN:,} more" if len(places) > _SHOWN else ""
+    return f"images {', '.join(map(str, places[:_SHOWN]))}{more}"
+
+
+def to_probabilities(scores: np.ndarray, kind: str | None, output: str) -> np.ndarray:
+    """Scores [N, C] as probabilities; [N, 1] as those of two classes. Raises InvalidInput if `kind` cannot be right.
+
+    >>> to_probabilities(np.array([[0.25]], "f4"), None, "output_0").tolist()
+    [[0.75, 0.25]]
+    """
+    if scores.shape[1] == 1 and kind == "logits":
+        scores = softmax(np.concatenate([np.zeros_like(scores), scores], axis=1))
+    elif kind == "logits":
+        scores = softmax(scores)
+    elif kind == "sigmoid" or scores.shape[1] == 1:
+        if scores.size and not (scores.min() >= 0 and scores.max() <= 1):
+            raise InvalidInput(
+                f"{output} runs from {scores.min():g} to {scores.max():g}, which no sigmoid gives: "
+                "for logits say scores='logits' (--scores logits)"
+            )
+        if scores.shape[1] == 1:
+            scores = np.concatenate([1 - scores, scores], axis=1)
+    return scores
+
+
+def sum_to_one(scores: np.ndarray) -> bool:
+    """Whether every row sums to 1, as the probabilities of classes that exclude each other do."""
+    return bool((abs(scores.sum(axis=1) - 1) < _TOLERANCE).all())
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ sends the calls, with threads or with asyncio. So both clients share every decis
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -15,16 +16,20 @@ import numpy as np
 from ..config import Options
 from ..contract import LABELS, SERVING_DEFAULT
 from ..errors import BadResponse, InvalidInput, ModelNotFound, UnknownSignature
-from ..fashion_mnist import translate
+from ..fashion_mnist import CLASS_NAMES, CLASS_NAMES_ZH, translate
 from ..model import ModelMetadata, ModelSpec, Reply, Signature, VersionStatus
 from ..results import SHOWN, Classification
 from . import chunking, scores
 from .calls import Call, Calls, Codec, Flow, Progress
 from .chunking import RequestGroup
+from .image_header import read_header
 from .image_input import Encoded, Pixels, read
-from .model_cache import ModelCache
+from .model_cache import Meaning, ModelCache
 from .predict_inputs import fit_inputs
-from .validation import Plan, find_signature, plan_classify
+from .validation import MixedShapes, Plan, find_signature, plan_classify
+
+_FASHION = (CLASS_NAMES, CLASS_NAMES_ZH)
+_SMALL = 56  # pixels: a larger image is no picture of 28 x 28 any more
 
 MAX_CLASSES = 1_000_000
 """More names than this are not asked for: the server tells their number, and may be wrong."""
@@ -41,6 +46,8 @@ class Session:
         self._protocol = options.server.protocol
         self.spec = options.servable
         self._cache = ModelCache(self._protocol)
+        self._binary = options.names is not None and len(options.names) == 2
+        self._warned: set[str] = set()
 
     @cached_property
     def _codec(self) -> Codec:
@@ -66,7 +73,12 @@ class Session:
     ) -> Flow[Classification]:
         """Class names for any number of images, all answered by one version of the model."""
         spec = self.options.choose(key) if self.options.weights or key is not None else self.spec
-        batch = read(images, prepare)
+        try:
+            return (yield from self._classify(read(images, prepare), spec, progress))
+        except MixedShapes as mixed:
+            return (yield from self._classify_by_shape(mixed.unlike, spec, progress))
+
+    def _classify(self, batch: Pixels | Encoded, spec: ModelSpec, progress: Progress | None) -> Flow[Classification]:
         plan = self._cache.plan_for(batch, spec) or (yield from self.plan(batch, spec))
         in_one = 0 < len(plan.array) <= plan.rows
         chunks = [plan.array] if in_one else chunking.split(plan.array, plan.rows)
@@ -78,6 +90,33 @@ class Session:
             group, replies = yield from self.ask_again(group, error)
         (result,) = yield from self.results(group, replies)
         return result
+
+    def _classify_by_shape(
+        self, images: list[np.ndarray], spec: ModelSpec, progress: Progress | None
+    ) -> Flow[Classification]:
+        """Images of several sizes, for a model that takes them all: those of one size share requests."""
+        places: dict[tuple[int, ...], list[int]] = {}
+        for place, image in enumerate(images):
+            places.setdefault(image.shape, []).append(place)
+        parts: list[Classification] = []
+        for chosen in places.values():
+            part: Classification = yield from self._classify(Pixels(np.stack([images[i] for i in chosen])), spec, None)
+            spec = ModelSpec(spec.name, part.model_version, None, spec.signature)  # all are answered by one version
+            parts.append(part)
+            if progress is not None:
+                progress(sum(map(len, parts)), len(images))
+        probabilities = np.empty((len(images), parts[0].probabilities.shape[1]), np.float32)
+        probabilities[[place for chosen in places.values() for place in chosen]] = np.concatenate(
+            [part.probabilities for part in parts]
+        )
+        probabilities.flags.writeable = False
+        return Classification(
+            probabilities,
+            parts[0].class_names,
+            model_version=parts[0].model_version,
+            thumbnails=images[:SHOWN],
+            independent=parts[0].independent,
+        )
 
     def plan(self, batch: Pixels | Encoded, spec: ModelSpec, unit: bool | None = None) -> Flow[Plan]:
         """How `batch` is to be sent, by the metadata of the version that would answer now."""
@@ -93,7 +132,16 @@ class Session:
             return self._plan(batch, (yield from self.metadata(spec)), spec, unit)  # a newer version may take it
 
     def _plan(self, batch: Pixels | Encoded, model: ModelMetadata, spec: ModelSpec, unit: bool | None) -> Plan:
-        plan = plan_classify(batch, model, self.spec.signature, unit)
+        options = self.options
+        plan = plan_classify(
+            batch,
+            model,
+            self.spec.signature,
+            unit,
+            pixels=options.pixels,
+            output=options.output,
+            binary=self._binary,
+        )
         plan = chunking.with_rows(plan, model, self._protocol, self.options.batch_size)
         self._cache.add_plan(batch, spec, plan)
         return plan
@@ -112,7 +160,7 @@ class Session:
         for number, chunk in enumerate(group.chunks):
             end = first + len(chunk)
             if only is None or number in only:
-                encode = partial(codec.predict, spec, {plan.input_name: chunk}, plan.signature)
+                encode = partial(codec.predict, spec, {plan.input_name: chunk}, plan.signature, self.options.output)
                 calls.append(Call(encode, range(first, end)))
             first = end
         return calls
@@ -124,18 +172,48 @@ class Session:
                 group, replies = yield from self._of_one_version(group, replies)
                 break
         plan, rows = group.plan, list(map(len, group.chunks))
-        names = self._cache.settled.get((plan.version, plan.signature_name))
-        if names is None or not replies:
-            found, names = yield from self._scored(group, replies)
+        known = self._cache.settled.get((plan.version, plan.signature_name))
+        if known is None or not replies:
+            found, known = yield from self._scored(group, replies)
         else:
-            found = scores.join(replies, rows, plan.output_name, len(names))
+            found = scores.join(replies, rows, plan.output_name, known.columns, binary=self._binary)
+            if known.converted:
+                found = scores.to_probabilities(found, known.kind, plan.output_name)
         found.flags.writeable = False  # as an array is that lies in a response
+        if plan.array.dtype == object and known.names in _FASHION:
+            self._check_photographs(group)
         results, end = [], 0
         for item in group.items:
             start, end = end, end + len(item)
             shown = item[:SHOWN].copy()  # a view would hold the caller's whole array in memory
-            results.append(Classification(found[start:end], names, model_version=plan.version, thumbnails=shown))
+            results.append(
+                Classification(
+                    found[start:end],
+                    known.names,
+                    model_version=plan.version,
+                    thumbnails=shown,
+                    independent=known.independent,
+                )
+            )
         return results
+
+    def _check_photographs(self, group: RequestGroup) -> None:
+        """Warn of photographs for a model of Fashion-MNIST's small grey images, which are bright on black."""
+        if "photo" in self._warned:
+            return
+        headers = (read_header(item[0]) for item in group.items if len(item))
+        if any(header is not None and min(header.width, header.height) > _SMALL for header in headers):
+            self._warn(
+                "photo",
+                f"{self.spec.name} was trained on Fashion-MNIST's grey images of 28 x 28 pixels, bright on black: "
+                "prepare='photo' (--prepare photo) makes photographs look like them",
+            )
+
+    def _warn(self, topic: str, message: str) -> None:
+        """Once for each client and topic."""
+        if topic not in self._warned:
+            self._warned.add(topic)
+            warnings.warn(message, stacklevel=2)
 
     # ---- one version for each call
 
@@ -185,31 +263,33 @@ class Session:
 
     # ---- scores and class names
 
-    def _scored(self, group: RequestGroup, replies: list[Reply]) -> Flow[tuple[np.ndarray, tuple[str, ...]]]:
-        """Probabilities [N, C] and the C class names."""
-        plan = group.plan
+    def _scored(self, group: RequestGroup, replies: list[Reply]) -> Flow[tuple[np.ndarray, Meaning]]:
+        """Probabilities [N, C], and what they mean."""
+        plan, declared = group.plan, self.options.scores
         model = yield from self._model_of(plan.version, group.spec)
-        if not replies or scores.is_ranked(plan.signature):
+        if not replies or scores.is_ranked(plan.signature, self.options.output):
             found, names = yield from self._ranked(group, replies, model)
-            return found, translate(names, self.options.language)
-        found = scores.join(replies, group.rows(), plan.output_name)
-        key, logits = (plan.version, plan.signature_name), self._cache.logits
-        if plan.output_name == "logits" or key in logits or scores.are_logits(found):
-            logits.add(key)  # a later batch may happen to lie within 0..1
-            found = scores.softmax(found)
-        classes = found.shape[1]
-        names = (yield from self._class_names(model, classes)) or _indices(classes)
-        names = translate(names, self.options.language)
-        if key not in logits and scores.are_shares(found):
-            self._cache.settled[key] = names
-        return found, names
+            return found, Meaning(translate(names, self.options.language), len(names))
+        found = scores.join(replies, group.rows(), plan.output_name, binary=self._binary)
+        columns, kind = found.shape[1], scores.kind_of(plan.output_name, declared)
+        found = scores.to_probabilities(found, kind, plan.output_name)
+        names = (yield from self._class_names(model, found.shape[1])) or _indices(found.shape[1])
+        if kind is None and not scores.sum_to_one(found):
+            self._warn(
+                "scores",
+                f"the scores of {model.name} ({plan.output_name}) do not sum to 1 and are used as they are: say what "
+                "they are by scores='logits', 'sigmoid' or 'probabilities' (--scores)",
+            )
+        meaning = Meaning(translate(names, self.options.language), columns, kind)
+        self._cache.settled[plan.version, plan.signature_name] = meaning
+        return found, meaning
 
     def _ranked(
         self, group: RequestGroup, replies: list[Reply], model: ModelMetadata
     ) -> Flow[tuple[np.ndarray, tuple[str, ...]]]:
         """The same for replies that name their classes themselves, and for no reply at all."""
         plan = group.plan
-        classes = scores.class_count(model, plan.signature_name)
+        classes = scores.class_count(model, plan.signature_name, self.options.output)
         names = yield from self._class_names(model, classes)
         if replies:
             found = scores.join(replies, group.rows(), plan.output_name, ranked=True)
@@ -219,7 +299,9 @@ class Session:
 
     def _class_names(self, model: ModelMetadata, classes: int | None) -> Flow[tuple[str, ...] | None]:
         """The caller's names, or the model's; None if there are none."""
-        names = None if self.options.labels is None else tuple(self.options.labels)
+        names = self.options.names
+        if self._binary and classes == 1:
+            classes = 2  # one score that stands for both
         if names is None:
             known = self._cache.names
             if model.version not in known:
@@ -265,7 +347,8 @@ class Session:
     def class_names(self) -> Flow[tuple[str, ...]]:
         """The class names, in label order."""
         model = yield from self.metadata()
-        names = yield from self._class_names(model, scores.class_count(model, self.spec.signature))
+        classes = scores.class_count(model, self.spec.signature, self.options.output)
+        names = yield from self._class_names(model, classes)
         if names is None:
             raise UnknownSignature(
                 f"{model.name} version {model.version} does not tell its class names; pass labels=[…] to the client"

@@ -7,16 +7,19 @@ silently takes 14 x 56 for 28 x 28; so this is the only check there is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
-from ..contract import ENCODED_IMAGES, NORMALIZED_IMAGES, SERVING_DEFAULT
+from ..contract import CLASSIFY, ENCODED_IMAGES, NORMALIZED_IMAGES, RANGES, SERVING_DEFAULT
 from ..errors import InvalidInput, UnknownSignature
 from ..model import ModelMetadata, Signature, TensorSpec
 from ..protocol import dtypes
 from .image_input import Encoded, Pixels, decode
+from .pixels import arranged, layout_of, scaled
 from .scores import score_output
+
+_EXAMPLES = ("tensorflow/serving/classify", "tensorflow/serving/regress")  # methods whose strings are tf.Examples
 
 
 class Plan(NamedTuple):
@@ -43,32 +46,56 @@ class Plan(NamedTuple):
         return other is not None and _interface(other) == _interface(self.signature)
 
 
+class MixedShapes(InvalidInput):
+    """The model takes each of `images`, and they differ in shape, so that they cannot share a request."""
+
+    def __init__(self, message: str, images: list[np.ndarray]) -> None:
+        super().__init__(message)
+        self.unlike = images
+
+
 def plan_classify(
     batch: Pixels | Encoded,
     model: ModelMetadata,
     signature_name: str,
     unit: bool | None = None,
+    *,
+    pixels: str | None = None,
+    output: str | None = None,
+    binary: bool = False,
 ) -> Plan:
     """Choose the signature for `batch` and check it; raises InvalidInput or UnknownSignature.
 
-    `unit` is how an earlier batch of the same stream was understood; None when there was none.
+    `unit` is how an earlier batch of the same stream was understood; None when there was none. `pixels` and `output`
+    are the caller's options, `binary` says that the caller names two classes.
     """
     if isinstance(batch, Encoded):
-        if ENCODED_IMAGES in model.signatures:
-            signature_name, array, unit = ENCODED_IMAGES, batch.as_array(), None
+        takes_files = _signature_for_files(model, signature_name)
+        if takes_files is not None:
+            signature_name, array, unit = takes_files, batch.as_array(), None
         else:
             signature = find_signature(model, signature_name)
             row = signature.inputs[only_input(signature, signature_name)].shape
-            batch = Pixels(decode(batch.files, row[1:] if row else None))
+            batch = Pixels(decode(batch.files, layout_of(row[1:] if row else None)))
     if isinstance(batch, Pixels):
-        signature_name, array, unit = _pixels(batch, model, signature_name, unit)
+        signature_name, array, unit = _pixels(batch, model, signature_name, unit, pixels)
     signature = find_signature(model, signature_name)
-    output_name = score_output(signature, signature_name)
+    output_name = score_output(signature, signature_name, output, binary=binary)
     input_name = only_input(signature, signature_name)
     rows = fixed_rows(signature.inputs[input_name])
     if rows and len(array) % rows:
         raise InvalidInput(f"{model.name} takes {rows} images at a time, and {len(array)} are not whole such requests")
     return Plan(signature_name, signature, input_name, array, output_name, rows or 0, model.version, unit)
+
+
+def _signature_for_files(model: ModelMetadata, name: str) -> str | None:
+    """The signature that takes image files: the called one if its input is a string, else `encoded_images`."""
+    signature = find_signature(model, name)
+    required = _required(signature)
+    takes_strings = len(required) == 1 and signature.inputs[required[0]].dtype == "DT_STRING"
+    if takes_strings and signature.method_name not in _EXAMPLES and name != CLASSIFY:
+        return name
+    return ENCODED_IMAGES if ENCODED_IMAGES in model.signatures else None
 
 
 def find_signature(model: ModelMetadata, name: str) -> Signature:
@@ -91,12 +118,20 @@ def _interface(signature: Signature) -> tuple[object, object]:
 
 
 def only_input(signature: Signature, name: str) -> str:
-    """The name of the single input."""
-    if len(signature.inputs) != 1:
+    """The name of the input that a request must have."""
+    required = _required(signature)
+    if len(required) != 1:
         raise InvalidInput(
             f"signature {name!r} takes {len(signature.inputs)} inputs ({', '.join(signature.inputs)}); use predict()"
         )
-    return next(iter(signature.inputs))
+    return required[0]
+
+
+def _required(signature: Signature) -> list[str]:
+    """The inputs that have no default; of a signature with a single input, that one."""
+    if len(signature.inputs) == 1:
+        return list(signature.inputs)
+    return [name for name in signature.inputs if name not in signature.defaults]
 
 
 def fixed_rows(spec: TensorSpec) -> int | None:
@@ -108,7 +143,7 @@ def fixed_rows(spec: TensorSpec) -> int | None:
 
 
 def _pixels(
-    batch: Pixels, model: ModelMetadata, signature_name: str, unit: bool | None
+    batch: Pixels, model: ModelMetadata, signature_name: str, unit: bool | None, pixels: str | None
 ) -> tuple[str, np.ndarray, bool | None]:
     """Signature, array, and how float pixels were understood."""
     signature = find_signature(model, signature_name)
@@ -120,7 +155,11 @@ def _pixels(
         raise InvalidInput(f"signature {signature_name!r} takes {spec}{also}")
     array = _with_batch_dimension(batch.data, spec, model.name)
     if spec.dtype != "DT_UINT8":
-        return signature_name, _as_float(array, spec, signature_name), None
+        return signature_name, _as_model_takes(array, spec, signature_name, pixels), None
+    if pixels not in (None, "0..255"):
+        raise InvalidInput(
+            f"{model.name} takes uint8 pixels 0..255 and scales them itself: leave out pixels={pixels!r}"
+        )
     if array.dtype == np.uint8:
         return signature_name, array, None
     takes_unit = NORMALIZED_IMAGES in model.signatures
@@ -153,17 +192,43 @@ def _pixels(
     return signature_name, array.astype(np.uint8), False if array.dtype.kind == "f" else None
 
 
-def _as_float(array: np.ndarray, spec: TensorSpec, signature_name: str) -> np.ndarray:
-    """Images for a model of float inputs: only the caller knows the range it was trained on."""
+def _as_model_takes(array: np.ndarray, spec: TensorSpec, signature_name: str, pixels: str | None) -> np.ndarray:
+    """Images for a model whose input is no uint8. Floats go as they are; whole numbers by `pixels`, the range of it."""
     dtype = dtypes.BY_NAME.get(spec.dtype)
-    if dtype is None or dtype.numpy.kind != "f":
+    if dtype is None or dtype.numpy.kind not in "fiu":
         raise InvalidInput(f"signature {signature_name!r} takes {spec}, which are no images; use predict()")
+    if dtype.numpy.kind != "f":
+        whole = array.dtype.kind in "bui" or (array.dtype.kind == "f" and bool((array == np.floor(array)).all()))
+        return _converted(array, dtype.numpy, spec) if whole or not array.size else _refuse(array, spec)
     if array.dtype.kind != "f" and array.size:
-        raise InvalidInput(
-            f"signature {signature_name!r} takes {spec} and the images are {array.dtype}: "
-            "scale them as in training, for instance images / 255.0"
-        )
-    return array.astype(dtype.numpy, copy=False)
+        if pixels is None:
+            raise InvalidInput(
+                f"signature {signature_name!r} takes {spec} and the images are {array.dtype}: say which pixel values "
+                f"the model was trained on by pixels={' or '.join(map(repr, RANGES))} (--pixels), or send floats"
+            )
+        if array.dtype.kind not in "bui" or not (array.min() >= 0 and array.max() <= 255):
+            raise InvalidInput(f"pixels={pixels!r} converts whole numbers 0..255, and these are {_run(array)}")
+        layout = layout_of(spec.shape[1:] if spec.shape else None)
+        array = scaled(array, pixels, -1 if layout is None else layout.axis)
+    return _converted(array, dtype.numpy, spec)
+
+
+def _converted(array: np.ndarray, dtype: np.dtype, spec: TensorSpec) -> np.ndarray:
+    """`array` as `dtype`, if its values fit."""
+    if array.dtype == dtype:
+        return array
+    with np.errstate(all="ignore"):
+        converted = array.astype(dtype)
+    fits = (converted == array).all() if dtype.kind in "iu" else (np.isfinite(converted) == np.isfinite(array)).all()
+    return converted if fits else _refuse(array, spec)
+
+
+def _refuse(array: np.ndarray, spec: TensorSpec) -> NoReturn:
+    raise InvalidInput(f"the model takes {spec}, and the images are {_run(array)}")
+
+
+def _run(array: np.ndarray) -> str:
+    return f"{array.dtype} from {array.min():g} to {array.max():g}" if array.dtype.kind in "buif" else str(array.dtype)
 
 
 def _with_batch_dimension(data: np.ndarray | Sequence[np.ndarray], spec: TensorSpec, model: str) -> np.ndarray:
@@ -178,17 +243,36 @@ def _with_batch_dimension(data: np.ndarray | Sequence[np.ndarray], spec: TensorS
             return array
         if _fits(array.shape, row):
             return array[np.newaxis]
+    layout = layout_of(row)
+    if layout is not None:
+        for batch in (data, data[np.newaxis]):
+            found = arranged(batch, layout)
+            if found is not None:
+                return found
     raise InvalidInput(f"images of shape {data.shape}: {model} takes {_sizes(('N', *row))}, or one image {_sizes(row)}")
 
 
 def _stack(data: Sequence[np.ndarray], row: tuple[int | None, ...] | None, model: str) -> np.ndarray:
-    images = [image[..., 0] if row and image.ndim == len(row) + 1 and image.shape[-1] == 1 else image for image in data]
+    images = [_one(image, row) for image in data]
     for index, image in enumerate(images):
         if row is not None and not _fits(image.shape, row):
             raise InvalidInput(f"image {index} has shape {image.shape}: {model} takes {_sizes(row)}")
+    for index, image in enumerate(images):
         if image.shape != images[0].shape:
-            raise InvalidInput(f"image {index} has shape {image.shape} and image 0 has {images[0].shape}")
+            message = f"image {index} has shape {image.shape} and image 0 has {images[0].shape}"
+            raise MixedShapes(message, images)
     return np.stack(images) if images else np.empty((0, *(d or 1 for d in row or ())), np.uint8)
+
+
+def _one(image: np.ndarray, row: tuple[int | None, ...] | None) -> np.ndarray:
+    """One image of a list in the shape `row`, as far as it can be."""
+    if row is None or _fits(image.shape, row):
+        return image
+    if image.ndim == len(row) + 1 and image.shape[-1] == 1:
+        return image[..., 0]
+    layout = layout_of(row)
+    batch = None if layout is None else arranged(image[np.newaxis], layout)
+    return image if batch is None else batch[0]
 
 
 def _fits(shape: tuple[int, ...], row: tuple[int | None, ...]) -> bool:

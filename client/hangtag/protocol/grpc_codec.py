@@ -30,14 +30,20 @@ _STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOA
 # ---- requests
 
 
-def predict(spec: ModelSpec, inputs: Inputs, signature: Signature) -> Request[Reply]:
-    """PredictionService.Predict. `signature` only bounds the response, which carries its own names and dtypes."""
+def predict(spec: ModelSpec, inputs: Inputs, signature: Signature, output: str | None = None) -> Request[Reply]:
+    """PredictionService.Predict. `signature` only bounds the response, which carries its own names and dtypes.
+
+    With `output`, the response has that output alone (PredictRequest's `output_filter`).
+    """
     rows = 1
     for array in inputs.values():
         rows = max(rows, array.shape[0] if array.shape else 1)
     values = signature.values_per_row
     limit = MAX_RESPONSE if values is None else MAX_DESCRIPTION + _BYTES_PER_VALUE * values * rows
-    return Request("POST", _PREDICTION + "Predict", predict_request(spec, inputs), read_predict_response, limit)
+    body = predict_request(spec, inputs)
+    if output is not None:
+        body += protobuf.text(3, output)
+    return Request("POST", _PREDICTION + "Predict", body, read_predict_response, limit)
 
 
 def metadata(spec: ModelSpec) -> Request[ModelMetadata]:
@@ -172,14 +178,16 @@ def read_signature(buffer: memoryview) -> Signature:
     """A SignatureDef, as GetModelMetadata answers with and as a saved_model.pb holds."""
     inputs: dict[str, TensorSpec] = {}
     outputs: dict[str, TensorSpec] = {}
-    method_name = ""
+    method_name, defaults = "", set()
     for field, _, value in protobuf.fields(buffer):
         if field in (1, 2):
             name, content = protobuf.map_entry(value)
             (inputs if field == 1 else outputs)[name] = _read_tensor_info(content)
         elif field == 3:
             method_name = protobuf.as_text(value)
-    return Signature(inputs, outputs, method_name)
+        elif field == 4:
+            defaults.add(protobuf.map_entry(value)[0])
+    return Signature(inputs, outputs, method_name, frozenset(defaults))
 
 
 def _read_tensor_info(buffer: memoryview) -> TensorSpec:

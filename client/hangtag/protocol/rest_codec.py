@@ -30,11 +30,14 @@ _NOT_IN_JSON = ("DT_HALF", "DT_BFLOAT16", "DT_UINT16", "DT_COMPLEX64", "DT_COMPL
 _BYTES_PER_VALUE = 32  # -1.7976931348623157e+308 and what stands around it
 
 
-def predict(spec: ModelSpec, inputs: Inputs, signature: Signature) -> Request[Reply]:
-    """POST :predict. The response names a single output nowhere and its dtype never: both come from `signature`."""
-    for name, output in signature.outputs.items():
-        if output.dtype in _NOT_IN_JSON:
-            kind = output.dtype.removeprefix("DT_").lower()
+def predict(spec: ModelSpec, inputs: Inputs, signature: Signature, output: str | None = None) -> Request[Reply]:
+    """POST :predict. The response names a single output nowhere and its dtype never: both come from `signature`.
+
+    REST cannot ask for one `output` alone.
+    """
+    for name, gives in signature.outputs.items():
+        if gives.dtype in _NOT_IN_JSON:
+            kind = gives.dtype.removeprefix("DT_").lower()
             raise InvalidInput(f"output {name} is {kind}, which REST does not carry: use gRPC, or cast it in the model")
     arrays = {}
     for name, array in inputs.items():
@@ -43,7 +46,7 @@ def predict(spec: ModelSpec, inputs: Inputs, signature: Signature) -> Request[Re
     first = next(iter(arrays.values()), None)
     body: bytes | bytearray | None = None
     # The row form needs a batch dimension in every output, of one size in all of them.
-    if len(arrays) == 1 and first is not None and first.ndim and len(signature.outputs) == 1 and output.shape != ():
+    if len(arrays) == 1 and first is not None and first.ndim and len(signature.outputs) == 1 and gives.shape != ():
         if first.dtype == np.uint8 and first.ndim > 1:
             head = orjson.dumps(fields)[:-1] + (b"," if fields else b"")
             body = pixel_text(first, head + b'"instances":', b"}")
@@ -180,7 +183,12 @@ def _read_metadata(body: bytes) -> ModelMetadata:
     spec = document["model_spec"]
     found = document["metadata"]["signature_def"]["signature_def"]
     signatures = {
-        name: Signature(_specs(entry.get("inputs")), _specs(entry.get("outputs")), _text(entry.get("method_name", "")))
+        name: Signature(
+            _specs(entry.get("inputs")),
+            _specs(entry.get("outputs")),
+            _text(entry.get("method_name", "")),
+            frozenset(entry.get("defaults") or ()),
+        )
         for name, entry in found.items()
     }
     return ModelMetadata(_text(spec["name"]), int(spec["version"]), signatures)

@@ -71,7 +71,7 @@ def test_the_one_file_that_is_refused_is_named(model, folder, bad, resumed):
     if bad:
         assert said == f"of/{PLACE}.png: {target} says INVALID_ARGUMENT: one input cannot be decoded"
     else:
-        assert said == f"of/{PLACE}.png is neither PNG nor JPEG"
+        assert said == f"of/{PLACE}.png is neither PNG nor JPEG, nor WebP, GIF, BMP or TIFF"
 
 
 def test_a_file_that_the_client_cannot_decode_is_named(folder):

@@ -77,7 +77,7 @@ def test_standard_input_names_any_file_but_one_with_a_newline(target, folder):
 
 
 NOT_READ = [
-    (b"GIF89a\x01\x00\x01\x00", "standard input is neither PNG, JPEG, .npy or .npz, nor the names of files"),
+    (b"P6\x01\x00\x01\x00", "standard input is neither an image, nor .npy or .npz, nor the names of files"),
     (b"x" * 5000, "File name too long"),
     (b"\n \n", "standard input is empty"),
     (b"gone\xff.png", r"cannot read gone\udcff.png: no such file or folder"),

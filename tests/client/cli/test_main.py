@@ -12,7 +12,7 @@ import pytest
 
 from fake_server import FIRST_PIXEL, Model, model_server
 from hangtag.cli.main import COMMANDS, build_parser, main
-from support import HANGTAG, PATIENCE
+from support import HANGTAG, PATIENCE, free_port
 
 
 def help_of(capsys, *words: str) -> str:
@@ -67,6 +67,11 @@ def test_wrong_usage_is_one_line_that_names_the_nearest_word(capsys, words, mess
     assert exit_.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
+
+
+def test_a_range_that_looks_like_a_flag_is_a_value():
+    arguments = build_parser(["classify"]).parse_args(["classify", "x.png", "--pixels", "-1..1", "--top", "2"])
+    assert (arguments.pixels, arguments.top, arguments.images) == ("-1..1", 2, ["x.png"])
 
 
 def test_a_flag_is_never_abbreviated(capsys):
@@ -131,14 +136,9 @@ def test_a_terminal_shows_colours_and_what_to_do_next():
 
 
 def test_serving_a_base_path_without_a_version_says_how_to_create_one(tmp_path):
-    done = subprocess.run(
-        [*HANGTAG, "serve", "--batching_parameters_file=x"],  # refused only after that
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "models/fashion holds no version of a model yet." in done.stderr
-    assert "hangtag export --base-path models/fashion" in done.stderr
+    ports = [f"--port={free_port()}", f"--rest_api_port={free_port()}"]
+    with subprocess.Popen([*HANGTAG, "serve", *ports], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        line = next(line for line in process.stderr if "no version of a model" in line)
+        process.kill()
+    assert "models/fashion holds no version of a model yet." in line
+    assert "hangtag export --base-path models/fashion" in line
