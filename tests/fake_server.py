@@ -251,7 +251,7 @@ _STATUSES = {"RESOURCE_EXHAUSTED": 429, "UNAVAILABLE": 503, "INVALID_ARGUMENT": 
 
 
 def _spec_of(path: str) -> ModelSpec:
-    found = re.fullmatch(r"/v1/models/([^/:]+)(?:/versions/(\d+))?(?:/labels/([^/:]+))?(?:/metadata|:predict)?", path)
+    found = re.search(r"/v1/models/([^/:]+)(?:/versions/(\d+))?(?:/labels/([^/:]+))?(?:/metadata|:predict)?$", path)
     name, version, label = found.groups()
     return ModelSpec(unquote(name), version and int(version), label and unquote(label))
 
