@@ -17,6 +17,8 @@ import pytest
 
 from support import PATIENCE, ROOT, eventually, free_port
 
+pytestmark = pytest.mark.timeout(900)  # the whole page runs before the first test
+
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# (\w+\.py)\n")
 SERVERS = ("hangtag serve", "flask ", "uvicorn ")

@@ -77,6 +77,18 @@ def add_replace(group: Any) -> None:
     )
 
 
+def add_import(group: Any) -> None:
+    """Add --import."""
+    group.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a Python module that registers layers of your own; may be repeated",
+    )
+
+
 def add_keep(group: Any) -> None:
     """Add --keep and --config."""
     group.add_argument("--keep", type=positive, metavar="N", help="afterwards remove all but the N newest versions")

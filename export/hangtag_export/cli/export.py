@@ -100,6 +100,7 @@ def register(commands: Any) -> None:
         metavar="FILE",
         help="continue the training that was interrupted in this base path or, with FILE, that of a Keras model",
     )
+    argument_types.add_import(train)
     train.add_argument("--tensorboard", type=Path, metavar="DIR", help="write TensorBoard's logs there")
 
     gate = export.add_argument_group("gates")
@@ -138,10 +139,12 @@ def register(commands: Any) -> None:
 
 def _export(arguments: argparse.Namespace) -> int:
     _check(arguments)
+    from ..existing_model.loading import import_modules
     from ..pipeline import ExportOptions, export
     from ..training.fit import TrainingOptions
 
     argument_types.silence_tensorflow()
+    import_modules(arguments.imports)
     architecture = _architecture(arguments)
     model_name = _model_name(arguments)
     base_path = arguments.base_path or Path("models", model_name)

@@ -53,14 +53,7 @@ def register(commands: Any) -> None:
     about.add_argument(
         "--image-size", type=argument_types.size, metavar="N[xM]", help="height and width, where it takes any size"
     )
-    about.add_argument(
-        "--import",
-        dest="imports",
-        action="append",
-        default=[],
-        metavar="MODULE",
-        help="a Python module that registers layers of your own; may be repeated",
-    )
+    argument_types.add_import(about)
     out = parser.add_argument_group("output")
     out.add_argument(
         "--model-name",

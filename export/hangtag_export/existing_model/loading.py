@@ -40,8 +40,7 @@ def load(model: Any, signature: str | None = None, imports: Sequence[str] = ()) 
 
     `imports` names modules to import first, which register layers of the user's own.
     """
-    for name in imports:
-        _import(name)
+    import_modules(imports)
     if not isinstance(model, (str, Path)):
         if signature is not None:
             raise InvalidInput("a signature is for a SavedModel folder: a Keras model has none")
@@ -60,13 +59,15 @@ def load(model: Any, signature: str | None = None, imports: Sequence[str] = ()) 
     return _of_keras(_load_keras(path), {"format": kind, "file": str(path), "sha256": _sha256(path)})
 
 
-def _import(name: str) -> None:
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        importlib.import_module(name)
-    except Exception as error:  # the user's module may raise anything
-        raise InvalidInput(f"cannot import {name}: {type(error).__name__}: {error}") from error
+def import_modules(names: Sequence[str]) -> None:
+    """Import modules that register layers of the user's own. Raises InvalidInput."""
+    if names and "" not in sys.path:
+        sys.path.insert(0, "")  # the console script's path lacks the current folder
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # the user's module may raise anything
+            raise InvalidInput(f"cannot import {name}: {type(error).__name__}: {error}") from error
 
 
 def _sha256(path: Path) -> str:
@@ -89,7 +90,7 @@ def _load_keras(path: Path) -> Any:
     """The Keras model in a file: with the Keras that wrote it, 2 or 3, where that is installed."""
     keras = require("keras", extra="export", what=_WHAT)
     loaders = [keras.saving.load_model]
-    is_keras_2 = _keras_version(path).startswith(("1", "2"))
+    is_keras_2 = keras_version(path).startswith(("1", "2"))
     if is_keras_2:
         try:
             tf_keras = importlib.import_module("tf_keras")
@@ -102,12 +103,12 @@ def _load_keras(path: Path) -> Any:
         try:
             return loader(path, compile=False)
         except Exception as error:  # a damaged file comes out as any of several libraries' errors
-            reasons.append(_reason(error, path))
+            reasons.append(reason(error, path))
     hint = "; it is a file of Keras 2: pip install tf_keras, and try again" if is_keras_2 and len(loaders) == 1 else ""
     raise InvalidInput(f"Keras cannot load {path}: {reasons[0]}{hint}")
 
 
-def _keras_version(path: Path) -> str:
+def keras_version(path: Path) -> str:
     """The version of Keras that wrote a file; "" if it does not say."""
     try:
         if zipfile.is_zipfile(path):
@@ -121,7 +122,7 @@ def _keras_version(path: Path) -> str:
         return ""
 
 
-def _reason(error: Exception, path: Path) -> str:
+def reason(error: Exception, path: Path) -> str:
     """Why Keras could not load a file, in one sentence."""
     message = " ".join(str(error).split())
     if "lambda" in message.lower() and "unsafe" in message.lower():

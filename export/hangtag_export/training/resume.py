@@ -9,6 +9,7 @@ from hangtag.errors import InvalidInput
 from hangtag.optional import require
 
 from ..errors import DataError
+from ..existing_model.loading import keras_version, reason
 from .architectures import NAMES
 
 
@@ -23,7 +24,12 @@ def load(path: Path, architecture: str, shape: tuple[int, ...], classes: int) ->
         if path.suffix == ".h5" and optimizer is not None:
             optimizer = _optimizer_in_h5(path, model)
     except Exception as error:  # a damaged file comes out as any of several libraries' errors
-        raise InvalidInput(f"{path} is not a Keras model: {str(error).splitlines()[0]}") from error
+        if keras_version(path).startswith(("1", "2")):
+            hint = "it is a file of Keras 2, whose optimizer Keras 3 does not read: hangtag publish takes it as it is"
+            raise InvalidInput(f"training cannot go on from {path}: {hint}") from error
+        raise InvalidInput(f"Keras cannot load {path}: {reason(error, path)}") from error
+    if optimizer is None:
+        raise InvalidInput(f"{path} was saved without its optimizer: training cannot go on from it")
     name = model.name.replace("_", "-")
     if name in NAMES and name != architecture:
         raise InvalidInput(f"{path} is of the architecture {name}: give --architecture {name} to train it as such")
@@ -31,8 +37,6 @@ def load(path: Path, architecture: str, shape: tuple[int, ...], classes: int) ->
         raise DataError(f"{path} is for images of {list(model.input_shape[1:])}, the data set's are {list(shape)}")
     if model.output_shape[1] != classes:
         raise DataError(f"{path} knows {model.output_shape[1]} classes, the data set has {classes}")
-    if optimizer is None:
-        raise InvalidInput(f"{path} was saved without its optimizer: training cannot go on from it")
     model.optimizer = optimizer
     return model
 
