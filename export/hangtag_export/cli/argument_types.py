@@ -68,8 +68,21 @@ def keras_file(text: str) -> Path:
     return path
 
 
-def add_replace(group: Any) -> None:
-    """Add --replace."""
+def add_gates(group: Any) -> None:
+    """Add what a model must meet to be published, and the arguments that waive it."""
+    group.add_argument(
+        "--min-accuracy", type=accuracy, metavar="X", help="publish only with this test accuracy or more"
+    )
+    group.add_argument(
+        "--no-worse-than-current",
+        action="store_true",
+        help="publish only if at least as accurate on the test images as the newest version",
+    )
+    group.add_argument(
+        "--force",
+        action="store_true",
+        help="publish although the model predicts one class for nearly all test images, or is no better than chance",
+    )
     group.add_argument(
         "--replace",
         action="store_true",

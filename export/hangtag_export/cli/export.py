@@ -104,21 +104,7 @@ def register(commands: Any) -> None:
     train.add_argument("--tensorboard", type=Path, metavar="DIR", help="write TensorBoard's logs there")
 
     gate = export.add_argument_group("gates")
-    gate.add_argument(
-        "--min-accuracy", type=argument_types.accuracy, metavar="X", help="publish only with this test accuracy or more"
-    )
-    gate.add_argument(
-        "--no-worse-than-current",
-        action="store_true",
-        help="publish only if at least as accurate on the test images as the newest version",
-    )
-
-    gate.add_argument(
-        "--force",
-        action="store_true",
-        help="publish although the model predicts one class for nearly all test images, or is no better than chance",
-    )
-    argument_types.add_replace(gate)
+    argument_types.add_gates(gate)
 
     out = export.add_argument_group("output")
     out.add_argument(

@@ -54,6 +54,11 @@ def register(commands: Any) -> None:
         "--image-size", type=argument_types.size, metavar="N[xM]", help="height and width, where it takes any size"
     )
     argument_types.add_import(about)
+    gate = parser.add_argument_group("gates")
+    gate.add_argument(
+        "--dataset", metavar="NAME", help="measure the model on its test images: fashion-mnist, or a folder"
+    )
+    argument_types.add_gates(gate)
     out = parser.add_argument_group("output")
     out.add_argument(
         "--model-name",
@@ -62,7 +67,6 @@ def register(commands: Any) -> None:
         help="default: the base path's name, or else the file's",
     )
     out.add_argument("--base-path", type=Path, metavar="DIR", help="where versions go (default models/NAME)")
-    argument_types.add_replace(out)
     argument_types.add_keep(out)
     parser.set_defaults(run=_publish)
 
@@ -86,6 +90,10 @@ def _publish(arguments: argparse.Namespace) -> int:
         signature=arguments.signature,
         image_size=arguments.image_size,
         imports=arguments.imports,
+        dataset=arguments.dataset,
+        min_accuracy=arguments.min_accuracy,
+        no_worse_than_current=arguments.no_worse_than_current,
+        force=arguments.force,
         replace=arguments.replace,
         keep=arguments.keep,
         config=config,

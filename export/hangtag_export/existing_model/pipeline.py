@@ -9,15 +9,22 @@ from typing import Any
 
 import numpy as np
 
+from hangtag import contract
 from hangtag.errors import InvalidInput
 from hangtag.optional import require
 
+from .. import DATASET
+from ..data.dataset import Dataset
+from ..data.fashion_mnist import load_fashion_mnist
+from ..data.folder import load_images
 from ..publishing import card, gates, savedmodel
 from ..publishing.atomic import publish as publish_folder
 from ..publishing.atomic import staging
 from ..publishing.model_config import ModelConfig
+from ..publishing.published import predict
 from ..publishing.verification import TOLERANCE, TOLERANCE_16_BITS, verify
 from ..publishing.versions import prune
+from ..training.evaluation import compare
 from .class_names import read_class_names
 from .inputs import PIXELS, ImageInput, image_input, known_pixels
 from .loading import Source, load
@@ -50,6 +57,10 @@ def publish(
     signature: str | None = None,
     image_size: int | tuple[int, int] | None = None,
     imports: Sequence[str] = (),
+    dataset: str | Path | Dataset | None = None,
+    min_accuracy: float | None = None,
+    no_worse_than_current: bool = False,
+    force: bool = False,
     replace: bool = False,
     keep: int | None = None,
     config: str | Path | None = None,
@@ -76,6 +87,11 @@ def publish(
         signature: of a SavedModel; `serving_default` by default, or the only one.
         image_size: height and width, for a model that takes images of any size, or flattened ones.
         imports: modules to import before loading, which register layers of your own.
+        dataset: labelled images to measure the model on before it is published, with the model's class names: a
+            `Dataset`, "fashion-mnist", or a folder with one folder a class. Its test images count.
+        min_accuracy: publish only with this accuracy on them, or more.
+        no_worse_than_current: publish only if at least as accurate on them as the newest version.
+        force: publish although the model predicts one class for nearly all of them, or is no better than chance.
         replace: publish although the newest version has other classes or takes images of another shape.
         keep: afterwards remove all but this many of the newest versions, and those that `config` needs.
         config: TensorFlow Serving's model config file, whose versions `keep` does not remove.
@@ -83,9 +99,12 @@ def publish(
 
     Raises:
         InvalidInput: the model or an option is not right; the message says what to do.
+        GateNotMet: the model is not good enough, or the newest version has other classes; nothing was published.
         ExportError: the version could not be written, or does not answer as the model does; nothing was published.
     """
     base_path = Path(base_path)
+    if dataset is None and (min_accuracy is not None or no_worse_than_current):
+        raise InvalidInput("an accuracy needs labelled images: give --dataset, fashion-mnist or a folder")
     _check("pixels", pixels, PIXELS)
     _check("scores", scores, SCORES)
     names = read_class_names(class_names)
@@ -102,6 +121,9 @@ def publish(
             f"returns {scored.scores} for {len(names)} classes"
         )
         gates.check_replacement(base_path, names, images.image_shape, replace=replace, output=scored.signature_output)
+        if no_worse_than_current:
+            gates.check_comparable(base_path, names, images.image_shape)
+        labelled = None if dataset is None else _labelled(dataset, images.image_shape, names, scored)
 
         sample = _sample(images.image_shape)
         tolerance = TOLERANCE_16_BITS if _computes_in_16_bits(original) else TOLERANCE
@@ -117,6 +139,20 @@ def publish(
             scores=scored.scores,
             output=scored.signature_output,
         )
+        if labelled is not None:
+            evaluation = compare(predict(folder, labelled.test_images)[0], labelled.test_labels, names)
+            say(f"test accuracy {evaluation.accuracy:.4f} on {len(labelled.test_images):,} images")
+            gates.check(
+                evaluation,
+                labelled.test_images,
+                labelled.test_labels,
+                base_path,
+                min_accuracy=min_accuracy,
+                no_worse_than_current=no_worse_than_current,
+            )
+            if not force:
+                gates.check_learned(evaluation)
+            document |= {"dataset": labelled.name, "dataset_sha256": labelled.checksum, **evaluation.to_dict()}
         card.write_beside(folder, document, sample[:1], model_name)
         verify(folder, sample, expected, names, output=scored.signature_output, tolerance=tolerance)
         say(f"every signature answers {len(sample)} test images as the model itself does")
@@ -130,6 +166,21 @@ def publish(
 def _check(option: str, value: str | None, allowed: Sequence[str]) -> None:
     if value is not None and value not in allowed:
         raise InvalidInput(f"{option} {value!r} is not one of {', '.join(allowed)}")
+
+
+def _labelled(
+    dataset: str | Path | Dataset, image_shape: tuple[int, ...], names: Sequence[str], scored: ScoreOutput
+) -> Dataset:
+    """The data set to measure the model on. Raises InvalidInput if it is not for this model."""
+    if scored.signature_output != contract.PROBABILITIES:
+        raise InvalidInput("a multi-label model cannot be measured on images of one class each: leave --dataset out")
+    if not isinstance(dataset, Dataset):
+        dataset = load_fashion_mnist() if dataset == DATASET else load_images(dataset, image_shape)
+    if dataset.class_names != tuple(names):
+        raise InvalidInput(f"{dataset.origin} has other classes than the model, or in another order")
+    if dataset.image_shape != image_shape:
+        raise InvalidInput(f"{dataset.origin} has images of {dataset.image_shape}, and the model takes {image_shape}")
+    return dataset
 
 
 def _image_input(source: Source, size: tuple[int, int] | None, declared: str | None, say: Say) -> ImageInput:

@@ -17,7 +17,7 @@ from PIL import Image
 from hangtag import Client, InvalidInput
 from hangtag.cli.main import main
 from hangtag.optional import require
-from hangtag_export import publish
+from hangtag_export import Dataset, publish
 from hangtag_export.errors import GateNotMet
 from hangtag_export.existing_model import pipeline
 from hangtag_export.publishing import verification
@@ -388,3 +388,34 @@ def test_a_layer_of_ones_own_is_registered_by_its_module(keras, tmp_path, monkey
     with pytest.raises(InvalidInput, match="cannot import no_such_module"):
         publish(tmp_path / "own.keras", imports=["no_such_module"], **words)
     assert publish(tmp_path / "own.keras", imports=["own_layers_of_a_test"], **words).version == 1
+
+
+# ---- gates
+
+
+@pytest.mark.usefixtures("verified_here")
+def test_a_model_is_measured_on_labelled_images(keras, tmp_path):
+    """Published with its accuracy, or not at all."""
+    labels = np.arange(60) % 3
+    images = np.zeros((60, 6, 8), np.uint8) + (labels * 100).astype(np.uint8)[:, None, None]
+    data = Dataset("shades", images, labels, images, labels, ("a", "b", "c"), "0" * 64, "memory")
+    perfect, constant = small(keras, (6, 8)), small(keras, (6, 8))
+    kernel = np.array([[0.0, 0.02, 0.03]], np.float32).repeat(48, axis=0)
+    perfect.layers[-1].set_weights([kernel, np.array([0, -0.2, -0.8], np.float32) * 48 * 0.01])
+    constant.layers[-1].set_weights([np.zeros((48, 3), np.float32), np.array([5, 0, 0], np.float32)])
+    words = {"class_names": ["a", "b", "c"], "base_path": tmp_path / "x", "pixels": "0..1", "dataset": data}
+    done = publish(perfect, **words, min_accuracy=0.9)
+    assert done.card["test_accuracy"] == 1
+    card = json.loads((done.folder / "assets.extra" / "hangtag.json").read_text())
+    assert (card["test_accuracy"], card["dataset"]) == (1, "shades")
+    with pytest.raises(GateNotMet, match=r"test accuracy 0\.3333 is below the 0\.9"):
+        publish(constant, **words, min_accuracy=0.9)
+    with pytest.raises(GateNotMet, match=r"below the 1\.0000 of version 1"):
+        publish(constant, **words, no_worse_than_current=True)
+    with pytest.raises(GateNotMet, match="learned nothing"):
+        publish(constant, **words)
+    assert publish(constant, **words, force=True).version == 2
+    with pytest.raises(InvalidInput, match="has other classes than the model"):
+        publish(perfect, **words | {"class_names": ["a", "c", "b"]}, replace=True)
+    with pytest.raises(InvalidInput, match="an accuracy needs labelled images"):
+        publish(perfect, **words | {"dataset": None}, min_accuracy=0.9)
