@@ -160,22 +160,6 @@ def test_a_worker_that_is_killed_costs_no_request_and_is_replaced(server):
 
 
 @needs_workers
-def test_a_worker_that_is_stopped_costs_no_request_and_is_replaced(server):
-    array = images(64)
-    expected = predict(server, array)
-    stopped = ready_workers(server)
-    for worker in stopped:
-        os.kill(worker, signal.SIGSTOP)
-
-    def replaced() -> bool:
-        np.testing.assert_allclose(predict(server, array), expected, atol=1e-6)
-        running = workers_of(server.process.pid)
-        return not set(running) & set(stopped) and len(running) == worker_count()
-
-    eventually(replaced, "other workers")
-
-
-@needs_workers
 def test_workers_end_with_their_server(tmp_path):
     with serving(MODELS / "fashion", tmp_path / "log") as server:
         workers = ready_workers(server)
