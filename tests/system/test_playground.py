@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,8 +20,8 @@ from selenium.webdriver.support.ui import Select
 from browser import chromium
 from hangtag import Client
 from hangtag.fashion_mnist import CLASS_NAMES, CLASS_NAMES_ZH
-from playgrounds import Playground, playground, two_version_server, write_config
-from support import Server, eventually, free_port
+from playgrounds import MODELS, Playground, playground, two_version_server, write_config
+from support import ROOT, Server, eventually, free_port
 
 
 @pytest.fixture(scope="module")
@@ -324,3 +327,26 @@ def test_every_control_has_a_name_and_is_reached_by_the_keyboard(page, again):
         active = page.browser.switch_to.active_element
         reached.add(active.get_attribute("id") or active.get_attribute("class"))
     assert {"language", "model", "which", "other", "file", "draw", "shuffle"} <= reached
+
+
+def test_the_example_serves_the_newest_two_versions_and_stops_what_it_started():
+    """examples/playground.py, which make playground runs."""
+    command = [
+        sys.executable,
+        "-u",
+        ROOT / "examples" / "playground.py",
+        "--port=0",
+        f"--base-path={MODELS / 'fashion'}",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            lines = iter(process.stdout.readline, "")
+            url = next(found[0] for line in lines if (found := re.search(r"http://\S+(?=/ \(Ctrl)", line)))
+            started = Playground(process, url, [])
+            eventually(lambda: started.get("/api/state").json()["labels"] == {"stable": 2, "canary": 3}, "both labels")
+            model_server = started.get("/api/state").json()["targets"]["grpc"]
+        finally:
+            process.terminate()
+        assert process.wait(60) == 143
+    with Client(model_server, retries=0) as client:
+        assert not client.ready()
