@@ -35,10 +35,10 @@ def _tree(name: str, command: list[str]) -> Path:
             try:
                 _unpack(name, command)
             except (OSError, subprocess.SubprocessError) as error:
-                words = getattr(error, "stderr", "") or str(error)
+                message = getattr(error, "stderr", "") or str(error)
                 if os.environ.get("CI"):
-                    pytest.fail(f"cannot unpack {name}: {words}")
-                pytest.skip(f"needs the Debian package {name}, which cannot be fetched here: {words[:200]}")
+                    pytest.fail(f"cannot unpack {name}: {message}")
+                pytest.skip(f"needs the Debian package {name}, which cannot be fetched here: {message[:200]}")
     return TOOLS / name
 
 

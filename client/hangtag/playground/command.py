@@ -77,13 +77,13 @@ async def _serve(servers: Any, images: Any, host: str, port: int) -> int:
             await web.TCPSite(runner, host, port).start()
         except (OSError, OverflowError) as error:
             in_use = getattr(error, "errno", None) == errno.EADDRINUSE
-            words = "it is in use; give another with --port, or 0 for a free one" if in_use else str(error)
-            raise HangtagError(f"cannot listen on port {port} of {host}: {words}") from error
+            message = "it is in use; give another with --port, or 0 for a free one" if in_use else str(error)
+            raise HangtagError(f"cannot listen on port {port} of {host}: {message}") from error
         address = ipaddress.ip_address(runner.addresses[0][0])
         shown = "localhost" if address.is_unspecified else f"[{host}]" if ":" in host else host
         print(f"playground: http://{shown}:{runner.addresses[0][1]}/ (Ctrl-C stops it)", flush=True)
         if not address.is_loopback:
-            print("playground: other machines can open this page, and it asks for no password", flush=True)
+            print("playground: other machines can open this page, and it has no password", flush=True)
         await stop.wait()
     finally:
         await runner.cleanup()

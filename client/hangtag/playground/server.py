@@ -180,8 +180,8 @@ def _is_own(host: str, names: set[str]) -> bool:
         return False
 
 
-def _refusal(status: int, words: str, kind: str) -> web.Response:
-    return web.json_response({"error": " ".join(words.split()), "kind": kind}, status=status)
+def _refusal(status: int, message: str, kind: str) -> web.Response:
+    return web.json_response({"error": " ".join(message.split()), "kind": kind}, status=status)
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:

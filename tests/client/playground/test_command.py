@@ -58,7 +58,7 @@ def test_a_port_in_use_is_one_sentence():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["--target=a:1", "--target=b:2"], "at most one --target"),
         (["--target=http://x:1?y"], "no URL of a server"),
@@ -69,13 +69,13 @@ def test_a_port_in_use_is_one_sentence():
         (["--model="], "the model name is empty"),
     ],
 )
-def test_bad_flags_are_one_sentence(tmp_path, arguments, words):
+def test_bad_flags_are_one_sentence(tmp_path, arguments, message):
     (tmp_path / "empty").mkdir()
     np.savez(tmp_path / "floats.npz", images=np.zeros((1, 28, 28)))
     np.savez(tmp_path / "labels.npz", images=np.zeros((2, 28, 28), "u1"), labels=np.zeros(3, int))
     done = run("playground", "--port=0", *arguments, cwd=tmp_path)
     assert done.returncode == 2
-    assert words in done.stderr
+    assert message in done.stderr
     assert done.stderr.count("\n") == 1
 
 
@@ -83,7 +83,7 @@ def test_other_addresses_are_listened_on_with_a_warning():
     with playground("--host=0.0.0.0", f"--target=127.0.0.1:{free_port()}") as running:
         assert running.url.startswith("http://localhost:")
         assert running.get("/").status_code == 200
-    assert "asks for no password" in running.lines[1]
+    assert "has no password" in running.lines[1]
 
 
 def test_a_folder_of_images_is_evaluated(models, images, tmp_path):

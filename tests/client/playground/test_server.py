@@ -160,7 +160,7 @@ def _bomb(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("data", "status", "words"),
+    ("data", "status", "message"),
     [
         (b"", 400, "neither PNG nor JPEG"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 400, "neither PNG nor JPEG"),
@@ -172,15 +172,15 @@ def _bomb(width: int, height: int) -> bytes:
     ],
     ids=["empty", "svg", "broken", "many pixels", "very many pixels", "truncated", "many bytes"],
 )
-def test_what_is_no_image_is_refused_in_one_sentence(page, data, status, words):
+def test_what_is_no_image_is_refused_in_one_sentence(page, data, status, message):
     found = page.post("/api/classify", data)
     assert found.status_code == status
-    assert re.search(words, found.json()["error"])
+    assert re.search(message, found.json()["error"])
     assert "\n" not in found.json()["error"]
 
 
 @pytest.mark.parametrize(
-    ("query", "status", "words"),
+    ("query", "status", "message"),
     [
         ({"which": "latest"}, 400, "use newest, version:NUMBER or label:NAME"),
         ({"which": "version:9"}, 502, "Servable not found"),
@@ -194,10 +194,10 @@ def test_what_is_no_image_is_refused_in_one_sentence(page, data, status, words):
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
 )
-def test_what_cannot_be_asked_is_refused_in_one_sentence(page, query, status, words):
+def test_what_cannot_be_asked_is_refused_in_one_sentence(page, query, status, message):
     found = page.post("/api/classify", **{"sample": "0", **query})
     assert found.status_code == status
-    assert words in found.json()["error"]
+    assert message in found.json()["error"]
 
 
 # ---- evaluation
