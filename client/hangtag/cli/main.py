@@ -33,6 +33,7 @@ _MAKE, _SERVE, _USE = "train and publish", "serve", "use a running server"
 COMMANDS = {
     "export": Command(_MAKE, "hangtag_export.cli.export", "train a classifier and publish it as a SavedModel version"),
     "publish": Command(_MAKE, "hangtag_export.cli.publish", "publish a model that is already trained"),
+    "evaluate": Command(_MAKE, "hangtag_export.cli.evaluate", "measure a running model, or a version on disk"),
     "versions": Command(_MAKE, "hangtag_export.cli.versions", "list, prune, promote and roll back published versions"),
     "data": Command(_MAKE, "hangtag_export.cli.data", "find Fashion-MNIST, or save its test images as one file"),
     "inspect": Command(_MAKE, "hangtag.cli.inspect", "show signatures, class names and card of a model"),
