@@ -6,6 +6,7 @@ end in a softmax; the others give logits, and get a softmax for serving.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -65,6 +66,8 @@ CNN_FOR_PHOTOS = Recipe(
 
 NAMES = tuple(RECIPES)
 
+_SMALL_SIDE = 32  # pixels, up to which an image is small for the cnn
+
 
 def recipe(name: str, *, photos: bool = False) -> Recipe:
     """How `name` is trained on Fashion-MNIST or, for `photos`, on a folder. Raises InvalidInput for other names."""
@@ -109,10 +112,12 @@ def build(
 
 
 def _cnn(shape: Sequence[int], classes: int) -> Any:
-    """A small residual network: for 28x28 images 28x28x16 -> 14x14x48 -> 7x7x96, some 260,000 weights.
+    """A small residual network, in float32 (H, W) or (H, W, 3).
 
-    Larger images are halved first, and get further stages, so that the last stage is at most 12 pixels high.
-    Pooling comes before normalisation and activation, which then cost a quarter; the stem, at full size, has none.
+    For 28x28 images 28x28x16 -> 14x14x48 -> 7x7x96, some 260,000 weights. Pooling comes before normalisation and
+    activation, which then cost a quarter; the stem, at full size, has none. Images of more than 32 pixels are made
+    smaller by the stem, which takes most of the time otherwise, and each is normalised first, so that light and colour
+    count less: 96x96 -> 24x24x32 -> 12x12x64 -> 6x6x96.
     """
     keras = require("keras", extra="export", what="training")
     layers = keras.layers
@@ -125,21 +130,24 @@ def _cnn(shape: Sequence[int], classes: int) -> Any:
     def normalize(x: Any) -> Any:
         return layers.BatchNormalization(momentum=0.9)(x)
 
-    images = keras.Input(tuple(shape), name="images")
-    channels = shape[2] if len(shape) == 3 else 1
-    height = max(shape[:2])
-    halvings = 0
-    while height > 48:
-        height, halvings = -(-height // 2), halvings + 1
-    x = layers.Reshape((*shape[:2], channels))(images)
-    for _ in range(max(0, halvings - 1)):
-        x = layers.AveragePooling2D(padding="same")(x)
-    x = layers.ReLU()(convolve(x, 16, bias=True, strides=2 if halvings else 1))
-    for width in (48, 96) if height <= 32 else (32, 64, 96):
-        x = convolve(x, width)
-        x = layers.ReLU()(normalize(layers.MaxPooling2D(padding="same")(x)))
+    def residual(x: Any, width: int) -> Any:
         y = layers.ReLU()(normalize(convolve(x, width)))
-        y = normalize(convolve(y, width))
-        x = layers.ReLU()(layers.Add()([x, y]))
+        return layers.ReLU()(layers.Add()([x, normalize(convolve(y, width))]))
+
+    images = keras.Input(tuple(shape), name="images")
+    x = layers.Reshape((*shape[:2], shape[2] if len(shape) == 3 else 1))(images)
+    if max(shape[:2]) <= _SMALL_SIDE:
+        x = layers.ReLU()(convolve(x, 16, bias=True))
+        widths = (48, 96)
+    else:
+        x = layers.GroupNormalization(groups=1, center=False, scale=False)(x)
+        x = layers.ReLU()(normalize(convolve(x, 16, strides=2)))
+        for _ in range(max(1, round(math.log2(max(shape[:2]) / 48)))):
+            x = layers.MaxPooling2D(padding="same")(x)
+        x = residual(layers.ReLU()(normalize(convolve(x, 32))), 32)
+        widths = (64, 96)
+    for width in widths:
+        x = layers.ReLU()(normalize(layers.MaxPooling2D(padding="same")(convolve(x, width))))
+        x = residual(x, width)
     x = layers.Dropout(0.2)(layers.GlobalMaxPooling2D()(x))
     return keras.Model(images, layers.Dense(classes, name="classes")(x), name="cnn")

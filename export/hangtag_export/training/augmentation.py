@@ -8,9 +8,9 @@ from typing import Any
 from hangtag.optional import require
 
 SHIFT = 2 / 28  # of the height, at most, in each direction: two pixels of 28
-ROTATION = math.radians(10)  # at most, either way
-ZOOM = 0.15  # at most: 0.85 to 1.15 times the size
-CONTRAST = 0.2  # at most: 0.8 to 1.2 times the distance from the mean
+ROTATION = math.radians(15)  # at most, either way
+ZOOM = 0.2  # at most: 0.8 to 1.2 times the size
+CONTRAST = 0.4  # at most, of each colour by itself: 0.6 to 1.4 times the distance from the mean
 
 
 def shift(images: Any, seed: Any) -> Any:
@@ -31,12 +31,12 @@ def shift(images: Any, seed: Any) -> Any:
 
 
 def photo(images: Any, seed: Any) -> Any:
-    """Half of the images mirrored, each turned, zoomed, shifted and of another contrast; in and out as for `shift`."""
+    """Half of the images mirrored, each turned, zoomed, shifted, and of other colours; in and out as for `shift`."""
     tf = require("tensorflow", extra="export", what="training")
     count, (height, width) = tf.shape(images)[0], images.shape[1:3]
     grey = len(images.shape) == 3
     pixels = tf.cast(_mirrored(images, seed), tf.float32) / 255.0
-    angle, zoom, down, right, contrast = tf.unstack(tf.random.stateless_uniform([5, count], (seed, 1), -1.0, 1.0))
+    angle, zoom, down, right = tf.unstack(tf.random.stateless_uniform([4, count], (seed, 1), -1.0, 1.0))
     angle, zoom = angle * ROTATION, 1 + zoom * ZOOM
     down, right = down * SHIFT * height, right * SHIFT * width
     cos, sin = tf.cos(angle) / zoom, tf.sin(angle) / zoom
@@ -64,8 +64,9 @@ def photo(images: Any, seed: Any) -> Any:
         interpolation="BILINEAR",
         fill_mode="REFLECT",
     )
-    mean = tf.reduce_mean(pixels, axis=[1, 2, 3], keepdims=True)
-    pixels = tf.clip_by_value((pixels - mean) * (1 + contrast[:, None, None, None] * CONTRAST) + mean, 0.0, 1.0)
+    mean = tf.reduce_mean(pixels, axis=[1, 2], keepdims=True)
+    contrast = 1 + CONTRAST * tf.random.stateless_uniform(tf.shape(mean), (seed, 2), -1.0, 1.0)
+    pixels = tf.clip_by_value((pixels - mean) * contrast + mean, 0.0, 1.0)
     return tf.reshape(pixels, tf.concat([[count], images.shape[1:]], axis=0))
 
 
