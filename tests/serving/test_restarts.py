@@ -43,7 +43,7 @@ class Load:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         for thread in self._threads:
-            thread.join(PATIENCE)
+            thread.join(4 * PATIENCE)
 
     def _count(self, kind: str, scores: np.ndarray) -> None:
         right = np.allclose(scores, self._expected, atol=1e-5)
@@ -89,7 +89,7 @@ class Load:
                 connection = None
 
     def _sdk(self, kind: str, target: str) -> None:
-        with Client(target, timeout=PATIENCE, retries=100) as client:
+        with Client(target, timeout=4 * PATIENCE, retries=1000) as client:
             while not self._over.is_set():
                 try:
                     self._count(kind, client.predict({"images": IMAGES})["probabilities"])
@@ -104,7 +104,7 @@ class Load:
         self._sdk("sdk rest", f"http://{self._rest}")
 
 
-@pytest.mark.timeout(PATIENCE * (RESTARTS + 2))
+@pytest.mark.timeout(2 * PATIENCE * (RESTARTS + 2))
 @pytest.mark.parametrize("front", ["native", "grpcio"])
 def test_no_request_is_lost_in_restarts_under_load(front, tmp_path):
     """A refused connection is no loss, nor is UNAVAILABLE: the SDK tries these again."""

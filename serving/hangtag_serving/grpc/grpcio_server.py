@@ -29,8 +29,9 @@ log = logging.getLogger("hangtag.serving")
 
 _REQUEST_SECONDS = 60.0  # for the request of a call to arrive
 _TOO_LATE = "no request within"
-_QUIET_SECONDS = 0.1  # without a new call, before the end is announced
-_MAX_QUIET_SECONDS = 1.0
+_QUIET_SECONDS = 0.2  # without a new call, before the end is announced
+_MAX_QUIET_SECONDS = 2.0
+_ANNOUNCING_SECONDS = 0.02  # a client reads the announcement before its answer, since it is sent before it
 _MAX_CONNECTIONS = 2000
 _LIMITS = (
     ("grpc.so_reuseport", 0),  # two servers on one port would share the calls in silence
@@ -115,7 +116,7 @@ class GrpcioServer:
             calls = self._calls
             await asyncio.sleep(_QUIET_SECONDS)
         stopping = self._loop.create_task(self._server.stop(grace))
-        await asyncio.sleep(_QUIET_SECONDS)
+        await asyncio.sleep(_ANNOUNCING_SECONDS)
         self._may_answer.set()
         await stopping
         self._stopped.set()
