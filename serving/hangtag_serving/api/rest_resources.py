@@ -208,7 +208,7 @@ _Action = Callable[[ModelSpec, bytes, Note], bytes]
 
 
 class _EmptyBody(ServingError):
-    """A refusal that the C++ server sends without its words."""
+    """A refusal that the C++ server sends with an empty body."""
 
 
 def _spec(name: str, version: str | None, label: str | None) -> ModelSpec:
@@ -234,7 +234,7 @@ def too_large(limit: int) -> Answer:
     return Answer(413, document.encode() + b"\n")
 
 
-def _page(status: int, words: str) -> Answer:
-    """What libevent, inside the C++ server, answers by itself."""
-    html = f"<HTML><HEAD>\n<TITLE>{status} {words}</TITLE>\n</HEAD><BODY>\n<H1>{words}</H1>\n</BODY></HTML>\n"
+def _page(status: int, reason: str) -> Answer:
+    """The HTML page that libevent, inside the C++ server, answers with."""
+    html = f"<HTML><HEAD>\n<TITLE>{status} {reason}</TITLE>\n</HEAD><BODY>\n<H1>{reason}</H1>\n</BODY></HTML>\n"
     return Answer(status, html.encode(), "text/html")

@@ -120,8 +120,8 @@ class Models:
     def _checked_labels(self, configs: Sequence[ModelConfig]) -> dict[str, dict[str, int]]:
         """The labels of each model, if they may be assigned now.
 
-        That happens before anything loads, so a label can only name what is there already; a *new* label may run
-        ahead if the server was told to allow it, moving an old one never may.
+        That is checked before anything loads, so a label can only name a version that is available. With
+        `early_labels` a *new* label may name one that is not; moving an existing label never may.
         """
         for config in configs:
             manager, known = self._managers.get(config.name), self._labels.get(config.name, {})
