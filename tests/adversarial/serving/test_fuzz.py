@@ -10,7 +10,7 @@ from adversarial import fuzz
 
 ROUNDS = int(os.environ.get("HANGTAG_ADVERSARIAL_ROUNDS", "40"))
 """More in a long run."""
-REQUESTS = 30 * ROUNDS
+REQUESTS = 50 * ROUNDS
 SECONDS = 3.0 * ROUNDS  # a bound for a busy machine; idle, it takes a few seconds
 
 
