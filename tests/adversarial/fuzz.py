@@ -31,7 +31,7 @@ sys.path[:0] = [str(CONFORMANCE), str(TESTS)]
 
 import replay  # noqa: E402
 
-from support import free_port, serving  # noqa: E402
+from support import eventually, serving  # noqa: E402
 
 TYPES = [
     "float32",
@@ -77,6 +77,8 @@ SCALARS = [
 ]
 UNUSED = ['"foo":[1]', '"output_filter":["y"]', '"inputs":[2]', '"signature_name":3', '"a":{}']
 PREDICTION = "/tensorflow.serving.PredictionService/"
+
+VERSIONS = 3  # that the recorded models' config names, of two models
 
 
 class Target(NamedTuple):
@@ -244,7 +246,10 @@ def started(*flags: str) -> Iterator[Target]:
         config = Path(folder) / "models.config"
         config.write_text((CONFORMANCE / "models.config").read_text().replace("MODELS", str(CONFORMANCE / "models")))
         flags = (f"--model_config_file={config}", "--allow_version_labels_for_unavailable_models=true", *flags)
-        with serving(CONFORMANCE / "models" / "fashion", Path(folder) / f"log{free_port()}", *flags) as server:
+        with serving(CONFORMANCE / "models" / "fashion", Path(folder) / "log", *flags) as server:
+            # Ready means that one version answers: the others have to be loaded, too, or answers depend on time.
+            log = Path(folder) / "log"
+            eventually(lambda: log.read_text().count(" is available, loaded in ") == VERSIONS, "all versions")
             yield Target(server.grpc, server.rest.removeprefix("http://"))
 
 

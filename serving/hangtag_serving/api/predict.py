@@ -41,7 +41,7 @@ def check_inputs(signature: Any, sent: Collection[str]) -> None:
             f"len({{{_list(wanted)}}}). Sent extra: {{{_list(names - wanted)}}}. "
             f"Missing but required: {{{_list(wanted - names)}}}."
         )
-    for alias in expected:
+    for alias in sorted(expected):
         if alias not in sent and alias not in signature.defaults:
             raise invalid(
                 f"Signature input alias: {alias}(feed name: {expected[alias].name}) not found in request and "
@@ -53,7 +53,7 @@ def check_inputs(signature: Any, sent: Collection[str]) -> None:
 def read_tensors(signature: Any, sent: Mapping[str, TensorMessage], budget: Budget) -> dict[str, np.ndarray]:
     """The signature's inputs as arrays; defaults fill in for those that were not sent."""
     arrays = {}
-    for alias in signature.inputs:
+    for alias in sorted(signature.inputs):
         message = sent[alias] if alias in sent else TensorMessage(signature.defaults[alias], {})
         try:
             arrays[alias] = decode(message, budget)
