@@ -41,6 +41,8 @@ def read_upload(data: bytes) -> Image.Image:
     if not 0 < pixels <= MAX_PIXELS:
         raise InvalidInput(f"this image has more than {MAX_PIXELS:,} pixels: make it smaller first")
     try:
+        if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow would cut off above 255
+            image = Image.fromarray(((np.asarray(image, "u4").clip(0, 65_535) + 128) // 257).astype("u1"))
         image.draft("RGB", (_DECODED_SIDE, _DECODED_SIDE))  # a large JPEG is decoded at a fraction of its size
         image.thumbnail((_DECODED_SIDE, _DECODED_SIDE))
         return ImageOps.exif_transpose(image)

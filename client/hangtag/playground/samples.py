@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..cli.inputs import Array, Files, find
+from ..contract import GRAPH_IMAGE_SUFFIXES
 from ..errors import InvalidInput
 from ..fashion_mnist import load_test_images
 from .images import Row, prepare, read_upload
@@ -51,7 +52,9 @@ def load(path: str | None) -> Samples | None:
         return None if known is None else Samples("Fashion-MNIST", known[0], known[1].tolist())
     source, name = find([path])[0], Path(path).resolve().name
     if isinstance(source, Files):
-        files = [Path(file) for file in source.names]
+        files = [Path(file) for file in source.names if file.lower().endswith(GRAPH_IMAGE_SUFFIXES)]
+        if not files:
+            raise InvalidInput(f"{path} has no PNG or JPEG file, and the playground shows no others")
         nested = all(file.parent != Path(path) for file in files)
         return Samples(name, files, [file.parent.name for file in files] if nested else None)
     if not isinstance(source, Array) or source.array.dtype != "u1" or source.array.shape[3:] not in ((), (1,), (3,)):

@@ -63,7 +63,8 @@ def test_a_port_in_use_is_one_sentence():
         (["--target=a:1", "--target=b:2"], "at most one --target"),
         (["--target=http://x:1?y"], "no URL of a server"),
         (["--images=nowhere.npz"], "cannot read nowhere.npz: no such file or folder"),
-        (["--images=empty"], "no PNG or JPEG file in folder empty"),
+        (["--images=empty"], "no image file in folder empty"),
+        (["--images=other"], "other has no PNG or JPEG file"),
         (["--images=floats.npz"], "cannot show floats.npz: give a folder, or an array uint8"),
         (["--images=labels.npz"], "one whole number for each"),
         (["--model="], "the model name is empty"),
@@ -71,6 +72,8 @@ def test_a_port_in_use_is_one_sentence():
 )
 def test_bad_flags_are_one_sentence(tmp_path, arguments, message):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "image.webp").write_bytes(b"RIFF")
     np.savez(tmp_path / "floats.npz", images=np.zeros((1, 28, 28)))
     np.savez(tmp_path / "labels.npz", images=np.zeros((2, 28, 28), "u1"), labels=np.zeros(3, int))
     done = run("playground", "--port=0", *arguments, cwd=tmp_path)

@@ -150,6 +150,12 @@ def test_a_photograph_is_turned_as_its_camera_was_held(page):
     assert pixels[-3].max() < 50
 
 
+def test_a_picture_of_16_bits_keeps_its_greys(page):
+    file = io.BytesIO()
+    Image.fromarray(np.full((28, 28), 0x8000, np.uint16)).save(file, "PNG")
+    assert (shown(page.post("/api/classify", file.getvalue()).json()) == 128).all()
+
+
 def _bomb(width: int, height: int) -> bytes:
     """A PNG whose header promises more than it has."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)

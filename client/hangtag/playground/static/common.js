@@ -3,7 +3,6 @@ import { t } from "./text.js";
 
 export const $ = (id) => document.getElementById(id);
 export const fill = (element, ...children) => element.replaceChildren(...children.filter((child) => child !== null));
-
 /** An element; children that are null are left out: h("li", {className: "row"}, "text", another). */
 export function h(tag, { style = {}, ...properties } = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);

@@ -57,8 +57,7 @@ async function readFolder(files) {
 }
 
 // ---- what is shown
-export const figure = (label, value) =>
-  h("div", { className: "figure" }, h("span", {}, label), h("strong", {}, value));
+export const figure = (label, value) => h("div", { className: "figure" }, h("span", {}, label), h("strong", {}, value));
 const pair = (row) => (view === DIFFERENCES ? row.predicted : [row.truth, row.predicted[view]]);
 const describe = (one, other, count) => t(view === DIFFERENCES ? "{0} became {1}: {2}" : "{0} predicted as {1}: {2}",
   t(run.names[one] ?? "?"), t(run.names[other] ?? "?"), number(count));

@@ -2,7 +2,6 @@
 const CHINESE = await (await fetch("/zh.json")).json();
 export const locale = { language: "en", tag: "en" };
 export const learn = (translations) => Object.assign(CHINESE, translations);
-
 /** `text` in the chosen language, with {0}, {1}… filled in. */
 export function t(text, ...values) {
   const chosen = (locale.language === "zh" && CHINESE[text]) || text;
