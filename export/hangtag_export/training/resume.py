@@ -20,7 +20,7 @@ def load(path: Path, architecture: str, shape: tuple[int, ...], classes: int) ->
         raise InvalidInput(f"there is no {path} to resume from")
     try:
         model = keras.models.load_model(path)
-        optimizer = model.optimizer
+        optimizer = getattr(model, "optimizer", None)  # a model that was never compiled has none
         if path.suffix == ".h5" and optimizer is not None:
             optimizer = _optimizer_in_h5(path, model)
     except Exception as error:  # a damaged file comes out as any of several libraries' errors
