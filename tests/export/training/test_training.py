@@ -213,7 +213,7 @@ def test_what_cannot_be_resumed_is_one_sentence(few, tmp_path):
     with pytest.raises(InvalidInput, match="give --architecture dense"):
         resume.load(file, "cnn", (28, 28), 10)
     file.write_bytes(b"rubbish")
-    with pytest.raises(InvalidInput, match="is not a Keras model"):
+    with pytest.raises(InvalidInput, match="Keras cannot load"):
         resume.load(file, "dense", (28, 28), 10)
 
 
