@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -20,22 +20,22 @@ _MAX_VERSIONS = 64  # of a long-lived client, whose server counts on
 class Meaning(NamedTuple):
     """What the scores of a signature mean: class names, and how `columns` numbers an image become probabilities.
 
-    `kind` is one of the contract's SCORES, None where it is not known: then they are used as they are.
+    `kind` is one of the contract's SCORES, None where it is not known: then they are used as they are. `converted` says
+    that they are not the probabilities themselves, or must be checked; `independent`, that the classes do not exclude
+    each other.
     """
 
     names: tuple[str, ...]
     columns: int
-    kind: str | None = None
+    kind: str | None
+    converted: bool
+    independent: bool
 
-    @property
-    def converted(self) -> bool:
-        """Whether the scores are not the probabilities themselves, or must be checked."""
-        return self.columns == 1 or self.kind in ("logits", "sigmoid")
-
-    @property
-    def independent(self) -> bool:
-        """Whether the classes do not exclude each other: several sigmoids. A single one stands for two that do."""
-        return self.kind == "sigmoid" and self.columns > 1
+    @classmethod
+    def of(cls, names: tuple[str, ...], columns: int, kind: str | None = None) -> Self:
+        """Scores of that kind; several sigmoids are independent, a single one stands for two classes that are not."""
+        independent = kind == "sigmoid" and columns > 1
+        return cls(names, columns, kind, columns == 1 or kind in ("logits", "sigmoid"), independent)
 
 
 class ModelCache:

@@ -109,7 +109,8 @@ def join(
         if part.shape[1] != (classes or parts[0].shape[1]):
             raise BadResponse(f"{output} came with differing numbers of classes")
     found = (parts[0] if len(parts) == 1 else np.concatenate(parts)).astype(np.float32, copy=False)
-    if np.isnan(found.sum()):  # one pass; which images these are is looked for only then
+    total = float(found.sum())
+    if total != total:  # NaN, found in one pass; which images these are is looked for only then
         raise _not_a_number(output, found)
     return found
 

@@ -69,17 +69,21 @@ class Session:
     # ---- classify, from top to bottom
 
     def classify(
-        self, images: Any, prepare: str | None, progress: Progress | None, key: str | None
+        self,
+        images: Any,
+        prepare: str | None = None,
+        progress: Progress | None = None,
+        key: str | None = None,
+        spec: ModelSpec | None = None,
     ) -> Flow[Classification]:
-        """Class names for any number of images, all answered by one version of the model."""
-        spec = self.options.choose(key) if self.options.weights or key is not None else self.spec
+        """Class names for any number of images, all answered by one version of the model, that of `spec` if given."""
+        if spec is None:
+            spec = self.options.choose(key) if self.options.weights or key is not None else self.spec
+        batch = read(images, prepare)
         try:
-            return (yield from self._classify(read(images, prepare), spec, progress))
+            plan = self._cache.plan_for(batch, spec) or (yield from self.plan(batch, spec))
         except MixedShapes as mixed:
             return (yield from self._classify_by_shape(mixed.unlike, spec, progress))
-
-    def _classify(self, batch: Pixels | Encoded, spec: ModelSpec, progress: Progress | None) -> Flow[Classification]:
-        plan = self._cache.plan_for(batch, spec) or (yield from self.plan(batch, spec))
         in_one = 0 < len(plan.array) <= plan.rows
         chunks = [plan.array] if in_one else chunking.split(plan.array, plan.rows)
         group = RequestGroup(spec, plan, chunks, [plan.array])
@@ -100,7 +104,7 @@ class Session:
             places.setdefault(image.shape, []).append(place)
         parts: list[Classification] = []
         for chosen in places.values():
-            part: Classification = yield from self._classify(Pixels(np.stack([images[i] for i in chosen])), spec, None)
+            part: Classification = yield from self.classify(np.stack([images[i] for i in chosen]), spec=spec)
             spec = ModelSpec(spec.name, part.model_version, None, spec.signature)  # all are answered by one version
             parts.append(part)
             if progress is not None:
@@ -269,7 +273,7 @@ class Session:
         model = yield from self._model_of(plan.version, group.spec)
         if not replies or scores.is_ranked(plan.signature, self.options.output):
             found, names = yield from self._ranked(group, replies, model)
-            return found, Meaning(translate(names, self.options.language), len(names))
+            return found, Meaning.of(translate(names, self.options.language), len(names))
         found = scores.join(replies, group.rows(), plan.output_name, binary=self._binary)
         columns, kind = found.shape[1], scores.kind_of(plan.output_name, declared)
         found = scores.to_probabilities(found, kind, plan.output_name)
@@ -280,7 +284,7 @@ class Session:
                 f"the scores of {model.name} ({plan.output_name}) do not sum to 1 and are used as they are: say what "
                 "they are by scores='logits', 'sigmoid' or 'probabilities' (--scores)",
             )
-        meaning = Meaning(translate(names, self.options.language), columns, kind)
+        meaning = Meaning.of(translate(names, self.options.language), columns, kind)
         self._cache.settled[plan.version, plan.signature_name] = meaning
         return found, meaning
 

@@ -94,3 +94,33 @@ def test_predict_with_several_inputs_and_outputs(kind, protocol):
         assert (found["product"].tolist(), found["sum"].tolist()) == ([3, 8], [4, 6])
         with pytest.raises(InvalidInput, match="takes 2 inputs"):
             client.classify(PICTURES)
+
+
+def test_outputs_of_different_batch_sizes_and_empty_ones(kind, protocol):
+    """Detections: as many boxes as were found, none perhaps, whatever the number of images."""
+    detect = Signature(
+        {"x": ("DT_FLOAT", [-1, 2])},
+        {"boxes": ("DT_FLOAT", [-1, 4]), "names": ("DT_STRING", [-1]), "sums": ("DT_FLOAT", [-1])},
+        lambda x: {
+            "boxes": np.zeros((0, 4), "f4"),
+            "names": np.array([b"a", b"b", b"c"], object),
+            "sums": x.sum(axis=1),
+        },
+    )
+    empty = Signature({"x": ("DT_FLOAT", [-1, 2])}, {"y": ("DT_FLOAT", [-1, 0])}, lambda x: {"y": x[:, :0]})
+    model = Model({"serving_default": detect, "empty": empty})
+    with model_server(model, protocol) as target, opened(kind, target) as client:
+        found = client.predict({"x": [[1, 2], [3, 4]]})
+        assert {name: array.shape for name, array in found.items()} == {"boxes": (0, 4), "names": (3,), "sums": (2,)}
+        assert found["sums"].tolist() == [3, 7]
+        assert client.predict({"x": [[1, 2], [3, 4]]}, signature="empty")["y"].shape == (2, 0)
+
+
+def test_outputs_that_rest_does_not_carry_are_named_before_anything_is_sent(kind):
+    half = Signature({"x": ("DT_FLOAT", [-1])}, {"y": ("DT_HALF", [-1])}, lambda x: {"y": x.astype("f2")})
+    model = Model({"serving_default": half})
+    with model_server(model, "rest") as target, opened(kind, target) as client:
+        refused = r"output y is half, which REST does not carry: use gRPC, or cast it in the model"
+        with pytest.raises(InvalidInput, match=refused):
+            client.predict({"x": [1.0]})
+    assert model.predicts == 0

@@ -237,3 +237,29 @@ def test_metadata_is_read(shape, expected):
     request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     request.model_spec.name, request.model_spec.version.value = "fashion", 7
     assert encoded.body == request.SerializeToString()
+
+
+@pytest.mark.parametrize("strings", [[], [b""], [b"boot", b"", "\u77ed\u9774".encode(), b"x" * 300]])
+def test_strings_in_tensor_content_are_decoded(strings):
+    """As a server sends them under --enable_serialization_as_tensor_content: all lengths, then all bytes."""
+    content = b"".join(protobuf.varint(len(string)) for string in strings) + b"".join(strings)
+    made = tensors.head(STRING, (len(strings),)) + protobuf.block(4, content)
+    assert tensors.decode(memoryview(made)).tolist() == strings
+
+
+@pytest.mark.parametrize(
+    ("size", "content"),
+    [
+        (1, b"\x05boo"),
+        (1, b"\x02boo"),
+        (2, b"\x03boo"),
+        (10**9, b"\x00"),
+        (1, b"\xff" * 11),
+        (3, b"\xff\xff\xff\x7f\x00\x00"),
+    ],
+    ids=["short", "long", "one length for two", "a billion", "no number", "gigabytes"],
+)
+def test_strings_in_tensor_content_that_do_not_fit_are_refused(size, content):
+    made = tensors.head(STRING, (size,)) + protobuf.block(4, content)
+    with pytest.raises(protobuf.WireError):
+        tensors.decode(memoryview(made))

@@ -17,6 +17,8 @@ from both_clients import opened
 from fake_server import FIRST_PIXEL, Model, model_server
 from faulty_proxy import proxy
 from hangtag import TLS, AsyncClient, Client, InvalidInput, ServerUnavailable
+from hangtag.target import parse_target
+from hangtag.transports.grpc import channel_options
 from sample_images import PICTURES
 
 
@@ -171,3 +173,21 @@ def test_a_proxy_in_the_environment_carries_calls_to_other_machines(kind, monkey
         with opened(kind, "http://models.invalid:8501", version=1) as client:
             assert client.classify(PICTURES[:3]).indices.tolist() == [0, 1, 2]
     assert model.requests[-1]["host"] == "models.invalid:8501"
+
+
+def test_several_addresses_have_one_authority():
+    """The whole list is no host and port: the compiled front of `hangtag serve` resets a stream that has it."""
+    for target, authority in {
+        "ipv4:127.0.0.1:8500,127.0.0.1:8510": "127.0.0.1:8500",
+        "ipv6:[::1]:8500,[::1]:8510": "[::1]:8500",
+    }.items():
+        assert dict(channel_options(parse_target(target)))["grpc.default_authority"] == authority
+    assert "grpc.default_authority" not in dict(channel_options(parse_target("localhost:8500")))
+
+
+def test_a_large_request_over_asyncio_warns_of_nothing(recwarn):
+    """aiohttp warns of bodies of more than 1 MiB that are bytes."""
+    images = np.tile(PICTURES, (20, 1, 1))
+    with model_server(Model(FIRST_PIXEL), "rest") as target, opened("async", target, batch_size=600) as client:
+        assert client.classify(images).indices.tolist() == (np.arange(600) % 30 % 10).tolist()
+    assert not recwarn.list
