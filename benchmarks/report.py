@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from figures import Figure, load
 
@@ -32,7 +33,7 @@ REPORT = ROOT / "build" / "bench" / "report.html"
 
 GROUPS = {
     "client": "The client, beside its peers",
-    "server": "The embedded server, beside a server that answers a constant",
+    "serving": "The embedded server",
     "training": "Training, beside the tutorial's `model.fit`",
 }
 
@@ -42,8 +43,8 @@ README_ROWS = {
     "client.grpc-10000": ("10,000 images over gRPC", "10,000 张图片（gRPC）"),
     "client.rest-10000": ("10,000 images over REST", "10,000 张图片（REST）"),
     "client.import": ("`from hangtag import Client`", "`from hangtag import Client`"),
-    "server.grpc-b32": ("embedded server, gRPC, 32 images a call", "内嵌服务器，gRPC，每次 32 张"),
-    "server.rest-b32": ("embedded server, REST, 32 images a call", "内嵌服务器，REST，每次 32 张"),
+    "serving.grpc-b32-c8-constant": ("embedded server, gRPC, 32 images a call", "内嵌服务器，gRPC，每次 32 张"),
+    "serving.rest-b32-c8-constant": ("embedded server, REST, 32 images a call", "内嵌服务器，REST，每次 32 张"),
     "training.dense": ("an epoch of `dense`", "`dense` 训练一轮"),
 }
 BASELINES_ZH = {
@@ -51,7 +52,7 @@ BASELINES_ZH = {
     "tensorflow-serving-api at its best chunk size": "tensorflow-serving-api（最佳分块）",
     "requests with tolist() at its best chunk size": "requests + tolist()（最佳分块）",
     "import numpy": "import numpy",
-    "a grpc.aio server that answers a constant": "返回固定结果的 grpc.aio 服务器",
+    "a constant grpc.aio server": "返回固定结果的 grpc.aio 服务器",
     "the tutorial's model.fit": "教程的 model.fit",
 }
 
@@ -68,7 +69,9 @@ def main() -> int:
         measure(options)
     results = json.loads(RESULTS.read_text())
     figures = load("\n".join(json.dumps(figure) for figure in results["figures"]))
-    write_markdown(results, figures)
+    fill_in(PAGE, page_text(results, figures))
+    for file, chinese in zip(READMES, (False, True), strict=True):
+        fill_in(file, readme_table(figures, chinese=chinese))
     REPORT.parent.mkdir(parents=True, exist_ok=True)
     REPORT.write_text(as_html(results, figures))
     print(f"\n{REPORT.relative_to(ROOT)}\n{PAGE.relative_to(ROOT)}")
@@ -131,43 +134,44 @@ def table(figures: Iterable[Figure]) -> str:
     return "\n".join(["| measured | baseline | ratio (median) | spread | absolute |", "|---|---|---|---|---|", *rows])
 
 
-def write_markdown(results: dict[str, object], figures: list[Figure]) -> None:
-    """Fill in the tables between the markers of docs/benchmarks.md and the READMEs."""
+def page_text(results: dict[str, Any], figures: list[Figure]) -> str:
+    """The part of docs/benchmarks.md that is measured."""
     described = results["machine"]
-    assert isinstance(described, dict)
-    text = [f"Measured on {results['date']} in one run of {results['minutes']} minutes, on {described['processor']}, "]
-    text[0] += f"{described['system']}, {described['versions']}."
+    text = [
+        f"Measured on {results['date']} in one run of {results['minutes']} minutes, on {described['processor']}, "
+        f"{described['system']}, {described['versions']}."
+    ]
     for group, title in GROUPS.items():
         of_group = [figure for figure in figures if figure.group == group]
-        commands = sorted({figure.command for figure in of_group})
-        text += [
-            f"## {title}",
-            table(of_group),
-            "Printed by " + ", ".join(f"`{command}`" for command in commands) + ".",
-        ]
-    replace(PAGE, "\n\n".join(text))
+        printed = ", ".join(f"`{command}`" for command in sorted({figure.command for figure in of_group}))
+        text += [f"## {title}", table(of_group), f"Printed by {printed}."]
+    return "\n\n".join(text)
+
+
+def readme_table(figures: list[Figure], *, chinese: bool) -> str:
+    """The figures that a README shows."""
     known = {figure.key: figure for figure in figures}
-    for file, chinese in zip(READMES, (False, True), strict=True):
-        head = (
-            ["| 测量项 | 基准 | 结果 |", "|---|---|---|"]
-            if chinese
-            else ["| measured | baseline | result |", "|---|---|---|"]
-        )
-        rows = []
-        for key, names in README_ROWS.items():
-            if key in known:
-                figure = known[key]
-                value = shown(figure)
-                if chinese:
-                    value = value.replace(" × as fast", " 倍速度").replace(" × the cost", " 倍耗时")
-                baseline = BASELINES_ZH.get(figure.baseline, figure.baseline) if chinese else figure.baseline
-                rows.append(f"| {names[chinese]} | {baseline} | {value} |")
-        replace(file, "\n".join(head + rows))
+    rows = ["| 测量项 | 基准 | 结果 |" if chinese else "| measured | baseline | result |", "|---|---|---|"]
+    for key, names in README_ROWS.items():
+        figure = known[key]
+        value, baseline = shown(figure), figure.baseline
+        if chinese:
+            value = value.replace(" × as fast", " 倍速度").replace(" × the cost", " 倍耗时")
+            baseline = BASELINES_ZH.get(baseline, baseline)
+        rows.append(f"| {names[chinese]} | {baseline} | {value} |")
+    return "\n".join(rows)
 
 
-def replace(file: Path, text: str) -> None:
-    before, rest = file.read_text().split("<!-- figures -->\n", 1)
-    _, after = rest.split("<!-- end of figures -->", 1)
+def parts(text: str) -> tuple[str, str, str]:
+    """What stands before, between and after the markers of a page."""
+    before, rest = text.split("<!-- figures -->\n", 1)
+    inside, after = rest.split("\n<!-- end of figures -->", 1)
+    return before, inside, after
+
+
+def fill_in(file: Path, text: str) -> None:
+    """Put `text` between the markers of a page."""
+    before, _, after = parts(file.read_text())
     file.write_text(f"{before}<!-- figures -->\n{text}\n<!-- end of figures -->{after}")
 
 
@@ -202,10 +206,9 @@ def plot(figure: Figure) -> str:
     )
 
 
-def as_html(results: dict[str, object], figures: list[Figure]) -> str:
+def as_html(results: dict[str, Any], figures: list[Figure]) -> str:
     """The whole report as one file."""
     described = results["machine"]
-    assert isinstance(described, dict)
     out = [
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
         f"<title>Hangtag benchmarks</title><style>{STYLE}</style><h1>Hangtag benchmarks</h1>",
