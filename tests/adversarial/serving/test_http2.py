@@ -179,7 +179,7 @@ def test_reloads_that_wait_for_a_model_stop_nobody(server, tmp_path):
     with grpc.insecure_channel(server.grpc, [("grpc.enable_http_proxy", 0)]) as channel:
         reload = channel.unary_unary("/tensorflow.serving.ModelService/HandleReloadConfigRequest")
         futures = [reload.future(request.SerializeToString(), timeout=1) for _ in range(40)]
-        assert {future.code() for future in futures} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+        assert all(future.code() is not grpc.StatusCode.OK for future in futures)
         check_answers(server)
 
 
