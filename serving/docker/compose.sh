@@ -59,5 +59,5 @@ while [ "${1:-}" = -f ]; do
   overrides="$overrides -f $here/$2"
   shift 2
 done
-# shellcheck disable=SC2086 # several words
+# shellcheck disable=SC2086 # several arguments
 exec docker compose -f "$here/compose.yaml" $overrides "$@" up --detach --wait

@@ -20,7 +20,7 @@ CALLERS = 4
 
 @dataclass
 class Load:
-    """Classifies the same images by one client after the other until told to stop; holds answers against `expected`."""
+    """Classifies the same images by each client in turn until `stop` is set; compares answers with `expected`."""
 
     clients: list[Client]
     images: np.ndarray

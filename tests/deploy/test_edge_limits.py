@@ -29,7 +29,7 @@ PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
 @pytest.fixture
 def recording(secrets, tmp_path) -> Iterator[SimpleNamespace]:
-    """An edge before servers that note every request and answer when they are told to."""
+    """An edge before servers that note every request and answer when `go` is set."""
     seen: list[dict[str, str]] = []
     go = threading.Event()
 
@@ -88,7 +88,7 @@ def test_the_token_stays_at_the_edge(recording):
 
 
 def test_a_client_has_64_requests_at_a_time(recording):
-    """The next is told to slow down, and other clients notice nothing."""
+    """The next is refused, and other clients notice nothing."""
     statuses: list[int] = []
 
     def one():

@@ -42,7 +42,7 @@ def tool(folder: Path, name: str, text: str) -> None:
 
 
 def stand_ins(project: Path, model: str, second: Path, kubectl: Path) -> None:
-    """Docker and the cluster only note what they are told; `kubectl apply -k` builds what it would apply."""
+    """Docker and the cluster only note their arguments; `kubectl apply -k` builds what it would apply."""
     log = project / "log-of-tools"
     tool(project, "docker", f'echo "docker $*" >> {log}')
     tool(project, "kind", f'echo "kind $*" >> {log}')

@@ -25,7 +25,7 @@ def examine_compose(documents: Sequence[tuple[Path, Mapping[str, Any]]]) -> tupl
         for name, service in (document.get("services") or {}).items():
             services[name] = _merge(services.get(name, {}), service or {})
     servers = {name: interpolate(service, environment) for name, service in services.items()}
-    servers = {name: one for name, one in servers.items() if is_server(str(one.get("image", "")), _words(one))}
+    servers = {name: one for name, one in servers.items() if is_server(str(one.get("image", "")), _command(one))}
 
     def findings() -> Iterator[Finding]:
         for name, service in servers.items():
@@ -80,7 +80,7 @@ def _merge(base: Any, override: Any) -> Any:
     return merged
 
 
-def _words(service: Service) -> list[str]:
+def _command(service: Service) -> list[str]:
     return split_command(service.get("entrypoint")) + split_command(service.get("command"))
 
 
@@ -94,7 +94,7 @@ def read_service(subject: str, service: Service, folder: Path) -> Container:
     return Container(
         subject=subject,
         image=str(service.get("image", "")),
-        words=_words(service),
+        command=_command(service),
         has_entrypoint=bool(service.get("entrypoint")),
         environment={name: str(value) for name, value in environment.items() if value is not None},
         mounts=_mounts(service, folder),

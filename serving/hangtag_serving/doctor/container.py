@@ -34,7 +34,7 @@ class Container:
 
     subject: str
     image: str
-    words: Sequence[str]  # entrypoint and command, one after the other
+    command: Sequence[str]  # entrypoint and arguments, one after the other
     has_entrypoint: bool
     environment: Mapping[str, str]
     mounts: Mapping[str, Source]  # by the path in the container
@@ -43,7 +43,7 @@ class Container:
     flags: Mapping[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        given = dict(word[2:].partition("=")[::2] for word in self.words if word.startswith("--"))
+        given = dict(word[2:].partition("=")[::2] for word in self.command if word.startswith("--"))
         if self.is_embedded or not self.has_entrypoint:
             names = {"model_name": self.environment.get("MODEL_NAME", "model")}
             folder = PurePosixPath(self.environment.get("MODEL_BASE_PATH", "/models"))
@@ -54,7 +54,7 @@ class Container:
     @property
     def is_embedded(self) -> bool:
         """Whether it is `hangtag serve`, not the C++ server."""
-        return self.image.startswith(EMBEDDED_IMAGE) or "hangtag serve" in " ".join(self.words)
+        return self.image.startswith(EMBEDDED_IMAGE) or "hangtag serve" in " ".join(self.command)
 
     def expand(self, text: str) -> str:
         """`text` with the container's environment variables put in."""
@@ -97,22 +97,22 @@ def _configs_in(text: str, name: str) -> Any:
     return from_message(parse_text(text, model_server_config_pb2.ModelServerConfig(), name), {})
 
 
-def is_server(image: str, words: Sequence[str]) -> bool:
+def is_server(image: str, arguments: Sequence[str]) -> bool:
     """Whether a container with this image and command is a model server: TensorFlow Serving's or the embedded one."""
-    command = " ".join(words)
+    command = " ".join(arguments)
     if "hangtag doctor" in command:
         return False
     return image.startswith((CPP_IMAGE, EMBEDDED_IMAGE)) or CPP_SERVER in command or "hangtag serve" in command
 
 
 def split_command(value: Any) -> list[str]:
-    """The words of a compose or Kubernetes command; those of a shell script in it are split as well."""
+    """The arguments of a compose or Kubernetes command; a shell script among them is split as well."""
     if isinstance(value, str):
         return shlex.split(value)
-    words: list[str] = []
+    arguments: list[str] = []
     for part in map(str, value or []):
-        words += shlex.split(part, comments=False) if " --" in part else [part]
-    return words
+        arguments += shlex.split(part, comments=False) if " --" in part else [part]
+    return arguments
 
 
 def examine_container(container: Container) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ def examine_objects(file: Path, objects: Sequence[Object]) -> tuple[int, Iterato
         (owner, pod, container)
         for owner, pod in pods
         for container in pod.get("containers") or []
-        if is_server(str(container.get("image", "")), _words(container))
+        if is_server(str(container.get("image", "")), _command(container))
     ]
     hosted = [one for one in objects if one.get("kind") == "InferenceService"]
 
@@ -42,7 +42,7 @@ def _pod_spec(one: Object) -> Object:
     return ((spec.get("template") or {}).get("spec")) or {} if isinstance(spec.get("template"), dict) else {}
 
 
-def _words(container: Object) -> list[str]:
+def _command(container: Object) -> list[str]:
     return split_command(container.get("command")) + split_command(container.get("args"))
 
 
@@ -63,7 +63,7 @@ def read_container(subject: str, pod: Object, container: Object, config_maps: Ma
     return Container(
         subject=subject,
         image=str(container.get("image", "")),
-        words=_words(container),
+        command=_command(container),
         has_entrypoint=bool(container.get("command")),
         environment={one["name"]: str(one["value"]) for one in container.get("env") or [] if "value" in one},
         mounts={str(one.get("mountPath")): volumes.get(one.get("name")) for one in container.get("volumeMounts") or []},
@@ -80,7 +80,7 @@ def _examine_pod(subject: str, owner: Object, pod: Object, container: Object) ->
         message = "its readiness probe does not ask for a model's metadata: a model that cannot answer counts as ready"
         fix = "exec: command: [bash, /config/ready.sh], or httpGet /v1/models/NAME/metadata on the REST port"
         yield Finding(WARN, "readiness", subject, message, fix)
-    is_cpp = not str(container.get("image", "")).startswith("hangtag-serve") and "hangtag" not in _words(container)
+    is_cpp = not str(container.get("image", "")).startswith("hangtag-serve") and "hangtag" not in _command(container)
     if is_cpp and not pod.get("shareProcessNamespace"):
         message = "the server as process 1 ignores SIGTERM: a stop takes the full grace period"
         yield Finding(WARN, "sigterm", subject, message, "shareProcessNamespace: true")
