@@ -37,8 +37,11 @@ class Client:
       weights, ``version_label={"stable": 0.95, "canary": 0.05}``, share the calls: each call goes to one of them, at
       random or by its `key`.
     - `signature`: the signature that `classify` calls.
-    - `labels`: class names in label order, instead of the model's own.
+    - `labels`: class names in label order, instead of the model's own: a list, or the path of a text or JSON file.
     - `language`: "en" or "zh", for the names of Fashion-MNIST.
+    - For models that do not carry this information: `pixels`, the pixel values that it takes ("0..1", "0..255",
+      "-1..1", "imagenet" or "caffe"); `scores`, what its scores are ("probabilities", "logits", or "sigmoid" for
+      classes that do not exclude each other); `output`, the name of the output that holds them.
     - `timeout`: seconds for a whole call, with name look-up, all chunks and retries.
     - `retries`: how often a request that failed for a passing reason is sent again. One that the server refused for
       load is sent again until the timeout.
@@ -65,7 +68,7 @@ class Client:
         """Class names for one image or any number of them, all answered by one version of the model.
 
         `images`: uint8 [N, H, W] (or [N, H, W, 3]), floats 0..1 or whole floats 0..255 of that shape, one image
-        without the batch dimension, paths or bytes of PNG and JPEG files, PIL images, or a list of one kind of these.
+        without the batch dimension, paths or bytes of image files, PIL images, or a list of one kind of these.
         Shape and dtype are checked against the model before anything is sent. ``prepare="photo"`` first makes each
         photograph look like Fashion-MNIST. `progress` is called with the images done and their total. Where version
         labels have weights, calls with one `key` always go to one label.

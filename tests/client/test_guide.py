@@ -30,7 +30,7 @@ def folder(images, tmp_path_factory) -> Path:
     photo.save(folder / "photos" / "1.jpg")
     Image.fromarray(images[0]).save(folder / "shoe.png")
     np.save(folder / "test.npy", images[:1500])
-    np.savez(folder / "set.npz", images=images[:5])
+    np.savez(folder / "set.npz", images=images[:5], labels=np.array([9, 2, 1, 1, 6]))
     return folder
 
 
@@ -45,7 +45,8 @@ def local(code: str, server) -> str:
         (0, "(1500, 10)"),
         (1, "Ankle boot 10"),
         (2, "1500 of 1500"),
-        (3, "image 999 has shape (14, 56): fashion takes [28, 28]"),
+        (4, "image 999 has shape (14, 56): fashion takes [28, 28]"),
+        (5, "Ankle boot"),
     ],
 )
 def test_a_block_of_python_runs_by_itself(number, says, server, folder):
@@ -63,7 +64,9 @@ def test_a_block_of_python_runs_by_itself(number, says, server, folder):
 
 
 def test_there_is_no_other_block_of_python():
-    assert sum(language == "python" for language, _ in BLOCKS) == 4
+    assert (
+        sum(language == "python" for language, _ in BLOCKS) == 6
+    )  # one of them needs version labels: tests/client/core/test_version_weights.py
 
 
 def test_the_commands_of_the_guide_run(server, folder):
@@ -84,5 +87,6 @@ def test_the_commands_of_the_guide_run(server, folder):
             timeout=120,
             check=False,
         )
-        assert (done.returncode, done.stderr) == (0, ""), line
+        errors = [text for text in done.stderr.splitlines() if not text.startswith("hangtag: warning: ")]
+        assert (done.returncode, errors) == (0, []), line
         assert done.stdout or "--output" in line
