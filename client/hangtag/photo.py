@@ -82,10 +82,10 @@ def _opened(photo: Any, pillow: Any, name: str) -> Any:
         clear = image.mode.upper() in ("LA", "PA", "RGBA") or "transparency" in image.info
         image = image.convert("RGBA" if clear else "RGB")
     except Exception as error:  # Pillow has no common class for what a broken file may raise
-        # The words for an unknown file would name the object that holds its bytes.
+        # The text for an unknown file would name the object that holds its bytes.
         unknown = isinstance(error, pillow.UnidentifiedImageError)
-        words = "it is no image file that Pillow knows" if unknown else getattr(error, "strerror", None) or error
-        raise InvalidInput(f"cannot read {name}: {words}") from error
+        reason = "it is no image file that Pillow knows" if unknown else getattr(error, "strerror", None) or error
+        raise InvalidInput(f"cannot read {name}: {reason}") from error
     if 0 in image.size:
         raise InvalidInput(f"cannot read {name}: it has no pixels")
     if not clear:

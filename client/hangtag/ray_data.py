@@ -1,4 +1,4 @@
-"""Class names for more images than one machine should send: a Ray Data job that asks the server through the SDK.
+"""Class names for more images than one machine should send: a Ray Data job that calls the server through the SDK.
 
 >>> import ray                                                             # doctest: +SKIP
 >>> from hangtag.ray_data import classify, classify_to_parquet

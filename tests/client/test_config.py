@@ -50,9 +50,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("options", "words"), WRONG, ids=[str(options) for options, _ in WRONG])
-def test_what_cannot_be_right_is_refused_before_anything_is_connected(kind, options, words):
-    with pytest.raises(InvalidInput, match=words) as caught, opened(kind, "localhost:1", **options):
+@pytest.mark.parametrize(("options", "message"), WRONG, ids=[str(options) for options, _ in WRONG])
+def test_what_cannot_be_right_is_refused_before_anything_is_connected(kind, options, message):
+    with pytest.raises(InvalidInput, match=message) as caught, opened(kind, "localhost:1", **options):
         pass
     assert "s3cret" not in str(caught.value)
 

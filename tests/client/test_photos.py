@@ -65,7 +65,7 @@ def test_a_batch_of_photographs_may_be_one_array():
 
 
 @pytest.mark.parametrize(
-    ("photos", "words"),
+    ("photos", "message"),
     [
         ([Image.new("L", (9, 9)), b"no image"], "cannot read photograph 1: it is no image file that Pillow knows$"),
         (b"no image", "cannot read the photograph: it is no image file that Pillow knows$"),
@@ -76,8 +76,8 @@ def test_a_batch_of_photographs_may_be_one_array():
     ],
     ids=["bytes in a list", "bytes", "path", "empty", "empty in a batch", "nothing"],
 )
-def test_a_photograph_that_cannot_be_read_is_named(photos, words):
-    with pytest.raises(InvalidInput, match=words) as caught:
+def test_a_photograph_that_cannot_be_read_is_named(photos, message):
+    with pytest.raises(InvalidInput, match=message) as caught:
         prepared(photos, "photo")
     assert "0x" not in str(caught.value)
 

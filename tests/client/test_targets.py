@@ -85,7 +85,7 @@ def test_a_password_in_the_url_is_sent_and_never_shown(kind, caplog):
 
 
 def what_goes_wrong(kind: str, target: str, retries: int = 0) -> str:
-    """What is said of this server."""
+    """The text of the error for this server."""
     with opened(kind, target.replace("//", "//me:s3cret@"), retries=retries) as client:
         with pytest.raises(HangtagError) as caught:
             client.status()

@@ -28,21 +28,21 @@ def pixel_text(array: np.ndarray, before: bytes = b"", after: bytes = b"") -> by
     if not array.size:
         return None
     depth, row = array.ndim, array.shape[-1]
-    rows, gap = array.size // row, _gap_words(depth)
+    rows, gap = array.size // row, _gap_cells(depth)
     size = 4 * (array.size + gap * rows)
     shortest = 2 * (array.size + rows) + np.count_nonzero(array > 9) + np.count_nonzero(array > 99)
     if size > _MOST_BLANK * shortest:
         return None
-    start = len(before) + -len(before) % 4  # numpy is slow on words that are not aligned
+    start = len(before) + -len(before) % 4  # numpy is slow where they are not aligned
     after = b"]" * (depth - 1) + after
     text = bytearray(start + size + len(after))
     text[:start], text[start + size :] = before.ljust(start), after
-    words = np.frombuffer(text, "<u4", size // 4, start).reshape(*array.shape[:-1], gap + row)
+    cells = np.frombuffer(text, "<u4", size // 4, start).reshape(*array.shape[:-1], gap + row)
     table = _table(depth)
     step = max(1, _BLOCK * len(array) // array.size)
     for at in range(0, len(array), step):
         block = array[at : at + step]
-        # Where in the table the words of each row stand, those of the gap before it included.
+        # Where in the table the cells of each row stand, with those of the gap before it.
         places = np.empty((*block.shape[:-1], gap + row), np.uint16)
         places[..., gap:] = block
         places[..., -1] += _LAST
@@ -51,20 +51,20 @@ def pixel_text(array: np.ndarray, before: bytes = b"", after: bytes = b"") -> by
             starts[..., 0, :] = np.arange(gap) + _GAP + gap * closed
         if at == 0:  # nothing ends before the first row
             places[(0,) * (depth - 1)][:gap] += gap
-        table.take(places, out=words[at : at + step], mode="clip")
+        table.take(places, out=cells[at : at + step], mode="clip")
     return text
 
 
 @lru_cache
-def _gap_words(depth: int) -> int:
+def _gap_cells(depth: int) -> int:
     """As many as the brackets between two images need."""
     return -(-2 * (depth - 1) // 4)
 
 
 @lru_cache
 def _table(depth: int) -> np.ndarray:
-    """The characters of pixels within and at the end of a row, and of the gaps before a row, as little-endian words."""
+    """The characters of pixels within and at the end of a row, and of the gaps before one, as little-endian uint32."""
     gaps = [b"]" * closed + b"," + b"[" * (closed + 1) for closed in range(depth - 1)] + [b"[" * depth]
-    width = 4 * _gap_words(depth)
+    width = 4 * _gap_cells(depth)
     pixels = [b"%3d%s" % (value, end) for end in (b",", b"]") for value in range(256)]
     return np.frombuffer(b"".join(pixels + [gap.rjust(width) for gap in gaps]), "<u4")

@@ -32,9 +32,9 @@ def test_the_items_before_a_bad_one_are_answered(kind, protocol, good, batch_siz
         opened(kind, target, batch_size=batch_size, timeout=60) as client,
     ):
         stream = client.classify_stream([*PICTURES[:good], None, PICTURES[0]])
-        found, words = until_it_breaks(stream, InvalidInput)
+        found, message = until_it_breaks(stream, InvalidInput)
     assert found == expected
-    assert words.startswith(f"item {good} of the stream: cannot read images from NoneType")
+    assert message.startswith(f"item {good} of the stream: cannot read images from NoneType")
 
 
 def test_what_a_source_gave_before_it_broke_is_answered(kind, protocol):
@@ -43,9 +43,9 @@ def test_what_a_source_gave_before_it_broke_is_answered(kind, protocol):
         raise OSError("the camera was unplugged")
 
     with model_server(Model(FIRST_PIXEL), protocol) as target, opened(kind, target, timeout=60) as client:
-        found, words = until_it_breaks(client.classify_stream(source()), OSError)
+        found, message = until_it_breaks(client.classify_stream(source()), OSError)
     assert found == [number % 10 for number in range(25)]
-    assert words == "the camera was unplugged"
+    assert message == "the camera was unplugged"
 
 
 @pytest.mark.parametrize("size", [1, 3], ids=["one image", "three images"])
@@ -64,6 +64,6 @@ def test_items_whose_requests_were_answered_come_before_the_error_of_another(kin
         opened(kind, target, batch_size=10, timeout=60) as client,
     ):
         stream = client.classify_stream(np.split(PICTURES, 30 // size))
-        found, words = until_it_breaks(stream, InvalidInput)
+        found, message = until_it_breaks(stream, InvalidInput)
     assert found == [number % 10 for number in range(20 // size * size)]
-    assert words.endswith("no picture for me (images 20 to 29)")
+    assert message.endswith("no picture for me (images 20 to 29)")

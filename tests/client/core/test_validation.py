@@ -41,9 +41,9 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("images", "words"), REFUSED, ids=[ascii(words[:30]) for _, words in REFUSED])
-def test_what_cannot_be_right_is_refused_before_it_is_sent(pixel_model, images, words):
-    with pytest.raises(InvalidInput, match=words):
+@pytest.mark.parametrize(("images", "message"), REFUSED, ids=[ascii(message[:30]) for _, message in REFUSED])
+def test_what_cannot_be_right_is_refused_before_it_is_sent(pixel_model, images, message):
+    with pytest.raises(InvalidInput, match=message):
         pixel_model.classify(images)
 
 
@@ -70,12 +70,12 @@ def test_what_once_went_well_is_looked_at_again_where_it_is_no_plain_array(kind,
 def test_floats_0_to_1_are_offered_only_where_the_model_takes_them():
     model = Model({"serving_default": FIRST_PIXEL["serving_default"]})
     with model_server(model, "grpc") as target, Client(target) as client:
-        for words, images in {
+        for message, images in {
             r"pixels run from -0.5 to 28.5: give uint8 0\.\.255$": PICTURES - 0.5,
             r"are not whole: give whole numbers 0\.\.255$": PICTURES + 0.5,
             r"dtype complex128: give uint8 0\.\.255$": PICTURES.astype(complex),
         }.items():
-            with pytest.raises(InvalidInput, match=words):
+            with pytest.raises(InvalidInput, match=message):
                 client.classify(images)
 
 

@@ -111,10 +111,10 @@ EXPECTED = {
 @pytest.mark.parametrize("record", [r for r in GRPC + REST if not r.ok], ids=the_id)
 def test_every_refusal_has_its_exception_and_keeps_the_servers_words(record):
     if record.protocol == "grpc":
-        error, words = from_status(record.status, record.details, "there"), record.details
+        error, message = from_status(record.status, record.details, "there"), record.details
     else:
         error = from_http(record.status, record.body, "there")
-        words = json.loads(record.body)["error"] if record.body.startswith(b"{") else ""
+        message = json.loads(record.body)["error"] if record.body.startswith(b"{") else ""
     assert type(error) is EXPECTED.get(record.name, InvalidInput)
-    assert one_line(words) in str(error)
+    assert one_line(message) in str(error)
     assert "\n\n" not in str(error)

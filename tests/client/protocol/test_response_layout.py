@@ -40,7 +40,7 @@ def test_the_second_answer_of_a_size_is_recognized(packed):
 def test_a_flipped_bit_means_the_same_with_and_without_memory():
     body = answer(np.random.default_rng(0).random((3, 4)).astype("f4"))
 
-    def said(mutant: bytes) -> object:
+    def meaning(mutant: bytes) -> object:
         try:
             outputs, version = read_predict_response(mutant)
         except protobuf.WireError as error:
@@ -51,10 +51,10 @@ def test_a_flipped_bit_means_the_same_with_and_without_memory():
         mutant = bytearray(body)
         mutant[place // 8] ^= 1 << place % 8
         response_layout._layouts.clear()
-        fresh = said(bytes(mutant))
+        fresh = meaning(bytes(mutant))
         response_layout._layouts.clear()
         read_predict_response(body)
-        assert said(bytes(mutant)) == fresh, place
+        assert meaning(bytes(mutant)) == fresh, place
 
 
 def test_what_is_no_view_of_the_answer_is_not_remembered():

@@ -38,7 +38,7 @@ def authority(tmp_path_factory) -> dict[str, str]:
 
 @pytest.fixture(params=["plain", "mutual"])
 def demanding(request: pytest.FixtureRequest) -> bool:
-    """Whether the server wants to see a certificate of the client."""
+    """Whether the server requires a certificate of the client."""
     return request.param == "mutual"
 
 

@@ -1,4 +1,4 @@
-"""Servers that are busy, slow, broken or gone: what is retried, what is raised, and what the caller is told."""
+"""Servers that are busy, slow, broken or gone: what is retried, what is raised, and which error the caller gets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PICTURES = np.arange(400, dtype=np.uint32).repeat(784).reshape(400, 28, 28).asty
 CLASSES = (np.arange(400) % 256 % 10).tolist()
 
 
-def some_fail_once(code: str, words: str):
+def some_fail_once(code: str, message: str):
     """A hook that refuses every second Predict but the names', until it has refused twenty."""
     lock, left = threading.Lock(), [20]
 
@@ -39,13 +39,13 @@ def some_fail_once(code: str, words: str):
         with lock:
             if number % 2 and left[0]:
                 left[0] -= 1
-                raise Refused(code, words)
+                raise Refused(code, message)
 
     return hook
 
 
 @pytest.mark.parametrize(
-    ("code", "words"),
+    ("code", "message"),
     [
         ("RESOURCE_EXHAUSTED", "Server Threadpool Exhausted"),
         ("UNAVAILABLE", "The batch scheduling queue to which this task was submitted is full; currently 1 batches"),
@@ -53,8 +53,8 @@ def some_fail_once(code: str, words: str):
     ],
     ids=["threads", "queue", "gone"],
 )
-def test_half_of_the_chunks_failing_once_changes_nothing(kind, protocol, code, words):
-    model = Model(FIRST_PIXEL, hook=some_fail_once(code, words))
+def test_half_of_the_chunks_failing_once_changes_nothing(kind, protocol, code, message):
+    model = Model(FIRST_PIXEL, hook=some_fail_once(code, message))
     with (
         model_server(model, protocol) as target,
         opened(kind, target, batch_size=10, timeout=60, retries=20) as client,
@@ -280,8 +280,8 @@ def test_retries_are_logged_without_anything_secret(caplog, kind, protocol):
     options = {"headers": {"Authorization": "Bearer s3cret"}, "batch_size": 10, "retries": 20}
     with model_server(model, protocol) as target, opened(kind, target, **options) as client:
         client.classify(PICTURES[:50])
-    words = [record.getMessage() for record in caplog.records if record.name == "hangtag"]
-    assert any("gone for a moment" in text for text in words)
+    message = [record.getMessage() for record in caplog.records if record.name == "hangtag"]
+    assert any("gone for a moment" in text for text in message)
     assert not any("s3cret" in record.getMessage() for record in caplog.records)
     sent = {key.lower(): value for key, value in model.requests[-1].items()}
     assert sent["authorization"] == "Bearer s3cret"

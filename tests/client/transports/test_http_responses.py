@@ -70,7 +70,7 @@ FRAMES = {
 
 @pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES.keys())
 @pytest.mark.parametrize("transport", ["sync", "session", "async"])
-def test_frames_that_cannot_be_right_are_errors_of_our_own(transport, frame):
+def test_frames_that_cannot_be_right_are_typed_errors(transport, frame):
     with requests.Session() as session, answering(b"HTTP/1.1 200 OK\r\n" + frame) as target:
         options = {"session": session} if transport == "session" else {}
         with (
@@ -82,7 +82,7 @@ def test_frames_that_cannot_be_right_are_errors_of_our_own(transport, frame):
 
 
 def test_a_zipped_answer_is_not_asked_for():
-    """By the sockets of the client's own, which could not read it; a caller who asks for one does so by a header."""
+    """A caller who can read one sets the header."""
     for headers, sent in (({}, "identity"), ({"accept-encoding": "br"}, "br")):
         model = Model(FIRST_PIXEL)
         with model_server(model, "rest") as target, opened("sync", target, headers=headers) as client:
