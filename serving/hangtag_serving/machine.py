@@ -42,7 +42,7 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 class MemoryTrimmer:
-    """Has glibc return free memory to the system once large requests have been answered; it would keep it otherwise.
+    """Has glibc return free memory to the system after large requests and floods; it would keep it otherwise.
 
     Only when none has come for a moment: under load the memory is needed again at once. For the loop's thread.
     """
@@ -52,8 +52,8 @@ class MemoryTrimmer:
         self._last, self._waiting = 0.0, False
         self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
 
-    def note(self, size: int) -> None:
-        """A request of `size` bytes has come."""
+    def note(self, size: int = _LARGE_BYTES) -> None:
+        """A request of `size` bytes has come, or has ended before it came."""
         if size >= _LARGE_BYTES and self._trim is not None:
             self._last = self._loop.time()
             if not self._waiting:

@@ -137,6 +137,7 @@ class GrpcioServer:
         try:
             body = await context.read()
         except asyncio.CancelledError as error:
+            self._trimmer.note()
             if error.args != (_TOO_LATE,):
                 raise
             _current_task().uncancel()
@@ -144,6 +145,7 @@ class GrpcioServer:
         finally:
             timer.cancel()
         if body is grpc.aio.EOF:
+            self._trimmer.note()
             return _failed(context, "INTERNAL", "the call has no request message")
         self._calls += 1
         self._trimmer.note(len(body))
