@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Set
 from os import PathLike
 from pathlib import Path
@@ -61,6 +60,8 @@ def _from_file(path: Path) -> tuple[str, ...]:
 
 
 def _from_json(path: Path, text: str) -> tuple[str, ...]:
+    import json  # only here: most clients read no file
+
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .client import Client
+from .contract import IMAGE_SUFFIXES
 from .errors import HangtagError, InvalidInput
 from .optional import require
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     from ray.data import Dataset
 
-PICTURES = ["png", "jpg", "jpeg"]
+PICTURES = [suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES]
 """The extensions of the files that a folder is searched for."""
 
 _ACTOR_CPUS = 0.5  # an actor mostly waits for the server
@@ -142,7 +143,7 @@ def _files(ray_data: Any, paths: str | Sequence[str]) -> Any:
     try:
         return ray_data.read_binary_files(found, include_paths=True, file_extensions=PICTURES)
     except (OSError, ValueError) as error:
-        raise InvalidInput(f"no PNG or JPEG files at {', '.join(found)}: {error}") from error
+        raise InvalidInput(f"no image files at {', '.join(found)}: {error}") from error
 
 
 def _new_folder(output: str) -> tuple[Any, str]:

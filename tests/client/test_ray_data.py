@@ -178,7 +178,7 @@ def test_wrong_arguments_are_named(ray, images, server, tmp_path):
         classify_to_parquet(source, server.grpc, output)
     with pytest.raises(InvalidInput, match="column is of a dataset"):
         classify_to_parquet("pictures", server.grpc, output, column="data")
-    with pytest.raises(InvalidInput, match=r"no PNG or JPEG files at .*nowhere"):
+    with pytest.raises(InvalidInput, match=r"no image files at .*nowhere"):
         classify_to_parquet(str(tmp_path / "nowhere"), server.grpc, output)
     with pytest.raises(InvalidInput, match="exists: give a folder that does not"):
         classify_to_parquet(source, server.grpc, str(tmp_path), column="data")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -186,6 +187,8 @@ def _on_disk(folder: Path, data: Labelled) -> tuple[Evaluation, dict[str, Any]]:
     from ..data.image_files import ImageFiles
     from ..training.evaluation import evaluate
 
+    # TensorFlow calls the Session API deprecated; it is what TensorFlow Serving loads with.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     version = read_version(folder)
     images = data.images
     if isinstance(images, list):

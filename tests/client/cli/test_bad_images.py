@@ -45,7 +45,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def failed(*arguments):
-    """The one line that was said, by a run over bad input."""
+    """The one line of a run over bad input."""
     done = run("classify", *arguments)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
@@ -62,24 +62,24 @@ def test_the_one_file_that_is_refused_is_named(model, folder, bad, resumed):
             assert run("classify", "of/0[0-4]*.png", "--target", target, *flags).returncode == 0
             flags.append("--resume")
         (folder / "of" / f"{PLACE:03}.png").write_bytes(bad)
-        said = failed("of", "--target", target, *flags)
+        line = failed("of", "--target", target, *flags)
         (folder / "of" / f"{PLACE:03}.png").unlink()
         rows = (folder / "rows.csv").read_text().splitlines()
         assert [row.split(",")[0] for row in rows[1:]] == [f"of/{number:03}.png" for number in range(PLACE)]
         assert run("classify", "of", "--target", target, "--output=rows.csv", "--resume").returncode == 0
         assert len((folder / "rows.csv").read_text().splitlines()) == COUNT
     if bad:
-        assert said == f"of/{PLACE}.png: {target} says INVALID_ARGUMENT: one input cannot be decoded"
+        assert line == f"of/{PLACE}.png: {target} says INVALID_ARGUMENT: one input cannot be decoded"
     else:
-        assert said == f"of/{PLACE}.png is neither PNG nor JPEG, nor WebP, GIF, BMP or TIFF"
+        assert line == f"of/{PLACE}.png is neither PNG nor JPEG, nor WebP, GIF, BMP or TIFF"
 
 
 def test_a_file_that_the_client_cannot_decode_is_named(folder):
     """For a model that takes only arrays."""
     (folder / "of" / f"{PLACE:03}.png").write_bytes(BAD)
     with model_server(Model(FIRST_PIXEL), "grpc") as target:
-        said = failed("of", "--target", target)
-    assert said.startswith(f"of/{PLACE}.png: image 0 cannot be decoded: ")
+        line = failed("of", "--target", target)
+    assert line.startswith(f"of/{PLACE}.png: image 0 cannot be decoded: ")
 
 
 def test_images_of_an_array_are_named_by_the_range_that_went_together(model, folder):
@@ -87,13 +87,13 @@ def test_images_of_an_array_are_named_by_the_range_that_went_together(model, fol
     images[1500] = 255
     np.save("all.npy", images)
     with model_server(model, "grpc") as target:
-        said = failed("of", "all.npy", "--target", target, "--output=rows.csv")
+        line = failed("of", "all.npy", "--target", target, "--output=rows.csv")
     assert (folder / "rows.csv").read_text().count("\n") == 1 + COUNT + 1000
-    assert said == f"{target} says INVALID_ARGUMENT: the images are too bright (all.npy[1000] to all.npy[1999])"
+    assert line == f"{target} says INVALID_ARGUMENT: the images are too bright (all.npy[1000] to all.npy[1999])"
 
 
 def test_all_files_of_a_request_are_named_when_none_is_bad_alone(folder):
-    """Searching ends, and blames nobody who is innocent."""
+    """The search for the bad file ends, and names no good one."""
 
     def few(image_bytes):
         if len(image_bytes) > 40:
@@ -103,5 +103,5 @@ def test_all_files_of_a_request_are_named_when_none_is_bad_alone(folder):
     plain = FIRST_PIXEL["serving_default"]
     files = Signature({"image_bytes": ("DT_STRING", [-1])}, plain.outputs, few)
     with model_server(Model({**FIRST_PIXEL, "encoded_images": files}), "grpc") as target:
-        said = failed("of", "--target", target)
-    assert said == f"{target} says INVALID_ARGUMENT: too many at once (of/000.png to of/149.png)"
+        line = failed("of", "--target", target)
+    assert line == f"{target} says INVALID_ARGUMENT: too many at once (of/000.png to of/149.png)"

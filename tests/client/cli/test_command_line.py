@@ -129,26 +129,26 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "words"), REFUSED, ids=[words[:25] for _, words in REFUSED])
-def test_bad_input_is_one_sentence_and_exit_code_2(server, folder, arguments, words):
+@pytest.mark.parametrize(("arguments", "message"), REFUSED, ids=[message[:25] for _, message in REFUSED])
+def test_bad_input_is_one_sentence_and_exit_code_2(server, folder, arguments, message):
     done = run("classify", *(part.format(folder=folder) for part in arguments), "--target", server.grpc)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
-    assert words.format(folder=folder) in done.stderr
+    assert message.format(folder=folder) in done.stderr
 
 
 def test_arrays_that_hold_no_images(server, tmp_path):
     np.save(tmp_path / "flat.npy", np.arange(5))
     np.savez(tmp_path / "two.npz", x=np.zeros((1, 28, 28)), y=np.zeros(1))
     (tmp_path / "broken.npy").write_bytes(b"nothing of the kind")
-    for name, words in {
+    for name, message in {
         "flat.npy": "holds int64 [5]: give images [N, height, width]",
         "two.npz": "holds x, y: name the one to classify `images`",
         "broken.npy": "cannot read",
     }.items():
         done = run("classify", str(tmp_path / name), "--target", server.grpc)
         assert done.returncode == 2
-        assert words in done.stderr
+        assert message in done.stderr
 
 
 def test_the_plot_shows_arrays_too(server, folder, tmp_path):

@@ -1,4 +1,4 @@
-"""TLS, mutual TLS and tokens on the command line: each command through a real nginx that asks for all of them."""
+"""TLS, mutual TLS and tokens on the command line: each command through a real nginx that requires them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def secrets(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def guarded(secrets, server, tmp_path_factory) -> Iterator[str]:
-    """host:port of an edge that wants a token and a certificate of the client."""
+    """host:port of an edge that requires a token and a client certificate."""
     rest = server.rest.removeprefix("http://")
     with edge(tmp_path_factory.mktemp("edge") / "nginx", secrets, [rest], [server.grpc], tls="mutual") as running:
         yield f"127.0.0.1:{running.port}"
@@ -50,19 +50,19 @@ def test_classify_passes_a_guarded_edge(guarded, flags, array, server, scheme):
 
 
 @pytest.mark.parametrize(
-    ("command", "words"),
+    ("command", "message"),
     [
         (["status"], "1  AVAILABLE"),
         (["wait"], "fashion version 1 is ready"),
         (["labels"], "Ankle boot"),
         (["bench", "--duration=0.2", "--warm-up=0", "--concurrency=2"], "none"),
     ],
-    ids=lambda words: words[0] if isinstance(words, list) else "",
+    ids=lambda message: message[0] if isinstance(message, list) else "",
 )
-def test_every_other_command_passes_it_too(guarded, flags, command, words):
+def test_every_other_command_passes_it_too(guarded, flags, command, message):
     done = run(*command, "--target", guarded, *flags)
     assert done.returncode == 0, done.stderr
-    assert words in done.stdout
+    assert message in done.stdout
 
 
 def test_compare_shows_both_servers_the_same(guarded, flags, array):
@@ -87,20 +87,20 @@ def test_a_header_on_the_command_line_itself(guarded, flags):
 
 
 def test_without_what_the_edge_wants_it_says_what_was_missing(guarded, flags, secrets):
-    for given, words in {
+    for given, message in {
         tuple(flags[:-1]): "token",
         (flags[0], flags[-1]): "wants a client certificate",
         ("--tls", flags[-1]): "CERTIFICATE_VERIFY_FAILED",
     }.items():
         done = run("labels", "--target", guarded, *given)
         assert done.returncode == 1, given
-        assert words.lower() in done.stderr.lower()
+        assert message.lower() in done.stderr.lower()
         assert len(done.stderr.splitlines()) == 1
         assert TOKEN not in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("given", "message"),
     [
         (["--cert={s}/client.crt"], "mutual TLS takes a certificate and its key, and only one of them was given"),
         (["--ca={s}/none.crt"], "cannot read {s}/none.crt: No such file or directory"),
@@ -115,11 +115,11 @@ def test_without_what_the_edge_wants_it_says_what_was_missing(guarded, flags, se
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_cannot_be_right_is_one_sentence_that_shows_no_value(secrets, given, words):
+def test_what_cannot_be_right_is_one_sentence_that_shows_no_value(secrets, given, message):
     arguments = [part.format(s=secrets) for part in given]
     target = [] if any("--target" in part for part in given) else ["--target=127.0.0.1:1"]
     done = run("labels", *arguments, *target)
     assert done.returncode == 2, done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert words.format(s=secrets) in done.stderr
+    assert message.format(s=secrets) in done.stderr
     assert "s3cret" not in done.stderr

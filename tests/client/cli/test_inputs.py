@@ -1,4 +1,4 @@
-"""What `hangtag classify` is given: names of every kind, through every door, and the same names in its rows."""
+"""The images that `hangtag classify` is given: names of every kind, in every way, and the same names in its rows."""
 
 from __future__ import annotations
 
@@ -84,11 +84,11 @@ NOT_READ = [
 ]
 
 
-@pytest.mark.parametrize(("content", "words"), NOT_READ, ids=[words[:30] for _, words in NOT_READ])
-def test_standard_input_that_names_nothing_is_one_sentence(content, words):
+@pytest.mark.parametrize(("content", "message"), NOT_READ, ids=[message[:30] for _, message in NOT_READ])
+def test_standard_input_that_names_nothing_is_one_sentence(content, message):
     done = classify(f"127.0.0.1:{free_port()}", "-", content=content)
     assert (done.returncode, done.stdout) == (2, b"")
-    assert words in done.stderr.decode()
+    assert message in done.stderr.decode()
     assert done.stderr.count(b"\n") == 1
 
 

@@ -1,4 +1,4 @@
-"""Where a command writes to: full, closed, or of another encoding, it is told in one line and by the exit code."""
+"""Standard output that is full, closed, or of another encoding is one line and an exit code."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ NAMES = ["plain.png", 'a,"b".png', "two\nlines.png", "carriage\rreturn.png", "ü
 
 @pytest.fixture(scope="module")
 def target():
-    """A model whose classes have the names of Fashion-MNIST's, and are told by the first pixel."""
+    """A model whose classes have the names of Fashion-MNIST's, and depend on the first pixel."""
     names = Signature(
         FIRST_PIXEL["labels"].inputs,
         FIRST_PIXEL["labels"].outputs,
@@ -114,7 +114,7 @@ def test_what_is_no_file_is_refused(folder, what):
 
 
 @pytest.mark.parametrize(
-    ("ending", "flag", "words"),
+    ("ending", "flag", "message"),
     [
         ("csv", "--top=3", "does not begin with the columns of --top 3"),
         ("csv", "--top=1", "does not begin with the columns of --top 1"),
@@ -124,12 +124,12 @@ def test_what_is_no_file_is_refused(folder, what):
         ("jsonl", "--language=zh", "has the class 'Pullover', which the model does not have"),
     ],
 )
-def test_rows_of_other_columns_or_names_are_not_mixed(target, folder, ending, flag, words):
+def test_rows_of_other_columns_or_names_are_not_mixed(target, folder, ending, flag, message):
     path = folder / f"rows.{ending}"
     content = written(path, "csv" if ending == "csv" else "json", 3)
     done = run("classify", *NAMES, "--target", target, "--output", path.name, "--resume", "--top=2", flag)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert words in done.stderr
+    assert message in done.stderr
     assert path.read_bytes() == content
 
 
