@@ -341,6 +341,32 @@ def test_secrets_are_made_once_and_are_no_ones_but_ours(compose, tmp_path):
     assert "/serving/docker/secrets/" in (ROOT / ".gitignore").read_text()
 
 
+def test_a_run_that_was_interrupted_leaves_nothing_half_written(tmp_path):
+    """Whatever openssl call it dies at, the next run makes a whole set."""
+    script = shutil.copy(DOCKER / "make-secrets.sh", tmp_path)
+    real = shutil.which("openssl")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "openssl").write_text(
+        f"#!/bin/sh\necho >> {tmp_path}/calls\n"
+        f'if [ "$(wc -l < {tmp_path}/calls)" -eq "$DIES_AT" ]; then\n'
+        '  while [ $# -gt 1 ]; do [ "$1" != -out ] || printf half > "$2"; shift; done\n  kill -9 $PPID\nfi\n'
+        f'exec {real} "$@"\n'
+    )
+    (tmp_path / "bin" / "openssl").chmod(0o755)
+    for number in range(1, 11):
+        shutil.rmtree(tmp_path / "secrets", ignore_errors=True)
+        (tmp_path / "calls").unlink(missing_ok=True)
+        path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+        environment = os.environ | {"PATH": path, "DIES_AT": str(number)}
+        subprocess.run([script], env=environment, capture_output=True, check=False)
+        subprocess.run([script], capture_output=True, check=True)
+        secrets = tmp_path / "secrets"
+        verify = ["openssl", "verify", "-CAfile", secrets / "ca.crt", secrets / "tls.crt", secrets / "client.crt"]
+        subprocess.run(verify, capture_output=True, check=True)
+        assert re.fullmatch(r'"Bearer [0-9a-f]{64}" me;\n', (secrets / "tokens.map").read_text()), number
+        assert len((secrets / "grafana_password").read_text()) == 33, number
+
+
 def test_grafana_finds_its_source_and_its_dashboard(compose):
     """The data source has the uid that every panel asks for, and the dashboard lies where it is looked for."""
     provisioning = DOCKER / "grafana" / "provisioning"
