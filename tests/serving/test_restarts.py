@@ -86,7 +86,10 @@ class Load:
                     connection = None
             except (OSError, http.client.HTTPException) as error:
                 self.outcomes[f"rest: {type(error).__name__}"] += 1
+                connection.close()
                 connection = None
+        if connection is not None:
+            connection.close()
 
     def _sdk(self, kind: str, target: str) -> None:
         with Client(target, timeout=4 * PATIENCE, retries=1000) as client:
