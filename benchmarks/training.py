@@ -3,6 +3,7 @@
     python benchmarks/training.py speed         `hangtag export`'s training beside the tutorial's `model.fit`, in turns
     python benchmarks/training.py determinism   seconds an epoch with and without deterministic ops
     python benchmarks/training.py accuracy      the dense architectures after 5 and 10 epochs, mean of three seeds
+    python benchmarks/training.py memory        peak memory of an epoch on 25,000 generated photos of 224x224 in colour
 
 Read ratios: seconds depend on the machine and on what else runs on it.
 """
@@ -10,17 +11,24 @@ Read ratios: seconds depend on the machine and on what else runs on it.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 from unittest import mock
+
+import numpy as np
 
 from hangtag.optional import require
 from hangtag_export.data.dataset import Dataset
 from hangtag_export.data.fashion_mnist import load_fashion_mnist
-from hangtag_export.training import architectures, fit
-from hangtag_export.training.evaluation import evaluate
+from hangtag_export.training import fit
+from hangtag_export.training.train import train
 
 SEEDS = (42, 1, 2)
 
@@ -66,14 +74,8 @@ def tutorial(dataset: Dataset, seed: int, epochs: int) -> tuple[list[float], flo
 def ours(dataset: Dataset, name: str, seed: int, epochs: int) -> tuple[list[float], float]:
     """The same by `hangtag export`'s training."""
     clock = Clock()
-    fit.set_seed(seed)
-    model = architectures.build(name, (28, 28), 10)
-    options = fit.TrainingOptions(epochs=epochs, seed=seed)
-    fit.fit(model, dataset.train_images, dataset.train_labels, options, architectures.RECIPES[name], clock)
-    found = evaluate(
-        architectures.with_probabilities(model), dataset.test_images, dataset.test_labels, dataset.class_names
-    )
-    return clock.seconds, found.accuracy
+    training = train(dataset, name, epochs=epochs, seed=seed, say=clock)
+    return clock.seconds, training.evaluation.accuracy
 
 
 def speed(dataset: Dataset, epochs: int = 5) -> None:
@@ -111,12 +113,41 @@ def accuracy(dataset: Dataset) -> None:
             print(f"{name:9} {epochs:2} epochs: {mean:.4f} ({each}), {seconds:.1f} s an epoch", flush=True)
 
 
+def memory(dataset: Dataset | None, photos: int = 25_000) -> None:
+    """Peak memory of `hangtag export`, all of it, on a tenth of the photos and on all."""
+    image = require("PIL.Image", extra="export", what="the benchmark")
+    random = np.random.default_rng(0)
+    peaks = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for count in (photos // 10, photos):
+            folder = Path(scratch, str(count))
+            for name in ("one", "two"):
+                (folder / name).mkdir(parents=True)
+            drawn = []
+            for number in range(100):  # a hundred contents, under many names
+                content = Path(scratch, f"{count}-{number}.jpg")
+                small = image.fromarray(random.integers(0, 256, (28, 28, 3), dtype=np.uint8))
+                small.resize((224, 224)).save(content, quality=80)
+                drawn.append(content)
+            for number in range(count):
+                (folder / ("one", "two")[number % 2] / f"{number}.jpg").hardlink_to(drawn[number % len(drawn)])
+            command = [sys.executable, "-m", "hangtag.cli", "export", "--dataset", str(folder), "--image-size", "224"]
+            command += ["--epochs", "1", "--force", "--base-path", f"{scratch}/models-{count}"]
+            start = time.perf_counter()
+            with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+                usage = os.wait4(process.pid, 0)[2]
+            peaks.append(usage.ru_maxrss / 1e6)
+            print(f"{count:,} photos: peak {peaks[-1]:.2f} GB, {time.perf_counter() - start:.0f} s", flush=True)
+    print(f"growth: {(peaks[1] - peaks[0]) * 1e6 / (photos - photos // 10):.1f} KB a photo; its pixels are 150.5 KB")
+
+
 def main() -> None:
-    commands = {"speed": speed, "determinism": determinism, "accuracy": accuracy}
+    commands = {"speed": speed, "determinism": determinism, "accuracy": accuracy, "memory": memory}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=commands, nargs="+")
+    chosen = parser.parse_args().what
     dataset = load_fashion_mnist()
-    for what in parser.parse_args().what:
+    for what in chosen:
         commands[what](dataset)
 
 
