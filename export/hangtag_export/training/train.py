@@ -24,6 +24,9 @@ from .evaluation import Evaluation, compare, evaluate, predict
 from .fit import Samples, Say, TrainingOptions, fit, known, set_seed
 
 
+_ENOUGH = 30  # validation images, from which a temperature is more than chance
+
+
 @dataclass(frozen=True)
 class Training:
     """What came of a training.
@@ -104,9 +107,9 @@ def train(
             trained, model = model, _build(replace(chosen, weights="none"), shape, classes, "float32")
             model.set_weights(trained.get_weights())
         temperature = 1.0
-        if chosen.calibrate and samples.validation_images is not None and samples.validation_labels is not None:
-            probabilities = predict(with_probabilities(model), samples.validation_images)
-            temperature = find_temperature(probabilities, samples.validation_labels)
+        images, labels = samples.validation_images, samples.validation_labels
+        if chosen.calibrate and images is not None and labels is not None and len(labels) >= _ENOUGH:
+            temperature = find_temperature(predict(with_probabilities(model), images), labels)
         served = with_probabilities(model, temperature)
         evaluation = evaluate(served, dataset.test_images, dataset.test_labels, dataset.class_names)
     except KeyboardInterrupt:
