@@ -23,7 +23,6 @@ from .checkpoints import Run, State
 from .evaluation import Evaluation, compare, evaluate, predict
 from .fit import Samples, Say, TrainingOptions, fit, known, set_seed
 
-
 _ENOUGH = 30  # validation images, from which a temperature is more than chance
 
 
