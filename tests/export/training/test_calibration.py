@@ -75,7 +75,7 @@ def test_the_published_version_has_the_temperature(tmp_path, dataset):
     probabilities, names = published.predict(tmp_path / "fashion", images)
     assert tuple(names) == dataset.class_names
     assert card["temperature"] != 1
-    assert f"temperature {card['temperature']:.2f}" in done.stdout
+    assert f"temperature {card['temperature']:.3f}" in done.stdout
     logits = predict(keras.models.load_model(file), images)
     np.testing.assert_allclose(probabilities, softmax(logits / card["temperature"]), atol=1e-3)
     assert 0 < card["expected_calibration_error"] < 0.2

@@ -256,8 +256,8 @@ def test_what_is_served_are_probabilities(name, shape, temperature):
         ("--stop-at-loss=nan", "'nan' is not a number more than 0"),
         ("--image-size=0x3", "'0' is not a whole number, 1 or more"),
         ("--keras=model.pb", "model.pb must end in .keras or .h5"),
-        ("--model-name=", "'' is not a name"),
-        ("--model-name=a/b", "'a/b' is not a name"),
+        ("--model-name=", "'' is not a model name"),
+        ("--model-name=a/b", "'a/b' is not a model name"),
     ],
 )
 def test_options_that_make_no_sense_are_bad_usage(word, said, capsys):
