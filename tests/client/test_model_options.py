@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from both_clients import opened
 from fake_server import FIRST_PIXEL, Model, Signature, model_server
-from hangtag import BadResponse, InvalidInput
+from hangtag import BadResponse, InvalidInput, fashion_mnist
 from hangtag.core.pixels import scaled
 
 NAMES = ["red", "green", "blue"]
@@ -329,10 +329,24 @@ def test_class_names_from_a_file(kind, tmp_path):
         classified(kind, {"output_0": SHARES}, labels=["a", "b"])
 
 
-def test_a_photograph_for_a_model_of_fashion_mnist_is_a_hint_once(kind, server, images):
-    photo = png(np.full((300, 200, 3), 250, np.uint8), "JPEG")
-    with opened(kind, server.grpc, timeout=60) as client:
-        client.classify(png(images[0]))  # no photograph
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_photograph_for_a_model_of_fashion_mnist_is_a_hint_once(kind, language):
+    plain, labels = FIRST_PIXEL["serving_default"], FIRST_PIXEL["labels"]
+    names = np.array([name.encode() for name in fashion_mnist.CLASS_NAMES], object)
+    model = Model(
+        {
+            **FIRST_PIXEL,
+            "encoded_images": Signature(
+                {"images": ("DT_STRING", [-1])},
+                plain.outputs,
+                lambda images: {"probabilities": np.full((len(images), 10), 0.1, "f4")},
+            ),
+            "labels": Signature(labels.inputs, labels.outputs, lambda index: {"class_name": names[index]}),
+        }
+    )
+    small, photo = (png(np.full((*size, 3), 250, np.uint8), "JPEG") for size in ((28, 28), (300, 200)))
+    with model_server(model, "grpc") as target, opened(kind, target, language=language) as client:
+        client.classify(small)
         with pytest.warns(UserWarning, match="prepare='photo'"):
             client.classify(photo)
         client.classify([photo, photo])
