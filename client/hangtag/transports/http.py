@@ -7,26 +7,21 @@ or surplus bytes have left in an unknown state would give the next call an answe
 
 from __future__ import annotations
 
-import errno
 import gzip
 import http.client
-import select
-import socket
-import ssl
-import threading
 import time
 import zlib
 from collections.abc import Mapping
 from functools import cached_property
-from queue import Empty, SimpleQueue
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
 from ..config import Options
 from ..core.retry import Deadline
-from ..errors import BadResponse, DeadlineExceeded, HangtagError, InvalidInput, from_http, no_answer
+from ..errors import BadResponse, DeadlineExceeded, HangtagError, from_http, no_answer
 from ..protocol.request import Request, too_large
+from .http_connection import Connection
 from .http_route import Route, SessionRoutes, direct_route, unusable
 
 MAX_ERROR = 1 << 16
@@ -46,7 +41,7 @@ class HttpTransport:
         self._route = direct_route(options)
         host = urlsplit(options.server.address).netloc.rpartition("@")[2]
         self._headers = request_headers(options, {} if self._route is None else {"host": ("Host", host)})
-        self._idle: list[_Connection] = []  # append and pop are atomic
+        self._idle: list[Connection] = []  # append and pop are atomic
         self._max_idle = max(options.concurrency, 10)
         self._closed = False
 
@@ -85,7 +80,7 @@ class HttpTransport:
             if connection.route != route or connection.readable.poll(0):  # what can be read is its end, or surplus
                 connection.close()
                 connection = None
-        connection = connection or _Connection(route, deadline)
+        connection = connection or Connection(route, deadline)
         reader: Any = None
         try:
             connection.sock.end = deadline.end
@@ -194,135 +189,3 @@ def final_body(status: int, content: bytes, encoding: str, request: Request[Any]
     if not content:  # cut off within its headers, which http.client does not mind
         raise no_answer(where, "the answer broke off")
     return content
-
-
-# ---- connections
-
-
-class _Socket(socket.socket):
-    """Reads end at a point in time, however slowly bytes come; a socket's own timeout is for each read."""
-
-    end: float | None = 0.0
-    """The end of the deadline, of `time.monotonic`; None reads only what is there already."""
-
-    def recv_into(self, *arguments: Any) -> int:
-        left = 0.0 if self.end is None else self.end - time.monotonic()
-        if left < 0:
-            raise TimeoutError
-        self.settimeout(left)
-        return super().recv_into(*arguments)
-
-
-class _TLSSocket(ssl.SSLSocket):
-    """The same with TLS, whose `sendall` sends in pieces, each with the socket's own timeout."""
-
-    end: float | None = 0.0
-
-    def recv_into(self, *arguments: Any) -> int:
-        self.settimeout(_left(self.end))
-        try:
-            return super().recv_into(*arguments)
-        except ssl.SSLWantReadError as error:
-            raise BlockingIOError(errno.EAGAIN, "nothing to read") from error
-
-    def send(self, *arguments: Any) -> int:
-        self.settimeout(_left(self.end))
-        return super().send(*arguments)
-
-
-def _left(end: float | None) -> float:
-    """Seconds until `end`; raises TimeoutError after it."""
-    if end is None:
-        return 0.0
-    left = end - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
-
-
-class _Connection(http.client.HTTPConnection):
-    """A connection by a route, made by the constructor. `readable` polls its socket."""
-
-    sock: Any
-
-    def __init__(self, route: Route, deadline: Deadline) -> None:
-        super().__init__(route.host, route.port)
-        self.route = route
-        self.sock = _connect(route.host, route.port, deadline)
-        try:
-            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.sock.end = deadline.end
-            self.sock.settimeout(deadline.remaining())
-            if route.tunnel:
-                self._open_tunnel(route)
-            if route.context is not None:
-                route.context.sslsocket_class = _TLSSocket
-                self.sock = route.context.wrap_socket(self.sock, server_hostname=route.server_name)
-        except BaseException:
-            self.sock.close()
-            raise
-        self.readable = _Readable(self.sock) if not hasattr(select, "poll") else select.poll()
-        self.readable.register(self.sock, getattr(select, "POLLIN", 1))
-
-    def _open_tunnel(self, route: Route) -> None:
-        self.sock.sendall(route.tunnel)
-        with http.client.HTTPResponse(self.sock, method="CONNECT") as response:
-            response.begin()
-            if response.status != 200:
-                raise ConnectionError(f"the proxy answers HTTP {response.status} to CONNECT")
-
-
-class _Readable:
-    """`select.poll` for Windows, which has only `select`; there it has no limit of file numbers."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-
-    def register(self, sock: socket.socket, events: int) -> None:
-        """Nothing to do."""
-
-    def poll(self, timeout: int) -> list[Any]:
-        """Whether there is something to read."""
-        return select.select([self._sock], [], [], timeout)[0]
-
-
-def _connect(host: str, port: int, deadline: Deadline) -> socket.socket:
-    """A connection to the first address that takes one; the addresses that are left share the time that is left."""
-    addresses = _look_up(host, port, deadline)
-    for left in range(len(addresses), 0, -1):
-        family, kind, protocol, _, address = addresses[-left]
-        sock = None
-        try:
-            sock = _Socket(family, kind, protocol)
-            sock.settimeout(deadline.remaining() / left)
-            sock.connect(address)
-            return sock
-        except BaseException as error:
-            if sock is not None:
-                sock.close()
-            if left == 1 or not isinstance(error, OSError):
-                raise
-    raise ConnectionError(f"{host} has no address")
-
-
-def _look_up(host: str, port: int, deadline: Deadline) -> list[Any]:
-    """The addresses of a name. The system's resolver knows no deadline, so a thread waits for it."""
-    outcome: SimpleQueue[Any] = SimpleQueue()
-
-    def ask() -> None:
-        try:
-            outcome.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except Exception as error:
-            outcome.put(error)
-
-    threading.Thread(target=ask, daemon=True, name="hangtag-dns").start()
-    try:
-        found = outcome.get(timeout=deadline.remaining())
-    except Empty:
-        raise TimeoutError from None
-    if isinstance(found, UnicodeError):
-        raise InvalidInput(f"{host} is no name that a host can have") from found
-    if isinstance(found, Exception):
-        raise found
-    addresses: list[Any] = found
-    return addresses
