@@ -32,7 +32,8 @@ class Source:
     input_name: str
     origin: dict[str, Any]  # for the model card
     keras_model: Any = None
-    resources: tuple[Any, ...] = ()  # objects whose variables and tables `call` reads
+    variables: tuple[Any, ...] = ()  # of a SavedModel: those that `call` reads
+    resources: tuple[Any, ...] = ()  # a whole SavedModel, where `call` reads more than variables, such as tables
 
 
 def load(model: Any, signature: str | None = None, imports: Sequence[str] = ()) -> Source:
@@ -196,8 +197,9 @@ def _of_savedmodel(path: Path, signature: str | None) -> Source:
         raise InvalidInput(f"TensorFlow cannot load {path}: {message[:300]}") from error
     name = _choose_signature(path, sorted(signatures), signature)
     function = signatures[name]
+    variables, reads_more = _captured(function)
     if tf1.reads_reference_variables(function):
-        function = tf1.frozen(path, name)
+        function, variables, reads_more = tf1.frozen(path, name), (), False
     (_, keywords) = function.structured_input_signature
     if len(keywords) != 1:
         raise InvalidInput(
@@ -218,8 +220,21 @@ def _of_savedmodel(path: Path, signature: str | None) -> Source:
         dtype=spec.dtype,
         input_name=input_name,
         origin={"format": "savedmodel", "file": str(path), "sha256": _sha256(path), "signature": name},
-        resources=(loaded,),
+        variables=variables,
+        resources=(loaded,) if reads_more else (),
     )
+
+
+def _captured(function: Any) -> tuple[tuple[Any, ...], bool]:
+    """The variables that a loaded signature reads, and whether it reads other resources, such as tables.
+
+    Only these are saved again: a SavedModel may hold more, such as an optimizer's, or each of Keras's twice.
+    """
+    tf = require("tensorflow", extra="export", what=_WHAT)
+    captured = [tensor for tensor in function.captured_inputs if tensor.dtype == tf.resource]
+    by_handle = {id(variable.handle): variable for variable in function.graph.variables}
+    variables = [by_handle[id(tensor)] for tensor in captured if id(tensor) in by_handle]
+    return tuple(variables), len(variables) < len(captured)
 
 
 def _choose_signature(path: Path, names: list[str], wanted: str | None) -> str:

@@ -244,7 +244,9 @@ def _classifier(source: Source, images: ImageInput, scored: ScoreOutput, origina
     prepared = images.prepare(np.zeros((1, *images.image_shape), np.float32))
     spec = tf.TensorSpec((None, *prepared.shape[1:]), tf.float32)
     concrete = tf.function(score, input_signature=[spec], autograph=False).get_concrete_function()
-    own = () if source.keras_model is None else savedmodel.captured_variables(concrete, source.keras_model)
+    own = source.variables
+    if source.keras_model is not None:
+        own = savedmodel.captured_variables(concrete, source.keras_model)
     return savedmodel.Classifier(
         image_shape=images.image_shape,
         from_pixels=lambda pixels: concrete(images.prepare(pixels)),
