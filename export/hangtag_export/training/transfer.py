@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hangtag.errors import InvalidInput
 from hangtag.optional import require
 
@@ -88,7 +90,16 @@ def _load(model: Any, backbone: Any, file: Path) -> None:
             f"there is no file {file}: --weights is imagenet, none, or a .weights.h5, .keras or .h5 file"
         )
     keras = require("keras", extra="export", what="training")
-    if file.suffix == ".keras" or (file.suffix == ".h5" and _is_model(file)):
+    if file.suffix == ".h5" and _is_model(file):  # Keras 3 cannot rebuild every model from HDF5: take weights by name
+        before = backbone.get_weights()
+        try:
+            model.load_weights(file, by_name=True, skip_mismatch=True)
+        except Exception as error:  # h5py and Keras raise several kinds
+            raise DataError(f"{file} cannot be read: {str(error).splitlines()[0]}") from error
+        if all(np.array_equal(a, b) for a, b in zip(before, backbone.get_weights(), strict=True)):
+            raise DataError(f"{file} has no weights for {model.name.replace('_', '-')}")
+        return
+    if file.suffix == ".keras":
         try:
             saved = keras.models.load_model(file, compile=False)
         except Exception as error:  # a damaged file comes out as any of several libraries' errors
