@@ -34,14 +34,14 @@ SEEDS = (42, 1, 2)
 
 
 class Clock:
-    """Seconds of each epoch, from the lines that training says."""
+    """Seconds of each epoch, from the lines that training prints."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
 
-    def __call__(self, words: str) -> None:
-        if words.startswith("epoch"):
-            self.seconds.append(float(words.split()[-2]))
+    def __call__(self, line: str) -> None:
+        if line.startswith("epoch"):
+            self.seconds.append(float(line.split()[-2]))
 
 
 def tutorial(dataset: Dataset, seed: int, epochs: int) -> tuple[list[float], float]:

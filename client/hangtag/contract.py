@@ -47,7 +47,7 @@ GRAPH_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def version_number(name: str) -> int | None:
-    """The version that a folder of this name is for TensorFlow Serving; None where it looks at no such name.
+    """The version that a folder of this name is for TensorFlow Serving; None where it ignores the name.
 
     It parses names with absl::SimpleAtoi: leading zeros, a sign and surrounding blanks are allowed.
 

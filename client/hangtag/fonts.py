@@ -39,7 +39,7 @@ def check(texts: Iterable[str]) -> None:
 
 
 def _find(characters: frozenset[str]) -> str:
-    """The file of an installed font that has all `characters`; looked for anew each time, fonts may be installed."""
+    """The file of an installed font that has all `characters`; looked for each time, because fonts may be installed."""
     manager = require("matplotlib.font_manager", extra="images", what=_WHAT)
     # A sans-serif regular face looks best beside matplotlib's own; any that has the characters will do.
     for file in sorted(manager.findSystemFonts(), key=lambda file: (not _looks_right(file), file)):

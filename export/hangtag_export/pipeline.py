@@ -135,7 +135,7 @@ def _prepare_plots(folder: Path, names: Sequence[str], language: str) -> None:
 
 
 def _save_keras(model: Any, images: np.ndarray, path: Path) -> None:
-    """Save the model by itself, and see that what was saved predicts the same."""
+    """Save the model alone, and check that the saved one predicts the same."""
     keras = require("keras", extra="export", what="exporting")
     floats = as_floats(images)
     try:

@@ -1,6 +1,6 @@
 """The tutorial's pictures as figures: a notebook shows one that is returned, ``figure.savefig`` writes it.
 
-No display is needed. Class names and the words beside the axes are English, or Chinese with ``language="zh"``; then a
+No display is needed. Class names and the texts beside the axes are English, or Chinese with ``language="zh"``; then a
 font that has them must be installed.
 """
 
@@ -50,8 +50,8 @@ _CHINESE = {
 
 
 def check_fonts(class_names: Sequence[str], language: str) -> None:
-    """Raise InvalidInput now if these names, or the words beside them, could not be drawn later."""
-    fonts.check([*map(short, class_names), *_words(language).values()])
+    """Raise InvalidInput now if these names, or the texts beside them, could not be drawn later."""
+    fonts.check([*map(short, class_names), *_texts(language).values()])
 
 
 def draw_all(
@@ -75,30 +75,30 @@ def draw_all(
 
 def image(dataset: Dataset, index: int = 0, language: str = "en") -> Any:
     """Training image `index`; of a grey one the pixel values by colour, which run from 0 to 255."""
-    words = _words(language)
+    texts = _texts(language)
     name = short(translate(dataset.class_names, language)[dataset.train_labels[index]])
     pixels = dataset.train_images[index]
-    with fonts.legible([name, *words.values()]):
+    with fonts.legible([name, *texts.values()]):
         figure = new_figure(5, 4)
         axes = figure.subplots()
         drawn = axes.imshow(pixels, vmin=0, vmax=255)
         axes.set_title(name)
         if pixels.ndim == 2:
-            figure.colorbar(drawn, label=words["pixel value"])
+            figure.colorbar(drawn, label=texts["pixel value"])
         return _laid_out(figure)
 
 
 def training_images(dataset: Dataset, language: str = "en") -> Any:
     """Up to 25 training images with their names: the first, or a sample of all classes where they are sorted."""
-    words, names = _words(language), [short(name) for name in translate(dataset.class_names, language)]
+    texts, names = _texts(language), [short(name) for name in translate(dataset.class_names, language)]
     count = min(_SIDE * _SIDE, len(dataset.train_labels))
     places = np.arange(count)
     if (np.diff(dataset.train_labels) >= 0).all():
         places = np.linspace(0, len(dataset.train_labels) - 1, count).round().astype(int)
     rows = -(-count // _SIDE)
-    with fonts.legible([*names, *words.values()]):
+    with fonts.legible([*names, *texts.values()]):
         figure = new_figure(9, 0.6 + 1.9 * rows)
-        figure.suptitle(words["Training images"])
+        figure.suptitle(texts["Training images"])
         for axes, place in zip(figure.subplots(rows, _SIDE, squeeze=False).ravel(), places, strict=False):
             show(axes, dataset.train_images[place])
             axes.set_xlabel(names[dataset.train_labels[place]])
@@ -113,12 +113,12 @@ def training_curves(history: History | Mapping[str, History], language: str = "e
     >>> figure = training_curves(training.history)  # doctest: +SKIP
     >>> figure = training_curves({"5 epochs": short.history, "30 epochs": long.history})  # doctest: +SKIP
     """
-    words = _words(language)
+    texts = _texts(language)
     several = all(isinstance(value, Mapping) for value in history.values())
     runs: Mapping[str, Any] = history if several else {"": history}
     if not history:
         raise InvalidInput("there is no history to draw")
-    with fonts.legible([*runs, *words.values()]):
+    with fonts.legible([*runs, *texts.values()]):
         figure = new_figure(10, 4)
         for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
             for number, (run, figures) in enumerate(runs.items()):
@@ -135,9 +135,9 @@ def training_curves(history: History | Mapping[str, History], language: str = "e
                         color=colour,
                         marker="o",
                         markersize=3,
-                        label=f"{run} {words[images]}".strip(),
+                        label=f"{run} {texts[images]}".strip(),
                     )
-            axes.set(xlabel=words["epoch"], title=words[name])
+            axes.set(xlabel=texts["epoch"], title=texts[name])
             axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
             axes.grid(alpha=0.3)
             for side in ("top", "right"):
@@ -163,13 +163,13 @@ def predictions(
     dataset: Dataset, evaluation: Evaluation, language: str = "en", indices: Sequence[int] | None = None
 ) -> Any:
     """Test images with their predictions, 5 x 3: those of `indices`, else a sample of all classes that has errors."""
-    words = _words(language)
+    texts = _texts(language)
     places = np.array(sample(evaluation, dataset.test_labels) if indices is None else indices)
     truth = dataset.test_labels[places]
     result = Classification(evaluation.probabilities[places], tuple(translate(evaluation.class_names, language)))
     right = int((result.indices == truth).sum())
     key = "Blue: the true class; red: a wrong prediction (true class in brackets)"
-    caption = f"{right} / {len(places)} {words['right']}. {words[key]}"
+    caption = f"{right} / {len(places)} {texts['right']}. {texts[key]}"
     images = [dataset.test_images[int(place)] for place in places]
     return draw_predictions(images, result, truth=truth.tolist(), caption=caption)
 
@@ -196,21 +196,21 @@ def _in_turn(places: np.ndarray, labels: np.ndarray) -> list[int]:
 
 def confusion_matrix(evaluation: Evaluation, language: str = "en") -> Any:
     """The part of each true class (rows) that was predicted as each class (columns), in percent."""
-    words = _words(language)
+    texts = _texts(language)
     names = [short(name) for name in translate(evaluation.class_names, language)]
     count = len(names)
     parts = evaluation.confusion / np.maximum(evaluation.confusion.sum(axis=1, keepdims=True), 1)
     side = min(max(4.5, 1.8 + 0.62 * count), 24)
-    with fonts.legible([*names, *words.values()]):
+    with fonts.legible([*names, *texts.values()]):
         figure = new_figure(side + 1.2, side)
         axes = figure.subplots()
         drawn = axes.imshow(parts, cmap="Blues", vmin=0, vmax=1)
         axes.set_xticks(range(count), names, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(count), names)
-        axes.set(xlabel=words["predicted class"], ylabel=words["true class"])
-        axes.set_title(f"{words['Confusion matrix: accuracy']} {evaluation.accuracy:.1%}")
+        axes.set(xlabel=texts["predicted class"], ylabel=texts["true class"])
+        axes.set_title(f"{texts['Confusion matrix: accuracy']} {evaluation.accuracy:.1%}")
         axes.tick_params(length=0)
-        bar = figure.colorbar(drawn, fraction=0.046, pad=0.03, label=words["part of the true class"])
+        bar = figure.colorbar(drawn, fraction=0.046, pad=0.03, label=texts["part of the true class"])
         bar.set_ticks([0, 0.25, 0.5, 0.75, 1], labels=["0%", "25%", "50%", "75%", "100%"])
         if count <= _LEGIBLE:
             for (row, column), part in np.ndenumerate(parts):
@@ -221,8 +221,8 @@ def confusion_matrix(evaluation: Evaluation, language: str = "en") -> Any:
         return _laid_out(figure)
 
 
-def _words(language: str) -> dict[str, str]:
-    return _CHINESE if language == "zh" else {word: word for word in _CHINESE}
+def _texts(language: str) -> dict[str, str]:
+    return _CHINESE if language == "zh" else {text: text for text in _CHINESE}
 
 
 def _result(evaluation: Evaluation, language: str) -> Classification:

@@ -21,7 +21,7 @@ def raise_descriptor_limit() -> int:
     """Allow this process as many open files as it may have; returns how many."""
     try:
         import resource
-    except ImportError:  # Windows has no such limit
+    except ImportError:  # Windows has no limit of this kind
         return _MANY_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     many = _MANY_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MANY_DESCRIPTORS)

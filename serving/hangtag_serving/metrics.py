@@ -82,7 +82,7 @@ class Gauge:
         self.read: Callable[[], Mapping[str, float]] = dict
 
     def lines(self) -> list[str]:
-        """The metric's text, empty if there is nothing to tell."""
+        """The metric's text, empty if there is nothing to report."""
         cells = sorted(self.read().items())
         if not cells:
             return []

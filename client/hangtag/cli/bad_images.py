@@ -57,7 +57,7 @@ def name_images(error: HangtagError, taken: Taken, client: Client, prepare: str 
 def _find_bad_file(
     sources: Sequence[Source], images: range, client: Client, prepare: str | None
 ) -> tuple[range, str] | None:
-    """The first image that is refused by itself too, and why; None if there is none, or these are not files."""
+    """The first image that is refused even when sent alone, and why; None if there is none, or not all are files."""
     names = {index: inputs.name(sources, index) for index in images}
     if not all(Path(name).is_file() for name in names.values()):
         return None

@@ -138,7 +138,7 @@ def _find(argument: str) -> list[Source]:
 
 
 def _matches(pattern: str) -> Iterator[str]:
-    """As glob.glob, but `**` enters no folder through a link: that may lead back to where it lies."""
+    """As glob.glob, but `**` follows no link to a folder: it may lead back to a parent folder."""
     deep = re.search(r"(?:^|/)\*\*/", pattern)
     if deep is None:
         yield from glob.glob(pattern)  # noqa: PTH207 - Path.glob takes no absolute pattern

@@ -128,11 +128,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
 
 
-def _run(words: list[str], arguments: argparse.Namespace) -> int:
-    name = next((word for word in words if not word.startswith("-")), None)
+def _run(argv: list[str], arguments: argparse.Namespace) -> int:
+    name = next((part for part in argv if not part.startswith("-")), None)
     if name is not None and name not in COMMANDS:
         build_parser([]).error(f"there is no command {name!r}{suggestion(name, COMMANDS)}")
-    build_parser([] if name is None else [name]).parse_args(words, arguments)
+    build_parser([] if name is None else [name]).parse_args(argv, arguments)
     if name is None:
         print(FIRST_STEPS, end="")
         return 0

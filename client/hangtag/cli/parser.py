@@ -1,4 +1,4 @@
-"""argparse with examples in its help, and errors of one line that name the nearest word that exists."""
+"""argparse with examples in its help, and errors of one line that name the nearest name that exists."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse's, but the parser that meets an unknown argument reports it, by the names of its own flags."""
-        words: list[str] = list(sys.argv[1:] if args is None else args)
-        for place in reversed(range(1, len(words))):
-            if words[place] == "-1..1" and words[place - 1].startswith("--"):  # a value that looks like a flag
-                words[place - 1 : place + 1] = [f"{words[place - 1]}=-1..1"]
-        found, unknown = super().parse_known_args(words, namespace)
+        """As argparse's, but the parser that finds an unknown argument reports it and suggests one of its flags."""
+        argv: list[str] = list(sys.argv[1:] if args is None else args)
+        for place in reversed(range(1, len(argv))):
+            if argv[place] == "-1..1" and argv[place - 1].startswith("--"):  # a value that looks like a flag
+                argv[place - 1 : place + 1] = [f"{argv[place - 1]}=-1..1"]
+        found, unknown = super().parse_known_args(argv, namespace)
         if unknown:
-            flag = next((word.partition("=")[0] for word in unknown if word.startswith("-")), None)
+            flag = next((part.partition("=")[0] for part in unknown if part.startswith("-")), None)
             if flag is None:
                 self.error(f"unexpected argument {unknown[0]!r}")
             self.error(f"unknown flag {flag}" + suggestion(flag, re.findall(r"--[\w-]+", self.format_usage())))
@@ -59,7 +59,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def suggestion(given: str, known: Iterable[str]) -> str:
-    """The nearest of the `known` words, as the end of an error.
+    """The nearest of the `known` names, as the end of an error.
 
     >>> suggestion("--taget", ["--target", "--model"])
     ': did you mean --target?'

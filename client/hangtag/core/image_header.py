@@ -27,7 +27,7 @@ class Header(NamedTuple):
 
 
 def read_header(file: bytes) -> Header | None:
-    """The header of a PNG or JPEG file; None if it is neither, or too damaged to tell.
+    """The header of a PNG or JPEG file; None if it is neither, or too damaged to be recognized.
 
     >>> read_header(b"no image") is None
     True

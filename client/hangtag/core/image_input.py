@@ -87,10 +87,12 @@ def _pixels(items: list[Any]) -> Pixels:
 
 
 def plain(array: np.ndarray) -> np.ndarray:
-    """The array that a subclass such as np.memmap is; a masked one is refused, for what lies under its mask."""
-    masked = sys.modules.get("numpy.ma")  # who has a masked array has loaded it
+    """A plain array of a subclass such as np.memmap; a masked one is refused, because its masked values are unknown."""
+    masked = sys.modules.get("numpy.ma")  # a caller with a masked array has imported it
     if masked is not None and isinstance(array, masked.MaskedArray):
-        raise InvalidInput("a masked array cannot be sent: say what lies under its mask, for instance array.filled(0)")
+        raise InvalidInput(
+            "a masked array cannot be sent: fill in its masked values, for instance with array.filled(0)"
+        )
     return np.asarray(array)
 
 

@@ -85,10 +85,10 @@ class ModelCache:
             return None
         return self.models.get(version)
 
-    # ---- plans: an array of a dtype and shape that was sent as it is needs no second look at the model's signature
+    # ---- plans: if an array was sent unchanged, others of its dtype and shape need not be compared with the signature
 
     def add_plan(self, batch: Pixels | Encoded, spec: ModelSpec, plan: Plan) -> None:
-        """Store how `batch` is sent for `spec`, if every array of its dtype and shape is sent as it is."""
+        """Store how `batch` is sent for `spec`, if every array of its dtype and shape is sent unchanged."""
         if not isinstance(batch, Pixels) or not isinstance(batch.data, np.ndarray) or not len(plan.array):
             return
         data, array = batch.data, plan.array

@@ -25,7 +25,7 @@ class Samples:
     truth: Sequence[int | str] | None
 
     def read(self, index: int) -> Any:
-        """One image as it is, an array or a PIL image."""
+        """One original image, an array or a PIL image."""
         image = self.images[index]
         try:
             return read_upload(image.read_bytes()) if isinstance(image, Path) else image

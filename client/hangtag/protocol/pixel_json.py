@@ -12,8 +12,8 @@ from functools import lru_cache
 import numpy as np
 
 _MOST_BLANK = 1.5  # times the bytes without blanks; Fashion-MNIST, half black, is at 1.44
-_LAST = 256  # in the table, what ends a row stands this much after what stands within it
-_GAP = 512  # and what stands between rows begins here
+_LAST = 256  # in the table, the entries for the end of a row come this much after those within it
+_GAP = 512  # the entries for between rows begin here
 _BLOCK = 1 << 15  # pixels written at a time: what is needed on the way stays in the processor's cache
 
 

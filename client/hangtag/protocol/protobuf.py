@@ -45,7 +45,7 @@ def number(field: int, value: int) -> bytes:
 
 
 def prefix(field: int, size: int) -> bytes:
-    """What stands before the `size` bytes of a length-delimited field."""
+    """The tag and length before the `size` bytes of a length-delimited field."""
     return varint(field << 3 | LENGTH) + varint(size)
 
 

@@ -27,7 +27,7 @@ from .tensors import Inputs, Stack
 # json_tensor.cc, UNIMPLEMENTED
 _NOT_IN_JSON = ("DT_HALF", "DT_BFLOAT16", "DT_UINT16", "DT_COMPLEX64", "DT_COMPLEX128")
 
-_BYTES_PER_VALUE = 32  # -1.7976931348623157e+308 and what stands around it
+_BYTES_PER_VALUE = 32  # -1.7976931348623157e+308 and the separators around it
 
 
 def predict(spec: ModelSpec, inputs: Inputs, signature: Signature, output: str | None = None) -> Request[Reply]:

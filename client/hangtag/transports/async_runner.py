@@ -176,7 +176,7 @@ class AsyncRunner:
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for place in waiting:  # all of them look again: one that was cancelled meanwhile must not hold up the others
+        for place in waiting:  # all of them look again: one that is now cancelled must not delay the others
             if not place.done():
                 place.set_result(None)
 

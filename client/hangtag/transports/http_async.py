@@ -124,7 +124,7 @@ def _resolver(aiohttp: Any) -> Any:
                     found = error
                 try:
                     loop.call_soon_threadsafe(settle, found)
-                except RuntimeError:  # the loop has ended meanwhile
+                except RuntimeError:  # the loop has ended in the meantime
                     return
 
             threading.Thread(target=ask, daemon=True, name="hangtag-dns").start()

@@ -40,7 +40,7 @@ class Route(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """A request as it is sent, with the session's headers."""
+    """A prepared request, with the session's headers."""
 
     route: Route
     path: str

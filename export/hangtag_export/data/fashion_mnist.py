@@ -105,8 +105,8 @@ def _fetch(say: Callable[[str], None]) -> Path:
     """Fill the cache from Keras's address, or from Debian's package."""
     target = cache_folder()
     failures = []
-    for words, fetch in ((URL, _fetch_files), (f"Debian's package {PACKAGE}", _fetch_package)):
-        say(f"fetching Fashion-MNIST from {words}")
+    for source, fetch in ((URL, _fetch_files), (f"Debian's package {PACKAGE}", _fetch_package)):
+        say(f"fetching Fashion-MNIST from {source}")
         try:
             target.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target) as scratch:
@@ -117,7 +117,7 @@ def _fetch(say: Callable[[str], None]) -> Path:
                     (folder / f"{name}.gz").replace(target / f"{name}.gz")
             return target
         except (OSError, DataError, subprocess.SubprocessError) as error:
-            failures.append(f"{words}: {_first_line(error)}")
+            failures.append(f"{source}: {_first_line(error)}")
     raise DataError(
         f"Fashion-MNIST is not on this machine and could not be fetched ({'; '.join(failures)}). Put its four files "
         f"into a folder and give it as --data-dir or HANGTAG_DATA, or install the package {PACKAGE}"
@@ -125,8 +125,8 @@ def _fetch(say: Callable[[str], None]) -> Path:
 
 
 def _first_line(error: Exception) -> str:
-    words = (getattr(error, "stderr", None) or str(error)).strip()
-    return words.splitlines()[-1][:200] if words else type(error).__name__
+    text = (getattr(error, "stderr", None) or str(error)).strip()
+    return text.splitlines()[-1][:200] if text else type(error).__name__
 
 
 def _fetch_files(scratch: Path) -> Path:
@@ -165,4 +165,4 @@ def _fetch_package(scratch: Path) -> Path:
 
 
 def _run(command: list[str], folder: Path) -> None:
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=300)  # noqa: S603 - fixed words
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=300)  # noqa: S603 - all constants

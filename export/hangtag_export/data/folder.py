@@ -1,7 +1,7 @@
 """A data set that is a folder of images: one folder a class, whose name is the class name.
 
 DIR/boots/a.png  DIR/bags/2024/b.jpg …                split 80/20 by seed, class by class, or
-DIR/train/boots/a.png … and DIR/test/boots/b.png …    taken as it is, with DIR/val/ (also valid, validation) if there
+DIR/train/boots/a.png … and DIR/test/boots/b.png …    used as they are, with DIR/val/ (also valid, validation) if there
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ def _number(folder: Path, base_path: Path) -> int:
 
 
 def sweep(base_path: Path) -> None:
-    """Remove what ended exports left behind: staging folders that nobody has locked, and that are this user's."""
+    """Remove what ended exports left behind: this user's staging folders that no process has locked."""
     for folder in base_path.glob(f"{_PREFIX}*"):
         try:
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK)

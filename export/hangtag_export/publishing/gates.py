@@ -39,7 +39,7 @@ def check(
             raise GateNotMet(f"test accuracy {found.accuracy:.4f} is below the {best:.4f} of version {current.name}")
 
 
-_ENOUGH = 20  # test images from which on chance can be told from learning
+_ENOUGH = 20  # with fewer test images, chance and learning look alike
 _NEARLY_ALL = 0.95
 
 

@@ -16,7 +16,7 @@ from .model_config import ModelConfig, replace
 
 
 class LabelHistory:
-    """The moves of one label of one model, as the files said when this was made."""
+    """The moves of one label of one model, read from the files when this was made."""
 
     def __init__(self, config: ModelConfig, label: str) -> None:
         """Read the history. Raises ConfigError when it cannot be read."""

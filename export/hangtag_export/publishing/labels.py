@@ -83,7 +83,7 @@ def rollback(place: Place, watch: Watch | Nobody | None, say: Say) -> bool:
     with _locked(place):
         config = ModelConfig(place.config, place.model)
         if _last_move(config, place) != (current, previous):
-            raise PromotionError(f"another command has moved {place.label} in {place.config} meanwhile: try again")
+            raise PromotionError(f"another command has moved {place.label} in {place.config} just now: try again")
         history = LabelHistory(config, place.label)
         on_disk = set(folders(place.base_path))
         before = config.wanted(on_disk)

@@ -1,4 +1,4 @@
-"""Training images changed anew in every epoch, in ways that leave their class as it is."""
+"""Training images, changed at random in every epoch in ways that do not change their class."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hangtag.optional import require
 SHIFT = 2 / 28  # of the height, at most, in each direction: two pixels of 28
 ROTATION = math.radians(15)  # at most, either way
 ZOOM = 0.2  # at most: 0.8 to 1.2 times the size
-CONTRAST = 0.4  # at most, of each colour by itself: 0.6 to 1.4 times the distance from the mean
+CONTRAST = 0.4  # at most, of each colour separately: 0.6 to 1.4 times the distance from the mean
 
 
 def shift(images: Any, seed: Any) -> Any:

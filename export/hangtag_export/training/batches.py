@@ -29,7 +29,7 @@ def as_floats(images: np.ndarray) -> np.ndarray:
 class Plan:
     """How the images of an epoch become batches: (place of the first, number of images, images a batch) of each group.
 
-    A group is several batches that one call into a compiled graph trains on; without groups, each is a group by itself.
+    A group is several batches that one call into a compiled graph trains on; without groups, each batch is a group.
     """
 
     groups: tuple[tuple[int, int, int], ...]

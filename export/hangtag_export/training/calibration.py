@@ -25,7 +25,7 @@ def ends_in_softmax(model: Any) -> bool:
 
 
 def with_probabilities(model: Any, temperature: float = 1.0) -> Any:
-    """`model` as it is served: it ends in a softmax of its logits divided by `temperature`."""
+    """The model to serve: `model`, but it ends in a softmax of its logits divided by `temperature`."""
     keras = require("keras", extra="export", what="training")
     softmax = ends_in_softmax(model)
     if softmax and temperature == 1:
@@ -33,7 +33,7 @@ def with_probabilities(model: Any, temperature: float = 1.0) -> Any:
     last: list[Any] = [keras.layers.Softmax(name="probabilities", dtype="float32")]
     if temperature != 1:
         last.insert(0, keras.layers.Rescaling(1 / temperature, name="temperature", dtype="float32"))
-    if softmax:  # the logarithm of a softmax is the logits, but for a constant, which the next softmax removes
+    if softmax:  # the logarithm of a softmax is the logits, except for a constant, which the next softmax removes
         last.insert(0, _log())
     return keras.Sequential([model, *last], name=f"{model.name}_with_softmax")
 

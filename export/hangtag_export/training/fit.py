@@ -95,7 +95,7 @@ def set_seed(seed: int) -> None:
 
 
 def phases(options: TrainingOptions, recipe: Recipe, *, resumed: bool) -> list[Phase]:
-    """The phases of a training of `options.epochs` epochs; a model `resumed` from a file goes on as it is."""
+    """The phases of a training of `options.epochs` epochs; a model `resumed` from a file has one phase."""
     epochs = known(options.epochs)
     rate = options.learning_rate or recipe.learning_rate
     if resumed:
@@ -220,7 +220,7 @@ def _optimizer(options: TrainingOptions, phase: Phase) -> Any:
 
 
 def compile_with(model: Any, optimizer: Any, *, grouped: bool, compiled: bool) -> None:
-    """Make `model` ready to be trained by `optimizer`, whose state stays as it is.
+    """Make `model` ready to be trained by `optimizer`, whose state is not reset.
 
     `grouped`: one call into the graph trains on a whole group of batches (batches.Plan). A call takes longer than a
     batch of dense layers, so this and XLA (`compiled`) make those six times as fast. XLA's convolutions are slower than

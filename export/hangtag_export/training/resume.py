@@ -25,7 +25,7 @@ def load(path: Path, architecture: str, shape: tuple[int, ...], classes: int) ->
             optimizer = _optimizer_in_h5(path, model)
     except Exception as error:  # a damaged file comes out as any of several libraries' errors
         if keras_version(path).startswith(("1", "2")):
-            hint = "it is a file of Keras 2, whose optimizer Keras 3 does not read: hangtag publish takes it as it is"
+            hint = "it is a file of Keras 2, whose optimizer Keras 3 does not read: hangtag publish takes it unchanged"
             raise InvalidInput(f"training cannot go on from {path}: {hint}") from error
         raise InvalidInput(f"Keras cannot load {path}: {reason(error, path)}") from error
     if optimizer is None:

@@ -36,7 +36,7 @@ def build(name: str, shape: Sequence[int], classes: int, weights: str) -> Any:
     """
     keras = require("keras", extra="export", what="training")
     if len(shape) != 3 or min(shape[:2]) < SMALLEST:
-        raise InvalidInput(f"{name} needs colour images of {SMALLEST}x{SMALLEST} pixels or more, not {_words(shape)}")
+        raise InvalidInput(f"{name} needs colour images of {SMALLEST}x{SMALLEST} pixels or more, not {_size(shape)}")
     backbone = _backbone(name, shape, "imagenet" if weights == "imagenet" else None)
     images = keras.Input(tuple(shape), name="images")
     x = keras.layers.Rescaling(255.0, name="pixels")(images)  # every backbone scales 0..255 itself
@@ -58,7 +58,7 @@ def freeze(model: Any) -> None:
 
 
 def unfreeze_upper_layers(model: Any) -> None:
-    """Train the upper third of the backbone too, but for its batch statistics."""
+    """Train the upper third of the backbone too, except its batch statistics."""
     keras = require("keras", extra="export", what="training")
     backbone = model.get_layer(_BACKBONE)
     backbone.trainable = True
@@ -135,5 +135,5 @@ def _is_model(file: Path) -> bool:
         raise DataError(f"{file} is not an HDF5 file") from error
 
 
-def _words(shape: Sequence[int]) -> str:
+def _size(shape: Sequence[int]) -> str:
     return f"{shape[0]}x{shape[1]} {'in colour' if len(shape) == 3 else 'grey'}"

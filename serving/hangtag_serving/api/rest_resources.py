@@ -229,7 +229,7 @@ def refusal(error: ServingError) -> Answer:
 
 
 def too_large(limit: int) -> Answer:
-    """What a body over the limit gets; the C++ server has no limit and no such answer."""
+    """The answer to a body over the limit; the C++ server has neither."""
     document = json.dumps({"error": f"The request is larger than {limit} bytes"}, indent=4)
     return Answer(413, document.encode() + b"\n")
 

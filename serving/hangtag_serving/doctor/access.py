@@ -1,4 +1,4 @@
-"""Whether the server's user can read what it is to serve."""
+"""Whether the server's user can read what it must serve."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Source:
     path_map: Mapping[str, Path]
 
     def models(self) -> list[ModelConfig]:
-        """Read anew at each scrape; raises InvalidInput or ServingError."""
+        """Read again at each scrape; raises InvalidInput or ServingError."""
         if self.config is not None:
             return read_config(self.config, self.path_map)
         return [ModelConfig(self.name, self.base_path or Path(os.devnull))]

@@ -1,7 +1,7 @@
 """Several calls as one run: their rows are stacked, and the outputs are cut apart again.
 
-That gives each call what it would have got alone only if the signature treats every row by itself. Whether it does is
-tried once, in the background: the signature runs on rows of random numbers, together and one by one. Only signatures
+That gives each call what it would have got alone only if the signature computes every row separately. Whether it does
+is tried once, in the background: the signature runs on rows of random numbers, together and one by one. Only signatures
 that keep no state and state the size of an output row are tried; no other is ever merged. And a merged run is quicker
 only for some sizes: a matrix product of one row takes another kernel than one of a few rows. Measured times decide.
 """

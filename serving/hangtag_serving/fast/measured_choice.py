@@ -7,7 +7,7 @@ from collections.abc import Callable
 _JOBS, _SECONDS = 16, 0.25  # in one measurement, at least
 _SETTLING_JOBS = 4  # before it, which still belong to the way used until then
 _MIN_ROUNDS, _MAX_ROUNDS = 8, 64  # of the better way until the other is tried again, doubled each time
-_BETTER = 1.05  # how many times faster the other way must be, lest noise decides
+_BETTER = 1.05  # how many times faster the other way must be, so that noise does not decide
 
 
 class MeasuredChoice:

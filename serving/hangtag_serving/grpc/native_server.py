@@ -63,8 +63,8 @@ class NativeServer:
         self._reloads = ThreadPoolExecutor(1, thread_name_prefix="reload")  # a reload may wait for a model for hours
         self._running, self._stopping = 0, False
         self._idle = threading.Condition()
-        # One thread at a time takes calls in, and answers what is quick; two that did so together would mostly hand
-        # the interpreter's lock to and fro. Before a longer batch it passes the turn on: TensorFlow needs no such lock.
+        # One thread at a time takes calls in, and answers what is quick; two at once would mostly wait for each other,
+        # for the interpreter's lock. Before a longer batch it lets the next thread in: TensorFlow needs no such lock.
         self._turn = threading.Lock()
         self._waiting: deque[Batch] = deque()
         self._workers = [

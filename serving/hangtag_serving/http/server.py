@@ -114,7 +114,7 @@ class RestServer:
         if threading.current_thread() is self._thread:
             connection.answered(answer, request)
         else:
-            with suppress(RuntimeError):  # the grace is over and the loop closed: nobody waits for the answer
+            with suppress(RuntimeError):  # the grace is over and the loop is closed: no client waits for the answer
                 self.loop.call_soon_threadsafe(connection.answered, answer, request)
 
     def unknown_method(self) -> Answer:
@@ -230,7 +230,7 @@ def _too_much() -> Answer:
 
 
 def _ignore_new_connections(listener: socket.socket) -> None:
-    """Have Linux drop whatever comes to the listener: a client tries again, and finds the port closed."""
+    """Make Linux drop new connections to the listener: a client tries again, and finds the port closed."""
     drop_all = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # one BPF instruction: return 0
     with suppress(OSError):  # another system
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(drop_all)))
