@@ -1,9 +1,9 @@
-"""The client's figures, each beside the peers' in the same run.
+"""The client's figures, each compared with the peers' in the same run.
 
     python benchmarks/client.py [--only imports,size,codec,grpc,serve,rest,stream] [--base-path models/fashion]
 
 Peers: tensorflow-serving-api with make_tensor_proto, ovmsclient 2023.1 with a fixed version, requests with
-json.dumps(tolist()). ovmsclient is installed into build/benchmarks, beside nothing of ours. `serve` needs a model under
+json.dumps(tolist()). ovmsclient is installed into build/benchmarks, a folder of its own. `serve` needs a model under
 --base-path (`make train` makes one).
 """
 
@@ -120,7 +120,7 @@ def hangtag_serve(base_path: Path) -> Iterator[str]:
 
 
 def ovms() -> str:
-    """Where ovmsclient is installed, apart: it is not to be in anybody's environment."""
+    """The separate folder where ovmsclient is installed: it must not get into the project's environment."""
     if not OVMS.exists():
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(OVMS)]
         subprocess.run([*pip, "ovmsclient==2023.1"], check=True)

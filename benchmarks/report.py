@@ -120,7 +120,7 @@ def machine() -> dict[str, str]:
 
 
 def shown(figure: Figure) -> str:
-    """A ratio as it is quoted: two digits that count, and its direction."""
+    """A ratio in the form for the README: two digits that count, and its direction."""
     value = f"{figure.median:.2g}" if figure.median < 10 else f"{figure.median:.0f}"
     return f"{value} × as fast" if figure.speed else f"{value} × the cost"
 

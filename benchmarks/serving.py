@@ -202,7 +202,7 @@ def measure(options: argparse.Namespace, work: Path) -> None:
         protocol, batch, clients = cell
         ours = found["hangtag serve", cell]
         for name in servers:
-            # REST has no constant server: its yardstick is the same constant over gRPC for one image.
+            # REST has no constant server: its baseline is the same constant over gRPC for one image.
             theirs = found.get((name, cell)) or found[name, ("gRPC", 1, min(clients, 8))]
             if name != "hangtag serve":
                 record(

@@ -1,7 +1,7 @@
 """Hooks of the documentation site: files of the repository that a page links to become part of the site.
 
-On a code host such a link leads to the file. A site that is built from `docs/` alone has no such file, so its text is
-copied beside the pages, and the link leads there. A link to nothing fails the build.
+On a code host such a link leads to the file. A site that is built from `docs/` alone does not have the file, so its
+text is copied next to the pages, and the link leads there. A link to nothing fails the build.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
 
 
 def on_post_build(*, config: Any) -> None:
-    """Copy the files: text as it is, of a folder the names in it."""
+    """Copy the files: their text unchanged; of a folder, the names in it."""
     for path in _linked:
         copy = Path(config.site_dir, FOLDER, f"{path}.txt")
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-// Images come from files, the clipboard, the camera, the board or the test images; the answer stands beside them.
+// Images come from files, the clipboard, the camera, the board or the test images; the answer is shown next to them.
 import { $, fill, get, h, moveByArrows, on, post, sampleUrl, selection, server, versionName } from "./common.js";
 import { drawing } from "./draw.js";
 import { explain, number, percent, t } from "./text.js";
