@@ -6,7 +6,7 @@ import pytest
 
 from both_clients import opened
 from fake_server import FIRST_PIXEL, Model, model_server
-from hangtag.core import session
+from hangtag.core import class_scores, session
 from hangtag.protocol import grpc_codec
 from sample_images import PICTURES
 
@@ -27,7 +27,7 @@ def test_the_class_names_of_a_version_are_asked_for_and_translated_once(kind, pr
     model = Model(FIRST_PIXEL)
     with model_server(model, protocol) as target, opened(kind, target, timeout=60) as client:
         client.classify(PICTURES[:3])
-        monkeypatch.setattr(session, "translate", not_again)
+        monkeypatch.setattr(class_scores, "translate", not_again)
         assert client.classify(PICTURES[:3]).labels.tolist() == ["class 0", "class 1", "class 2"]
     assert model.predicts == 3  # two calls, and the names
 

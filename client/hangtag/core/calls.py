@@ -49,3 +49,26 @@ class Codec(Protocol):
 
     def status(self, spec: ModelSpec) -> Request[tuple[VersionStatus, ...]]:
         """GetModelStatus."""
+
+
+def codec_of(protocol: str) -> Codec:
+    """The codec of "grpc" or "rest". Imported when the first request is encoded: a client needs one of the two."""
+    if protocol == "grpc":
+        from ..protocol import grpc_codec
+
+        return grpc_codec
+    from ..protocol import rest_codec
+
+    return rest_codec
+
+
+class ImageCount:
+    """Adds up the images that are done, and calls `progress` with the sum."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._done, self._total = progress, 0, total
+
+    def add(self, images: int) -> None:
+        """So many more are done."""
+        self._done += images
+        self._progress(self._done, self._total)

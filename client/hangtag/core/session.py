@@ -6,7 +6,6 @@ sends the calls, with threads or with asyncio. So both clients share every decis
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -14,25 +13,18 @@ from typing import Any
 import numpy as np
 
 from ..config import Options
-from ..contract import LABELS, SERVING_DEFAULT
-from ..errors import BadResponse, InvalidInput, ModelNotFound, UnknownSignature
-from ..fashion_mnist import CLASS_NAMES, CLASS_NAMES_ZH, translate
+from ..contract import SERVING_DEFAULT
+from ..errors import InvalidInput, ModelNotFound, UnknownSignature
 from ..model import ModelMetadata, ModelSpec, Reply, Signature, VersionStatus
 from ..results import SHOWN, Classification
 from . import chunking, scores
-from .calls import Call, Calls, Codec, Flow, Progress
+from .calls import Call, Calls, Codec, Flow, ImageCount, Progress, codec_of
 from .chunking import RequestGroup
-from .image_header import read_header
+from .class_scores import FASHION_NAMES, ClassScores
 from .image_input import Encoded, Pixels, read
-from .model_cache import Meaning, ModelCache
+from .model_cache import ModelCache
 from .predict_inputs import fit_inputs
 from .validation import MixedShapes, Plan, find_signature, plan_classify
-
-_FASHION = (CLASS_NAMES, CLASS_NAMES_ZH)
-_SMALL = 56  # pixels: a larger image is no picture of 28 x 28 any more
-
-MAX_CLASSES = 1_000_000
-"""More names than this are not asked for: the server tells their number, and may be wrong."""
 
 MAX_SWAPS = 5
 """How often one call starts again because the version that it was for is gone."""
@@ -46,19 +38,11 @@ class Session:
         self._protocol = options.server.protocol
         self.spec = options.servable
         self._cache = ModelCache(self._protocol)
-        self._binary = options.names is not None and len(options.names) == 2
-        self._warned: set[str] = set()
+        self._class_scores = ClassScores(options, self._cache)
 
     @cached_property
     def _codec(self) -> Codec:
-        # Imported when the first request is encoded: a client needs one of the two.
-        if self._protocol == "grpc":
-            from ..protocol import grpc_codec
-
-            return grpc_codec
-        from ..protocol import rest_codec
-
-        return rest_codec
+        return codec_of(self._protocol)
 
     def ready(self) -> Flow[ModelMetadata]:
         """Metadata of the version that answers; where labels have weights, all of them must have a version."""
@@ -87,7 +71,7 @@ class Session:
         in_one = 0 < len(plan.array) <= plan.rows
         chunks = [plan.array] if in_one else chunking.split(plan.array, plan.rows)
         group = RequestGroup(spec, plan, chunks, [plan.array])
-        ticker = None if progress is None else _Ticker(progress, len(plan.array)).add
+        ticker = None if progress is None else ImageCount(progress, len(plan.array)).add
         try:
             replies: list[Reply] = yield Calls(self.calls(group), ticker)
         except ModelNotFound as error:
@@ -144,7 +128,7 @@ class Session:
             unit,
             pixels=options.pixels,
             output=options.output,
-            binary=self._binary,
+            binary=self._class_scores.binary,
         )
         plan = chunking.with_rows(plan, model, self._protocol, self.options.batch_size)
         self._cache.add_plan(batch, spec, plan)
@@ -178,14 +162,15 @@ class Session:
         plan, rows = group.plan, list(map(len, group.chunks))
         known = self._cache.settled.get((plan.version, plan.signature_name))
         if known is None or not replies:
-            found, known = yield from self._scored(group, replies)
+            model = yield from self._model_of(plan.version, group.spec)
+            found, known = yield from self._class_scores.read(group, replies, model)
         else:
-            found = scores.join(replies, rows, plan.output_name, known.columns, binary=self._binary)
+            found = scores.join(replies, rows, plan.output_name, known.columns, binary=self._class_scores.binary)
             if known.converted:
                 found = scores.to_probabilities(found, known.kind, plan.output_name)
         found.flags.writeable = False  # as an array is that lies in a response
-        if plan.array.dtype == object and known.names in _FASHION:
-            self._check_photographs(group)
+        if plan.array.dtype == object and known.names in FASHION_NAMES:
+            self._class_scores.check_photographs(group, self.spec.name)
         results, end = [], 0
         for item in group.items:
             start, end = end, end + len(item)
@@ -200,24 +185,6 @@ class Session:
                 )
             )
         return results
-
-    def _check_photographs(self, group: RequestGroup) -> None:
-        """Warn of photographs for a model of Fashion-MNIST's small grey images, which are bright on black."""
-        if "photo" in self._warned:
-            return
-        headers = (read_header(item[0]) for item in group.items if len(item))
-        if any(header is not None and min(header.width, header.height) > _SMALL for header in headers):
-            self._warn(
-                "photo",
-                f"{self.spec.name} was trained on Fashion-MNIST's grey images of 28 x 28 pixels, bright on black: "
-                "prepare='photo' (--prepare photo) makes photographs look like them",
-            )
-
-    def _warn(self, topic: str, message: str) -> None:
-        """Once for each client and topic."""
-        if topic not in self._warned:
-            self._warned.add(topic)
-            warnings.warn(message, stacklevel=2)
 
     # ---- one version for each call
 
@@ -265,74 +232,6 @@ class Session:
             self._cache.learn(model)
         return model
 
-    # ---- scores and class names
-
-    def _scored(self, group: RequestGroup, replies: list[Reply]) -> Flow[tuple[np.ndarray, Meaning]]:
-        """Probabilities [N, C], and what they mean."""
-        plan, declared = group.plan, self.options.scores
-        model = yield from self._model_of(plan.version, group.spec)
-        if not replies or scores.is_ranked(plan.signature, self.options.output):
-            found, names = yield from self._ranked(group, replies, model)
-            return found, Meaning.of(translate(names, self.options.language), len(names))
-        found = scores.join(replies, group.rows(), plan.output_name, binary=self._binary)
-        columns, kind = found.shape[1], scores.kind_of(plan.output_name, declared)
-        found = scores.to_probabilities(found, kind, plan.output_name)
-        names = (yield from self._class_names(model, found.shape[1])) or _indices(found.shape[1])
-        if kind is None and not scores.sum_to_one(found):
-            self._warn(
-                "scores",
-                f"the scores of {model.name} ({plan.output_name}) do not sum to 1 and are used as they are: say what "
-                "they are by scores='logits', 'sigmoid' or 'probabilities' (--scores)",
-            )
-        meaning = Meaning.of(translate(names, self.options.language), columns, kind)
-        self._cache.settled[plan.version, plan.signature_name] = meaning
-        return found, meaning
-
-    def _ranked(
-        self, group: RequestGroup, replies: list[Reply], model: ModelMetadata
-    ) -> Flow[tuple[np.ndarray, tuple[str, ...]]]:
-        """The same for replies that name their classes themselves, and for no reply at all."""
-        plan = group.plan
-        classes = scores.class_count(model, plan.signature_name, self.options.output)
-        names = yield from self._class_names(model, classes)
-        if replies:
-            found = scores.join(replies, group.rows(), plan.output_name, ranked=True)
-            return scores.spread(replies, found, names)
-        count = len(names or ()) or min(classes or 0, MAX_CLASSES)
-        return np.zeros((0, count), np.float32), names or _indices(count)
-
-    def _class_names(self, model: ModelMetadata, classes: int | None) -> Flow[tuple[str, ...] | None]:
-        """The caller's names, or the model's; None if there are none."""
-        names = self.options.names
-        if self._binary and classes == 1:
-            classes = 2  # one score that stands for both
-        if names is None:
-            known = self._cache.names
-            if model.version not in known:
-                known[model.version] = yield from self._ask_names(model, classes)
-            names = known[model.version]
-        if names is not None and classes is not None and len(names) != classes:
-            raise InvalidInput(f"{len(names)} class names for the {classes} classes of {model.name}")
-        return names
-
-    def _ask_names(self, model: ModelMetadata, classes: int | None) -> Flow[tuple[str, ...] | None]:
-        signature = model.signatures.get(LABELS)
-        if (
-            signature is None
-            or set(signature.inputs) != {"index"}
-            or "class_name" not in signature.outputs
-            or not classes
-            or classes > MAX_CLASSES
-        ):
-            return None
-        spec = ModelSpec(self.spec.name, model.version, None, LABELS)
-        inputs = {"index": np.arange(classes, dtype=np.int64)}
-        (reply,) = yield Calls([Call(partial(self._codec.predict, spec, inputs, signature))])
-        found = reply.outputs.get("class_name")
-        if found is None or found.shape != (classes,) or found.dtype != object:
-            raise BadResponse(f"the labels signature of {model.name} does not answer with {classes} names")
-        return tuple(name.decode("utf-8", "replace") for name in found.tolist())
-
     # ---- the other calls
 
     def status(self) -> Flow[tuple[VersionStatus, ...]]:
@@ -350,14 +249,7 @@ class Session:
 
     def class_names(self) -> Flow[tuple[str, ...]]:
         """The class names, in label order."""
-        model = yield from self.metadata()
-        classes = scores.class_count(model, self.spec.signature, self.options.output)
-        names = yield from self._class_names(model, classes)
-        if names is None:
-            raise UnknownSignature(
-                f"{model.name} version {model.version} does not tell its class names; pass labels=[…] to the client"
-            )
-        return translate(names, self.options.language)
+        return (yield from self._class_scores.class_names((yield from self.metadata()), self.spec.signature))
 
     def predict(self, inputs: Mapping[str, Any], signature: str | None, key: str | None) -> Flow[dict[str, np.ndarray]]:
         """One request, as it is."""
@@ -395,18 +287,3 @@ def _fit(
 ) -> tuple[Signature, dict[str, np.ndarray]]:
     signature = find_signature(model, signature_name)
     return signature, fit_inputs(inputs, signature, signature_name or SERVING_DEFAULT)
-
-
-class _Ticker:
-    """Adds up the images that are done."""
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress, self._done, self._total = progress, 0, total
-
-    def add(self, images: int) -> None:
-        self._done += images
-        self._progress(self._done, self._total)
-
-
-def _indices(count: int) -> tuple[str, ...]:
-    return tuple(str(index) for index in range(count))
