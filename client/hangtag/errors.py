@@ -241,10 +241,10 @@ _CONTROLS = re.compile("[\0-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069
 _CUT_ERROR = re.compile(r'\s*\{\s*"error"\s*:\s*"')
 
 
-def one_line(text: str) -> str:
+def server_text(text: str) -> str:
     r"""`text` of a server, fit for a terminal: on one line, no control characters, at most 1,000 characters.
 
-    >>> one_line("\x1b[31mno\n\tsuch\x07 model")
+    >>> server_text("\x1b[31mno\n\tsuch\x07 model")
     'no such model'
     """
     plain = _CONTROLS.sub(
@@ -256,7 +256,7 @@ def one_line(text: str) -> str:
 
 def no_answer(where: str, text: str, code: str | None = None) -> ServerUnavailable:
     """The error for a connection that failed; `text` comes from the library or the system call that failed."""
-    text = " ".join(one_line(text).split())
+    text = " ".join(server_text(text).split())
     advice = next((f" ({advice})" for part, advice in _ADVICE if part in text), "")
     error = ServerUnavailable(f"no answer from {where}: {text}{advice}", code=code)
     if any(part in text for part in _UNTRUSTED):
@@ -266,7 +266,7 @@ def no_answer(where: str, text: str, code: str | None = None) -> ServerUnavailab
 
 def from_status(code: str, text: str, where: str) -> HangtagError:
     """The error for a gRPC status name and the server's text; `where` is the target, for the reader."""
-    text = one_line(text)
+    text = server_text(text)
     kind = next((kind for part, kind in _BY_TEXT if part in text), _BY_CODE.get(code, ServerError))
     if kind is ServerUnavailable:
         return no_answer(where, text, code)
@@ -285,5 +285,5 @@ def from_http(status: int, body: bytes, where: str) -> HangtagError:
             return from_status(code, text[cut.end() :], where)
     # Not TensorFlow Serving's own error document: a proxy's page, or no TensorFlow Serving at all.
     kind = _BY_CODE.get(code, ServerError) if status in (429, 502, 503, 504) else ServerError
-    shown = " ".join(one_line(text[:200]).split()) or "no text"
+    shown = " ".join(server_text(text[:200]).split()) or "no text"
     return kind(f"{where} answers HTTP {status}, which is no TensorFlow Serving answer: {shown}", code=code)

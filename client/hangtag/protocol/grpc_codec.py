@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..errors import CODES, one_line
+from ..errors import CODES, server_text
 from ..model import ModelMetadata, ModelSpec, Reply, Signature, TensorSpec, VersionStatus
 from . import dtypes, protobuf, response_layout, tensors
 from .protobuf import WireError
@@ -235,4 +235,4 @@ def _read_version_status(buffer: memoryview) -> VersionStatus:
                 elif inner == 2:
                     message = protobuf.as_text(part)
     known = CODES[code] if 0 <= code < len(CODES) else str(code)
-    return VersionStatus(version, _STATES.get(state, str(state)), known, one_line(message))
+    return VersionStatus(version, _STATES.get(state, str(state)), known, server_text(message))

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import numpy as np
 import orjson
 
-from ..errors import InvalidInput, one_line
+from ..errors import InvalidInput, server_text
 from ..model import ModelMetadata, ModelSpec, Reply, Signature, TensorSpec, VersionStatus
 from . import dtypes
 from .pixel_json import pixel_text
@@ -218,9 +218,9 @@ def _read_status(body: bytes) -> tuple[VersionStatus, ...]:
     return tuple(
         VersionStatus(
             int(entry["version"]),
-            one_line(_text(entry["state"])),
-            one_line(_text(entry["status"]["error_code"])),
-            one_line(_text(entry["status"]["error_message"])),
+            server_text(_text(entry["state"])),
+            server_text(_text(entry["status"]["error_code"])),
+            server_text(_text(entry["status"]["error_message"])),
         )
         for entry in parse(body)["model_version_status"]
     )
