@@ -14,7 +14,7 @@ from tensorflow.core.protobuf import error_codes_pb2 as code_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
-from hangtag.errors import CODES, one_line
+from hangtag.errors import CODES, server_text
 from hangtag.model import ModelSpec, Signature, TensorSpec, VersionStatus
 from hangtag.protocol import dtypes, grpc_codec, protobuf, tensors
 from hangtag.protocol.dtypes import BFLOAT16, STRING
@@ -204,7 +204,7 @@ def test_status_is_read(version, state, code, message):
     encoded = grpc_codec.status(ModelSpec("m"))
     name = get_model_status_pb2.ModelVersionStatus.State.Name(state)
     (read,) = encoded.decode(answer.SerializeToString())
-    assert read == VersionStatus(version, name, CODES[code], one_line(message))
+    assert read == VersionStatus(version, name, CODES[code], server_text(message))
     assert CODES[code] == code_pb2.Code.Name(code)
     request = get_model_status_pb2.GetModelStatusRequest()
     request.model_spec.name = "m"

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import get_model_status_pb2, predict_pb2
 
 from hangtag import InvalidInput, ModelNotFound, ServerError, UnknownSignature
-from hangtag.errors import from_http, from_status, one_line
+from hangtag.errors import from_http, from_status, server_text
 from hangtag.model import ModelSpec, Signature, TensorSpec
 from hangtag.protocol import grpc_codec, rest_codec
 from recorded_responses import Recording, recordings
@@ -116,5 +116,5 @@ def test_every_refusal_has_its_exception_and_keeps_the_servers_words(record):
         error = from_http(record.status, record.body, "there")
         message = json.loads(record.body)["error"] if record.body.startswith(b"{") else ""
     assert type(error) is EXPECTED.get(record.name, InvalidInput)
-    assert one_line(message) in str(error)
+    assert server_text(message) in str(error)
     assert "\n\n" not in str(error)
