@@ -40,7 +40,7 @@ def probabilities(images: int) -> bytes:
 
 
 def predict(body: bytes) -> bytes:
-    images = len(body) // PIXELS  # whatever else is in the request is shorter than one image
+    images = len(body) // PIXELS  # the rest of the request is shorter than one image
     if images:
         return probabilities(images)
     return output("class_name", tensors.encode(np.array([name.encode() for name in CLASS_NAMES], object)))

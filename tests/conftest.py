@@ -17,8 +17,8 @@ from hangtag_export.data.dataset import Dataset
 from hangtag_export.data.fashion_mnist import load_fashion_mnist
 from support import ROOT, Server, run, serving
 
-# Whoever starts the tests in the background (`… &` in a script) makes them ignore Ctrl-C, and with them every program
-# they start; a handler of any kind is reset to the default in those.
+# A script that starts the tests in the background (`… &`) makes them ignore Ctrl-C, and every program that they start
+# too. If a handler of any kind is set, those programs get the default instead.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -36,7 +36,7 @@ def images(dataset: Dataset) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base path with one version, by the README's command, of one epoch; its Keras model lies beside it."""
+    """A base path with one version, by the README's command, of one epoch; its Keras model is next to it."""
     folder = tmp_path_factory.mktemp("exported") / "models"
     command = re.search(r"^hangtag (export .*)$", (ROOT / "README.md").read_text(), re.MULTILINE)[1]
     done = run(*shlex.split(command), "--epochs=1", f"--keras={folder / 'model.keras'}", cwd=folder.parent)

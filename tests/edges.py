@@ -1,4 +1,4 @@
-"""The edge as it is shipped, run by the real nginx before servers of the test's choice."""
+"""The shipped edge, run by the real nginx in front of servers that a test chooses."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ both = pytest.mark.parametrize("protocol", list(DIALECTS))
 
 @dataclass
 class Certificates:
-    """An authority, what it signed, and one more that nobody knows."""
+    """A certificate authority, what it signed, and one more authority that is not trusted."""
 
     folder: Path
     ca: trustme.CA = field(default_factory=trustme.CA)
@@ -61,7 +61,7 @@ class Edge:
     secrets: Path
     log: Path
 
-    def said(self) -> str:
+    def log_text(self) -> str:
         return self.log.read_text()
 
     def reload(self) -> None:

@@ -236,7 +236,7 @@ def _rest_server(model: Model, *, context: ssl.SSLContext | None = None) -> Iter
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    server.handle_error = lambda *_: None  # a client that goes away, or whose certificate is refused, is a test's wish
+    server.handle_error = lambda *_: None  # a client that goes away, or whose certificate is refused, is part of a test
     if context is not None:
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()

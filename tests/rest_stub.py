@@ -1,4 +1,4 @@
-"""The REST server as it is, in this process, over a service that only says what it was asked."""
+"""The real REST server, in this process, with a service that only returns what it was asked."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Server:
     def target(self, protocol: str) -> str:
         return self.grpc if protocol == "grpc" else self.rest
 
-    def said(self) -> str:
+    def log_text(self) -> str:
         return self.log.read_text()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
@@ -97,5 +97,5 @@ def serving(
 
 
 def _dead(server: Server) -> bool:
-    assert server.process.poll() is None, f"the server ended: {server.said()}"
+    assert server.process.poll() is None, f"the server ended: {server.log_text()}"
     return False

@@ -52,20 +52,20 @@ class Walkthrough:
             self.outputs.append(done.stdout)
 
     def start(self, code: str) -> None:
-        words = shlex.split(code)
-        if words[0] == "hangtag":
-            words += [f"--port={self.ports['8500']}", f"--rest_api_port={free_port()}"]
-        log = self.folder / f"{words[0]}.log"
+        command = shlex.split(code)
+        if command[0] == "hangtag":
+            command += [f"--port={self.ports['8500']}", f"--rest_api_port={free_port()}"]
+        log = self.folder / f"{command[0]}.log"
         with log.open("w") as file:
             self.processes.append(
-                subprocess.Popen(words, cwd=self.folder, env=self.environment, stdout=file, stderr=file)
+                subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=file, stderr=file)
             )
-        if words[0] == "hangtag":
+        if command[0] == "hangtag":
             wait = [sys.executable, "-m", "hangtag.cli", "wait", f"--model={self.model}", "--timeout", str(PATIENCE)]
             subprocess.run([*wait, f"--target=localhost:{self.ports['8500']}"], check=True, capture_output=True)
         else:
-            port = self.ports["5000" if words[0] == "flask" else "8000"]
-            eventually(lambda: self.answers(port), f"{words[0]} to answer")
+            port = self.ports["5000" if command[0] == "flask" else "8000"]
+            eventually(lambda: self.answers(port), f"{command[0]} to answer")
 
     def answers(self, port: str) -> bool:
         assert self.processes[-1].poll() is None, "it has ended"

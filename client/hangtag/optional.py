@@ -19,7 +19,7 @@ _importing = threading.RLock()
 def require(module: str, *, extra: str, what: str) -> Any:
     """Import `module`, or raise MissingExtra saying that `what` needs ``hangtag[extra]``.
 
-    TensorFlow writes about oneDNN and CUDA to file descriptor 2 while it is imported, whatever the log level; that is
+    TensorFlow writes about oneDNN and CUDA to file descriptor 2 while it is imported, at any log level; that is
     held back, and shown only if the import fails.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -20,7 +20,7 @@ from hangtag.cli import compare
 
 
 class WebPage(BaseHTTPRequestHandler):
-    """Whatever is asked for, the same page."""
+    """The same page for every path."""
 
     def do_GET(self) -> None:
         self.send_response(200)

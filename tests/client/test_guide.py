@@ -1,4 +1,4 @@
-"""The blocks of docs/reference/client.md run, each by itself, as a reader copies them."""
+"""The blocks of docs/reference/client.md run, each alone, as a reader copies them."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def test_a_model_that_answers_classes_and_scores(kind, protocol):
         (["bag", "boot", "hat", "boot"], [[0.2, 0.7, 0, 0], [0, 0.4, 0.6, 0], [0.5, 0, 0.3, 0]]),
     ],
 )
-def test_of_classes_with_one_name_the_first_stands_for_both(kind, protocol, labels, probabilities):
+def test_of_classes_with_one_name_the_first_is_used_for_both(kind, protocol, labels, probabilities):
     """Where only the names tell the classes apart; the columns stay those of `labels`."""
     with (
         model_server(ranked_model(), protocol) as target,

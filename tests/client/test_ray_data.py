@@ -145,7 +145,7 @@ def test_a_dataset_stays_one(ray, images, server):
 
 
 def test_the_guides_code_runs(ray, server, tmp_path, monkeypatch, capsys):
-    """docs/how-to/batch.md, block by block, where the reader would stand: beside docs/."""
+    """docs/how-to/batch.md, block by block, in the folder where a reader runs it: the parent of docs/."""
     shutil.copytree(ROOT / "docs" / "images", tmp_path / "docs" / "images")
     monkeypatch.chdir(tmp_path)
     guide = (ROOT / "docs" / "how-to" / "batch.md").read_text()

@@ -122,7 +122,7 @@ def test_the_gpu_file_changes_image_memory_and_device_only(compose):
     assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", 1, ["gpu"])
 
 
-def test_the_embedded_server_stands_in_under_the_same_name_and_flags(compose):
+def test_the_embedded_server_has_the_same_name_and_flags(compose):
     """So that the edge and monitoring work with it unchanged, on arm64 as well."""
     text = (DOCKER / "embedded.yaml").read_text()
     services = yaml.safe_load(text.replace("!reset ", ""))["services"]
@@ -342,7 +342,7 @@ def test_secrets_are_made_once_and_are_no_ones_but_ours(compose, tmp_path):
 
 
 def test_a_run_that_was_interrupted_leaves_nothing_half_written(tmp_path):
-    """Whatever openssl call it dies at, the next run makes a whole set."""
+    """If it dies at any openssl call, the next run makes a complete set."""
     script = shutil.copy(DOCKER / "make-secrets.sh", tmp_path)
     real = shutil.which("openssl")
     (tmp_path / "bin").mkdir()
@@ -368,7 +368,7 @@ def test_a_run_that_was_interrupted_leaves_nothing_half_written(tmp_path):
 
 
 def test_grafana_finds_its_source_and_its_dashboard(compose):
-    """The data source has the uid that every panel asks for, and the dashboard lies where it is looked for."""
+    """The data source has the uid that every panel uses, and the dashboard is where Grafana looks for it."""
     provisioning = DOCKER / "grafana" / "provisioning"
     (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yaml").read_text())["datasources"]
     (provider,) = yaml.safe_load((provisioning / "dashboards" / "hangtag.yaml").read_text())["providers"]

@@ -69,7 +69,7 @@ def test_the_sdk_goes_through_it_as_it_is(open_edge, mutual_edge, scheme):
 
 @both
 @pytest.mark.parametrize("token", [None, new_token()], ids=["missing", "wrong"])
-def test_without_a_token_it_knows_the_edge_lets_nobody_in(open_edge, predict, protocol, token):
+def test_the_edge_refuses_calls_without_a_known_token(open_edge, predict, protocol, token):
     with open_edge.caller(token) as stranger:
         with pytest.raises(HangtagError, match="requires a token that it knows") as caught:
             stranger.ask(predict[protocol])
@@ -131,7 +131,7 @@ def test_it_starts_with_what_make_secrets_made(made, server, tmp_path):
 
 @pytest.mark.parametrize("tls", ["server", "mutual"])
 def test_the_calls_in_the_guide_run(made, server, tmp_path, tls):
-    """All of docs/how-to/edge.md that needs no Docker; what stands under Mutual TLS before an edge that asks for it."""
+    """All of docs/how-to/edge.md that needs no Docker; the Mutual TLS part with an edge that requires it."""
     if not shutil.which("curl"):
         pytest.skip("needs curl")
     text = (ROOT / "docs" / "how-to" / "edge.md").read_text()

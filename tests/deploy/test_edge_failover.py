@@ -1,4 +1,4 @@
-"""A server behind the edge is killed under load; the callers are the SDK as it is."""
+"""A server behind the edge is killed under load; the callers use the unchanged SDK."""
 
 from __future__ import annotations
 
@@ -78,16 +78,16 @@ def test_a_server_killed_under_load_costs_no_call(exported, secrets, server, ima
             rounds(20)
             assert victim.stop(signal.SIGKILL) == -signal.SIGKILL
             rounds(40)
-            died = len(running.said())
+            died = len(running.log_text())
             with serving(exported, tmp_path / "again", *flags, wait=False):
                 for address in (mortal_grpc, mortal_rest):
                     answered = re.compile(rf'" 200 \d+ [\d.]+ {address}$', re.MULTILINE)
-                    eventually(lambda it=answered: it.search(running.said(), died), f"{address} to be used again")
+                    eventually(lambda it=answered: it.search(running.log_text(), died), f"{address} to be used again")
         finally:
             stop.set()
         for one in work:
             one.result()
     assert [load.failures for load in loads] == [[]] * CALLERS
     # The one that was refused went to the other server.
-    assert f"{mortal_grpc}, {server.grpc}\n" in running.said()
-    assert f"{mortal_rest}, {rest}\n" in running.said()
+    assert f"{mortal_grpc}, {server.grpc}\n" in running.log_text()
+    assert f"{mortal_rest}, {rest}\n" in running.log_text()

@@ -79,7 +79,9 @@ def test_the_token_stays_at_the_edge(recording):
     for headers in recording.seen:
         assert "authorization" not in headers
         assert TOKEN not in str(headers).replace(f"token={TOKEN}", "")
-    log = eventually(lambda: recording.edge.said() if recording.edge.said().count("\n") >= 4 else None, "the log")
+    log = eventually(
+        lambda: recording.edge.log_text() if recording.edge.log_text().count("\n") >= 4 else None, "the log"
+    )
     assert ' alice "GET /v1/models/fashion" 200 ' in log
     assert f' alice "POST {PREDICT}" 200 ' in log
     assert log.count(" 401 ") == 2
@@ -112,8 +114,8 @@ def test_a_client_has_64_requests_at_a_time(recording):
     assert statuses == [200] * 64
 
 
-def test_a_client_that_asks_too_fast_is_told_to_slow_down(secrets, tmp_path):
-    """By token, or for who has none by address; before a server that is fast enough for it: another nginx."""
+def test_a_client_above_its_rate_limit_is_refused(secrets, tmp_path):
+    """By token, or by address for clients without one. The server is fast enough for it: another nginx."""
     port = free_port()
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     places = " ".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in kinds)
@@ -138,9 +140,9 @@ def test_a_client_that_asks_too_fast_is_told_to_slow_down(secrets, tmp_path):
 
 @both
 def test_with_no_server_left_the_edge_says_so(secrets, tmp_path, predict, protocol):
-    nobody = [f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"]
+    unreachable = [f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"]
     with (
-        edge(tmp_path / "nginx", secrets, nobody, nobody) as running,
+        edge(tmp_path / "nginx", secrets, unreachable, unreachable) as running,
         running.caller(TOKEN) as alice,
         pytest.raises(ServerUnavailable, match="no server behind the edge answered"),
     ):
@@ -212,11 +214,11 @@ def test_tokens_are_compared_in_their_exact_case(mixed, token, name):
         status = caller.http("GET", "/v1/models/fashion").status_code
     assert status == (200 if name else 401)
     if name:
-        eventually(lambda: f' {name} "GET /v1/models/fashion" 200 ' in mixed.said(), "the log to have the name")
+        eventually(lambda: f' {name} "GET /v1/models/fashion" 200 ' in mixed.log_text(), "the log to have the name")
 
 
 def test_rest_requests_without_a_label_get_the_label_stable(mixed):
-    """What names a version or a label stays as it is."""
+    """A path that names a version or a label is not changed."""
     asked = {
         "/v1/models/fashion:predict": "/v1/models/fashion/labels/stable:predict",
         "/v1/models/fashion:classify": "/v1/models/fashion/labels/stable:classify",

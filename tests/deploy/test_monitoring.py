@@ -68,7 +68,7 @@ def exporting(target: str, *flags: str, **environment: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def exporter(monitored: Server, exported: Path) -> Iterator[str]:
-    """The exporter beside that server, with the config that both read."""
+    """The exporter for that server, with the config that both read."""
     flags = f"--config={CONFIG / 'models.config'}", f"--path_map=/models={exported.parent}"
     with exporting(monitored.grpc, *flags) as address:
         yield address
@@ -138,7 +138,7 @@ def traffic(monitored: Server, images: np.ndarray) -> Iterator[None]:
 
 
 def queries() -> list[tuple[str, str]]:
-    """Every expression of the dashboard and of the recording rules, by where it stands."""
+    """Every expression of the dashboard and of the recording rules, by its place in the file."""
     found = []
     for panel in json.loads((MONITORING / "dashboard.json").read_text())["panels"]:
         for target in panel["targets"]:

@@ -56,7 +56,7 @@ case "$1 $2" in
   kustomize*) exec {kubectl} "$@" ;;
 esac""",
     )
-    # The server runs beside the script; training takes as long as all the rest: it has run before.
+    # The server runs next to the script; training takes as long as all the rest: it has run before.
     new = project / "models" / model
     tool(
         project,

@@ -40,7 +40,7 @@ def recorded(recorded_flags: list[str], tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def careful(recorded_flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The same by grpcio, with small limits, CORS, an access log, and a unix socket `careful.sock` beside the log."""
+    """The same by grpcio, with small limits, CORS, an access log, and a unix socket `careful.sock` next to the log."""
     folder = tmp_path_factory.mktemp("careful")
     flags = [flag for flag in recorded_flags if "healthcheck" not in flag]
     flags += ["--grpc_front=grpcio", f"--grpc_socket_path={folder / 'careful.sock'}"]

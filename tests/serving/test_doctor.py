@@ -55,7 +55,7 @@ def test_an_empty_a_missing_and_a_misplaced_base_path(base_path, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("damage", "message"),
     [
         (lambda version: (version / "saved_model.pb").unlink(), "does not appear to contain a SavedModel"),
         (lambda version: shutil.rmtree(version / "variables"), "does not load"),
@@ -64,9 +64,9 @@ def test_an_empty_a_missing_and_a_misplaced_base_path(base_path, tmp_path):
     ],
     ids=["no graph", "no variables", "rubbish", "warmup"],
 )
-def test_a_newest_version_that_would_not_load(base_path, spoil, message):
+def test_a_newest_version_that_would_not_load(base_path, damage, message):
     shutil.copytree(base_path / "1", base_path / "2")
-    spoil(base_path / "2")
+    damage(base_path / "2")
     findings = list(examine_base_path(base_path))
     (failure,) = [finding for finding in findings if finding.level == FAIL]
     assert message in failure.message

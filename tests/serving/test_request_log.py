@@ -1,4 +1,4 @@
-"""What is recorded of requests: bounded, whatever clients send, and never a reason to wait."""
+"""What is recorded of requests: bounded for any request, and never a reason to wait."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_an_access_log_whose_reader_has_ended_ends_alone(caplog):
 
 
 def test_an_access_log_that_is_not_read_delays_no_request(monkeypatch, caplog):
-    """Lines are dropped, which is logged once; when the reader goes on, so does the log."""
+    """Lines are dropped, which is logged once; when the reader continues, so does the log."""
     monkeypatch.setattr(request_log, "_MAX_LINES", 10)
     gate = threading.Event()
 

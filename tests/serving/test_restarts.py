@@ -128,7 +128,7 @@ def test_no_request_is_lost_in_restarts_under_load(front, tmp_path):
                 if number == RESTARTS:
                     stack.close()
                 assert server.stop() == 0
-                assert "Traceback" not in server.said()
+                assert "Traceback" not in server.log_text()
     assert load is not None
     allowed = {"grpc: right", "rest: right", "sdk grpc: right", "sdk rest: right", "grpc: UNAVAILABLE", "rest: refused"}
     assert not set(load.outcomes) - allowed, load.outcomes

@@ -27,13 +27,13 @@ FASHION = Path(__file__).parent / "conformance" / "models" / "fashion"
 
 
 def test_a_port_that_is_taken_while_the_model_loads_is_one_sentence(tmp_path):
-    """Two servers started together can both reserve a port; the one that comes to listen second ends, and says why."""
+    """Two servers started together can both reserve a port; the second one to listen ends, and reports why."""
     (tmp_path / "fashion").mkdir()
     with (
         serving(tmp_path / "fashion", tmp_path / "log", "--file_system_poll_wait_seconds=0.1", wait=False) as server,
         socket.socket() as other,
     ):
-        eventually(lambda: "No versions of servable fashion" in server.said(), "the port to be reserved")
+        eventually(lambda: "No versions of servable fashion" in server.log_text(), "the port to be reserved")
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         port = int(server.rest.rpartition(":")[2])
         other.bind(("127.0.0.1", port))
@@ -41,13 +41,13 @@ def test_a_port_that_is_taken_while_the_model_loads_is_one_sentence(tmp_path):
         shutil.copytree(FASHION / "1", tmp_path / "staged")
         (tmp_path / "staged").rename(tmp_path / "fashion" / "1")
         assert server.process.wait(PATIENCE) == 1
-        last = server.said().splitlines()[-1]
+        last = server.log_text().splitlines()[-1]
         assert last.startswith(f"hangtag: port {port} of 127.0.0.1 is already taken: stop what listens there")
-        assert "Traceback" not in server.said()
+        assert "Traceback" not in server.log_text()
 
 
 def test_a_version_that_does_not_come_up_is_freed(tmp_path, monkeypatch):
-    """Whatever went wrong after it was read: here its warmup requests cannot be, as on a broken disk."""
+    """Any error after it was read: here its warmup requests cannot be read, as on a broken disk."""
     closed = []
     close = Servable.close
     monkeypatch.setattr(Servable, "close", lambda servable: (closed.append(servable.version), close(servable)))
@@ -85,7 +85,7 @@ def test_running_requests_finish_after_sigterm(tmp_path):
         for thread in threads:
             thread.join(60)
         assert all(o == (2000, 10) or isinstance(o, ServerUnavailable) for o in outcomes)
-        assert "Traceback" not in server.said()
+        assert "Traceback" not in server.log_text()
 
 
 @pytest.fixture(scope="module")

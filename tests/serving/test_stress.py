@@ -57,7 +57,7 @@ signatures = st.sampled_from(["float32", "int64", "uint8", "string", "bool", "tw
     value=json_values,
     cut=st.integers(0, 400),
 )
-def test_whatever_json_is_sent_the_answer_is_no_500(recorded, action, signature, key, value, cut):
+def test_no_json_is_answered_with_a_500(recorded, action, signature, key, value, cut):
     body = json.dumps({"signature_name": signature, key: value}).encode()[: 400 - cut or None]
     answer = requests.post(f"{recorded.rest}/v1/models/types:{action}", body, timeout=30)
     assert answer.status_code in (200, 400, 404, 501), answer.text
@@ -68,7 +68,7 @@ def test_whatever_json_is_sent_the_answer_is_no_500(recorded, action, signature,
 @given(
     path=st.text(st.characters(codec="ascii", exclude_characters=" \r\n#"), max_size=40), body=st.binary(max_size=60)
 )
-def test_whatever_path_is_asked_for_gets_an_answer(recorded, path, body):
+def test_every_path_gets_an_answer(recorded, path, body):
     connection = http.client.HTTPConnection(recorded.rest.removeprefix("http://"), timeout=30)
     try:
         connection.putrequest("POST", "/v1/" + re.sub(r"[\x00-\x20\x7f]", "", path), skip_accept_encoding=True)
@@ -95,14 +95,14 @@ head = protobuf.block(1, protobuf.text(1, "types") + protobuf.text(3, "float32")
         lambda b: head + protobuf.block(2, protobuf.block(1, b"x") + protobuf.block(2, b))
     ),
 )  # fmt: skip
-def test_whatever_bytes_are_sent_the_call_ends_with_a_status(channel, method, body):
+def test_a_call_of_any_bytes_ends_with_a_status(channel, method, body):
     call = channel.unary_unary(PREDICTION + method).future(body, timeout=30)
     assert call.code().name in CODES
     assert "the server's log" not in (call.details() or "")
 
 
 def test_no_malformed_request_left_a_traceback(recorded):
-    assert "Traceback" not in recorded.said()
+    assert "Traceback" not in recorded.log_text()
 
 
 def test_bombs_are_refused_and_memory_stays_bounded(careful):
@@ -185,7 +185,7 @@ def test_http_itself_is_answered_as_libevent_does(recorded, request_bytes, statu
     assert answers(recorded)
 
 
-def test_cors_headers_are_sent_if_a_flag_asks_for_them(careful, recorded):
+def test_cors_headers_are_sent_if_a_flag_enables_them(careful, recorded):
     for path in ("/v1/models/fashion", "/nowhere"):
         headers = requests.get(careful.rest + path, timeout=30).headers
         assert headers["Access-Control-Allow-Origin"] == "*"
@@ -194,7 +194,7 @@ def test_cors_headers_are_sent_if_a_flag_asks_for_them(careful, recorded):
 
 def test_the_access_log_has_a_line_of_json_for_each_request(careful):
     assert answers(careful)
-    lines = map(json.loads, (line for line in reversed(careful.said().splitlines()) if line.startswith("{")))
+    lines = map(json.loads, (line for line in reversed(careful.log_text().splitlines()) if line.startswith("{")))
     entry = next(line for line in lines if line["api"] == "predict" and line["code"] == "OK")
     assert (entry["door"], entry["model"], entry["version"], entry["signature"]) == (
         "REST",
@@ -231,7 +231,7 @@ def test_health_answers_when_it_was_asked_for(recorded, careful):
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_a_unix_socket_answers_beside_the_port(careful):
+def test_a_unix_socket_answers_in_addition_to_the_port(careful):
     request = protobuf.block(1, protobuf.text(1, "fashion"))
     for target in (f"unix:{careful.log.parent / 'careful.sock'}", careful.grpc):
         with grpc.insecure_channel(target) as channel:

@@ -1,4 +1,4 @@
-"""TLS and mutual TLS of the embedded server's gRPC port, with --ssl_config_file, by the SDK as it is."""
+"""TLS and mutual TLS of the embedded server's gRPC port, with --ssl_config_file, with the unchanged SDK."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_client_without_tls_is_refused(servers):
         version(servers["tls"], None, scheme="", retries=0)
 
 
-def test_an_ssl_config_that_would_verify_nobody_is_refused(secrets, tmp_path):
+def test_an_ssl_config_that_would_verify_no_client_is_refused(secrets, tmp_path):
     """client_verify without an authority to verify by; and one without a key."""
     file = ssl_config(secrets, tmp_path / "ssl.config")
     file.write_text(file.read_text().replace("client_verify: false", "client_verify: true"))

@@ -1,4 +1,4 @@
-"""A canary from export to rollback, with the commands of docs/deploy.md, while a client goes on calling by label."""
+"""A canary from export to rollback, with the commands of docs/deploy.md, while a client keeps calling by label."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_the_two_are_compared_on_the_same_images(canary, dataset, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("flags", "message"),
     [
         ([], "say which two to compare"),
         (["--version=1"], "say which two to compare"),
@@ -110,10 +110,10 @@ def test_the_two_are_compared_on_the_same_images(canary, dataset, tmp_path):
         (["--target=localhost:1", "--target=localhost:1", "--version=1"], "both sides are localhost:1"),
     ],
 )
-def test_what_to_compare_must_be_clear(flags, words):
+def test_what_to_compare_must_be_clear(flags, message):
     done = run("compare", str(ROOT / "docs" / "images" / "ankle-boot.png"), *flags)
     assert done.returncode == 2
-    assert words in done.stderr
+    assert message in done.stderr
 
 
 def test_a_client_of_stable_sees_no_error_while_it_is_promoted_and_rolled_back(canary, base_path, config, images):

@@ -22,7 +22,7 @@ def processes_of(group: int) -> list[int]:
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             state, _, pgid = (entry / "stat").read_text().rsplit(")", 1)[1].split()[:3]
-        except OSError:  # it ended meanwhile
+        except OSError:  # it has just ended
             continue
         if int(pgid) == group and state != "Z":
             found.append(int(entry.name))

@@ -18,7 +18,7 @@ from support import ROOT
 def site(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(folder)]
-    # A proxy that nobody listens on: what would be fetched fails the build.
+    # No proxy listens there: a build that fetches anything fails.
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:1")
     done = subprocess.run(
         command,

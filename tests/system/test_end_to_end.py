@@ -110,9 +110,9 @@ def test_versions_come_and_go_under_a_base_path_that_was_empty(exported, images,
     base_path = tmp_path / "fashion"
     base_path.mkdir()
     with serving(base_path, tmp_path / "log", wait=False) as server, Client(server.grpc) as client:
-        eventually(lambda: "No versions of servable fashion found under base path" in server.said(), "the warning")
-        assert "hangtag export" in server.said()
-        assert "no port is open until then" in server.said()
+        eventually(lambda: "No versions of servable fashion found under base path" in server.log_text(), "the warning")
+        assert "hangtag export" in server.log_text()
+        assert "no port is open until then" in server.log_text()
         assert not client.ready()
         publish_copy(exported / "1", base_path, 1)
         assert client.wait_ready(60).version == 1
@@ -122,21 +122,21 @@ def test_versions_come_and_go_under_a_base_path_that_was_empty(exported, images,
         eventually(lambda: [v.state for v in client.status()] == ["AVAILABLE", "END"], "version 1 to be unloaded")
         assert client.labels() == list(CLASS_NAMES)
         assert server.stop(signal.SIGINT) == 0  # SIGTERM: test_lifecycle
-        assert "Traceback" not in server.said()
+        assert "Traceback" not in server.log_text()
 
 
 def test_a_signal_ends_a_server_that_still_waits(tmp_path):
     with serving(tmp_path, tmp_path / "log", wait=False) as server:
-        eventually(lambda: "No versions" in server.said(), "the warning")
+        eventually(lambda: "No versions" in server.log_text(), "the warning")
         assert server.stop() == 0
 
 
 def test_a_server_that_is_given_a_version_says_so(exported, tmp_path):
     """Rather than advise to export a version into a version."""
     with serving(exported / "1", tmp_path / "log", wait=False) as server:
-        eventually(lambda: "is a version (it holds saved_model.pb)" in server.said(), "the warning")
-        assert "give its parent folder" in server.said()
-        assert "hangtag export" not in server.said()
+        eventually(lambda: "is a version (it holds saved_model.pb)" in server.log_text(), "the warning")
+        assert "give its parent folder" in server.log_text()
+        assert "hangtag export" not in server.log_text()
 
 
 @pytest.mark.parametrize("flag", ["--port", "--rest_api_port"])

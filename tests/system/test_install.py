@@ -56,7 +56,7 @@ def test_the_base_install_brings_neither_tensorflow_nor_protobuf(base_install):
 
 
 def test_the_base_install_names_a_png(base_install, server):
-    """No Pillow: the file goes to the model as it is."""
+    """No Pillow: the file is sent to the model unchanged."""
     picture = ROOT / "docs" / "images" / "ankle-boot.png"
     for target in (server.grpc, server.rest):
         command = [base_install / "hangtag", "classify", picture, "--target", target]
@@ -92,12 +92,12 @@ def test_a_missing_extra_is_one_sentence_that_names_it(base_install, tmp_path, a
 def test_what_needs_no_extra_works_without_one(base_install, server, tmp_path):
     """Listing versions without a config, and the doctor on a running server."""
     (tmp_path / "models" / "fashion" / "1").mkdir(parents=True)
-    for words, said in ((["versions", "list"], "      1  -"), (["doctor", server.grpc], "ok")):
+    for arguments, expected in ((["versions", "list"], "      1  -"), (["doctor", server.grpc], "ok")):
         done = subprocess.run(
-            [base_install / "hangtag", *words], capture_output=True, text=True, cwd=tmp_path, check=False
+            [base_install / "hangtag", *arguments], capture_output=True, text=True, cwd=tmp_path, check=False
         )
         assert done.returncode == 0, done.stderr
-        assert said in done.stdout
+        assert expected in done.stdout
 
 
 def test_a_missing_ray_is_one_sentence_that_names_its_extra(base_install):

@@ -77,7 +77,7 @@ class Page:
         def holds() -> object:
             try:
                 return condition()
-            except StaleElementReferenceException:  # the page was drawn again meanwhile
+            except StaleElementReferenceException:  # the page has just been drawn again
                 return False
 
         eventually(holds, what)

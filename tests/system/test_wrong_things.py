@@ -1,4 +1,4 @@
-"""What goes wrong is said in one clear sentence, over both protocols, in Python and on the command line."""
+"""Each error is reported in one clear sentence, over both protocols, in Python and on the command line."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def test_no_server_at_the_target(scheme, images):
 
 def test_a_port_of_the_other_protocol(server):
     rest_port, grpc_port = server.rest.removeprefix("http://"), f"http://{server.grpc}"
-    for target, words in ((rest_port, "a target for REST begins with http://"), (grpc_port, "leave out http://")):
+    for target, message in ((rest_port, "a target for REST begins with http://"), (grpc_port, "leave out http://")):
         done = run("labels", "--target", target)
         assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
-        assert words in done.stderr
+        assert message in done.stderr
 
 
 @PROTOCOLS
-def test_waiting_for_nobody_ends_with_the_reason(scheme):
+def test_waiting_without_a_server_ends_with_the_reason(scheme):
     target = f"{scheme}127.0.0.1:{free_port()}"
     done = run("wait", "--target", target, "--timeout=0.5")
     assert done.returncode == 1
@@ -63,7 +63,7 @@ def test_unknown_signature_is_answered_with_the_known_ones(server, images):
 
 
 @pytest.mark.parametrize(
-    ("make", "words"),
+    ("make", "message"),
     [
         (lambda images: images[:2, :, :27], r"shape \(2, 28, 27\): fashion takes \[N, 28, 28\]"),
         (lambda images: images[0].reshape(14, 56), r"shape \(14, 56\)"),
@@ -79,8 +79,8 @@ def test_unknown_signature_is_answered_with_the_known_ones(server, images):
         (lambda images: 5, "cannot read images from int"),
     ],
 )
-def test_images_that_cannot_be_right_are_refused_before_they_are_sent(client, images, make, words):
-    with pytest.raises(InvalidInput, match=words) as caught:
+def test_images_that_cannot_be_right_are_refused_before_they_are_sent(client, images, make, message):
+    with pytest.raises(InvalidInput, match=message) as caught:
         client.classify(make(images))
     assert caught.value.code is None  # no server was asked
 

@@ -1,7 +1,7 @@
 """`hangtag bench`: load a running server and measure it, by closed and open loops.
 
 Closed loop: a number of callers, each of which sends its next request when it has the last response; it finds the
-highest throughput. Open loop: requests begin at a fixed rate whatever the server does, and latency counts from the
+highest throughput. Open loop: requests begin at a fixed rate, however busy the server is, and latency counts from the
 moment a request was due, so that a server which stalls does not get fewer requests while it stalls (Schroeder, Wierman
 and Harchol-Balter, "Open Versus Closed: A Cautionary Tale", NSDI 2006).
 """

@@ -33,7 +33,7 @@ class Request(NamedTuple, Generic[T]):
     limit: int
 
     def decode(self, body: bytes) -> T:
-        """The value in the body of a response. Whatever is wrong with it becomes BadResponse."""
+        """The value in the body of a response. Any error in it becomes BadResponse."""
         if len(body) > self.limit:
             raise too_large(self.path, self.limit)
         try:

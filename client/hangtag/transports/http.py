@@ -161,7 +161,7 @@ class HttpTransport:
 
 
 def request_headers(options: Options, more: Mapping[str, tuple[str, str]] = MappingProxyType({})) -> dict[str, str]:
-    """The headers of every request; the caller's replace ours, whatever their case."""
+    """The headers of every request; the caller's replace ours, in upper or lower case."""
     headers = {
         **more,
         "accept-encoding": ("Accept-Encoding", "identity"),

@@ -14,7 +14,7 @@ from hangtag.cli.terminal import done
 from . import argument_types
 
 if TYPE_CHECKING:
-    from ..publishing.labels import Nobody, Place, Watch
+    from ..publishing.labels import NoServer, Place, Watch
     from ..publishing.model_config import ModelConfig
 
 
@@ -216,16 +216,16 @@ class _Server:
         self._arguments = arguments
         self._clients = ExitStack()
 
-    def __enter__(self) -> Watch | Nobody | None:
+    def __enter__(self) -> Watch | NoServer | None:
         from hangtag import Client
 
-        from ..publishing.labels import NOBODY, Watch
+        from ..publishing.labels import NO_SERVER, Watch
 
         arguments = self._arguments
         if arguments.target is None:
             return None
         if arguments.target == argument_types.NONE:
-            return NOBODY
+            return NO_SERVER
 
         def client(**options: Any) -> Client:
             return self._clients.enter_context(Client(arguments.target, model=arguments.model_name, **options))

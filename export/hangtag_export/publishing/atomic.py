@@ -91,7 +91,7 @@ def _stage(base_path: Path, created: list[Path]) -> tuple[Path, int]:
     while True:
         base_path.mkdir(parents=True, exist_ok=True)
         try:
-            for path in created:  # whatever the umask: the server, another user, must get to the versions
+            for path in created:  # under any umask: the server, another user, must read the versions
                 path.chmod(0o755)
             with locked_base_path(base_path):
                 sweep(base_path)

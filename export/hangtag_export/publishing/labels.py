@@ -49,12 +49,12 @@ class Watch:
     timeout: float  # seconds, for each of the two
 
 
-Nobody = Literal["nobody"]
-NOBODY: Nobody = "nobody"
+NoServer = Literal["no server"]
+NO_SERVER: NoServer = "no server"
 """Instead of a watch: no server reads the file now, so there is nothing to wait for."""
 
 
-def promote(version: int, place: Place, watch: Watch | Nobody | None, say: Say) -> bool:
+def promote(version: int, place: Place, watch: Watch | NoServer | None, say: Say) -> bool:
     """Move the label to `version`; True when it has moved, False when only the first of two steps could be taken.
 
     Without a `watch` nothing shows when the version is loaded: the first call adds it, and a second call moves the
@@ -67,7 +67,7 @@ def promote(version: int, place: Place, watch: Watch | Nobody | None, say: Say) 
     return moved
 
 
-def rollback(place: Place, watch: Watch | Nobody | None, say: Say) -> bool:
+def rollback(place: Place, watch: Watch | NoServer | None, say: Say) -> bool:
     """Move the label to the version it had before the last promotion, and unload the version it leaves."""
     with _locked(place):
         config = ModelConfig(place.config, place.model)
@@ -112,7 +112,7 @@ def _last_move(config: ModelConfig, place: Place) -> tuple[int, int]:
     return current, previous
 
 
-def _move_in_steps(version: int, place: Place, watch: Watch | Nobody | None, say: Say, *, undo: bool) -> bool:
+def _move_in_steps(version: int, place: Place, watch: Watch | NoServer | None, say: Say, *, undo: bool) -> bool:
     """`promote` or, with `undo`, `rollback`, without waiting until the server answers to the label."""
     with _locked(place):
         on_disk = _require(version, place)
@@ -125,7 +125,7 @@ def _move_in_steps(version: int, place: Place, watch: Watch | Nobody | None, say
         is_done = is_listed and config.labels.get(place.label) == version
         # A label that is new may come in one step with its version, if the server allows labels for unavailable
         # versions; without a server to watch that is the better choice, since no label can be lost.
-        if not is_listed and watch != NOBODY and (watch is not None or place.label in config.labels):
+        if not is_listed and watch != NO_SERVER and (watch is not None or place.label in config.labels):
             config.serve(_served(config, on_disk) | {version})
             config.write()
             say(f"step 1 of 2: {place.config} lists version {version}; {place.label} follows once that is AVAILABLE")
@@ -214,7 +214,7 @@ def _wait(version: int, place: Place, watch: Watch, say: Say) -> None:
         )
 
 
-def _wait_for_label(version: int, place: Place, watch: Watch | Nobody | None, say: Say) -> None:
+def _wait_for_label(version: int, place: Place, watch: Watch | NoServer | None, say: Say) -> None:
     """Return once the server, if one is watched, answers to the label with `version`; else raise PromotionError."""
     if not isinstance(watch, Watch):
         return

@@ -63,7 +63,7 @@ def read_tensors(signature: Any, sent: Mapping[str, TensorMessage], budget: Budg
 
 
 def chosen_outputs(signature: Any, output_filter: Sequence[str]) -> list[str]:
-    """The outputs to compute, by name, whatever their order in the filter; an empty filter means all."""
+    """The outputs to compute, by name, in any order of the filter; an empty filter means all."""
     chosen: set[str] = set()
     for alias in output_filter:
         if alias not in signature.outputs:

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST API as a function from a request to an answer, whatever carries it.
+"""TensorFlow Serving's REST API as a function from a request to an answer, without a transport.
 
 Semantics and texts: tensorflow_serving/model_servers/http_rest_api_{util,handler}.cc and http_server.cc, recorded on
 2.20.0.

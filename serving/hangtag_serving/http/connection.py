@@ -207,7 +207,7 @@ class Connection(asyncio.Protocol):
     # ---- the end
 
     def _close_after_last(self) -> None:
-        """Close once the last response has left; whatever the client still sends is thrown away.
+        """Close once the last response has left; anything that the client still sends is discarded.
 
         For a moment it is still read: a connection closed with bytes unread is reset, and the client, busy sending,
         would never see the response.

@@ -246,7 +246,7 @@ class ModelManager:
         try:
             servable = self._load(self.name, version.number, version.folder)
         except Exception as error:
-            if not isinstance(error, ServingError):  # whatever it was, it counts as a try
+            if not isinstance(error, ServingError):  # any error counts as a failed try
                 log.exception("%s version %d cannot be loaded", self.name, version.number)
                 error = ServingError("INTERNAL", INTERNAL)
             self._failed(version, error, retries)

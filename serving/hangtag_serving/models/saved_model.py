@@ -115,7 +115,7 @@ def _freeze(tf: Any, model: SavedModel, parts: Parts, config: Any) -> None:
         with graph.as_default():
             tf.import_graph_def(frozen, name="")
         model.frozen_session = tf.compat.v1.Session(graph=graph, config=config)
-    except Exception as error:  # whatever the converter cannot take runs as it was loaded
+    except Exception as error:  # what the converter cannot take runs as it was loaded
         log.debug("the graph cannot be frozen: %s", error)
         return
     model.frozen = frozenset(model.stateless)

@@ -221,7 +221,7 @@ def test_control_characters_of_an_error_are_taken_out_and_long_ones_cut(transpor
     assert shown.isprintable()
 
 
-def test_a_host_name_that_nobody_resolves_ends_at_the_deadline(transport, monkeypatch):
+def test_a_host_name_that_does_not_resolve_ends_at_the_deadline(transport, monkeypatch):
     """The system's resolver knows no deadline."""
     release = count()
     real = socket.getaddrinfo

@@ -22,7 +22,7 @@ from publisher import die_at
 
 from hangtag.errors import HangtagError
 from hangtag_export.publishing.atomic import versions
-from hangtag_export.publishing.labels import NOBODY, Place, promote, rollback
+from hangtag_export.publishing.labels import NO_SERVER, Place, promote, rollback
 from hangtag_export.publishing.model_config import ModelConfig
 from hangtag_export.publishing.versions import prune
 
@@ -55,7 +55,7 @@ def child(work: Callable[[], object]) -> int:
 def killed_everywhere(
     prepare: Callable[[], object], work: Callable[[], object], report: Callable[[int], object]
 ) -> None:
-    """Kill `work` at moment 1, 2, 3… until it comes to its end; `report` the state after each."""
+    """Kill `work` at moment 1, 2, 3… until it ends; `report` the state after each."""
     moment = 0
     while True:
         moment += 1
@@ -82,25 +82,25 @@ def kill_promote(base_path: Path, config: Path) -> None:
     def prepare() -> None:
         config.write_text(start)
         config.with_name(f"{config.name}.history").unlink(missing_ok=True)
-        promote(2, place, NOBODY, silent)
+        promote(2, place, NO_SERVER, silent)
 
     def report(moment: int) -> None:
         after = label()
-        rollback(place, NOBODY, silent)
+        rollback(place, NO_SERVER, silent)
         print(json.dumps({"moment": moment, "label": after, "rolled back": label()}), flush=True)
 
-    killed_everywhere(prepare, lambda: promote(5, place, NOBODY, silent), report)
+    killed_everywhere(prepare, lambda: promote(5, place, NO_SERVER, silent), report)
 
     def prepare_rollback() -> None:
         prepare()
-        promote(5, place, NOBODY, silent)
+        promote(5, place, NO_SERVER, silent)
 
     def report_rollback(moment: int) -> None:
         after = label()
-        rollback(place, NOBODY, silent)
+        rollback(place, NO_SERVER, silent)
         print(json.dumps({"moment": moment, "label": after, "rolled back": label()}), flush=True)
 
-    killed_everywhere(prepare_rollback, lambda: rollback(place, NOBODY, silent), report_rollback)
+    killed_everywhere(prepare_rollback, lambda: rollback(place, NO_SERVER, silent), report_rollback)
 
 
 def kill_prune(base_path: Path) -> None:
@@ -127,7 +127,7 @@ def beside(base_path: Path, config: Path, rounds: int) -> None:
             write_version(base_path, number)
         config.write_text(start)
         stale = ModelConfig(config, "fashion")
-        work = [lambda stale=stale: prune(base_path, 1, stale), lambda: promote(2, place, NOBODY, silent)]
+        work = [lambda stale=stale: prune(base_path, 1, stale), lambda: promote(2, place, NO_SERVER, silent)]
         chance.shuffle(work)
         first = child(work[0])
         time.sleep(chance.random() * 0.004)
@@ -139,10 +139,10 @@ def beside(base_path: Path, config: Path, rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    what, *words = sys.argv[1:]
+    what, *arguments = sys.argv[1:]
     if what == "promote":
-        kill_promote(Path(words[0]), Path(words[1]))
+        kill_promote(Path(arguments[0]), Path(arguments[1]))
     elif what == "prune":
-        kill_prune(Path(words[0]))
+        kill_prune(Path(arguments[0]))
     else:
-        beside(Path(words[0]), Path(words[1]), int(words[2]))
+        beside(Path(arguments[0]), Path(arguments[1]), int(arguments[2]))

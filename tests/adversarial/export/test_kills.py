@@ -35,9 +35,9 @@ def config(tmp_path: Path, base_path: Path) -> Path:
     return path
 
 
-def killing(*words: object) -> list[dict]:
+def killing(*arguments: object) -> list[dict]:
     """Run killing.py; the JSON objects that it prints."""
-    command = [sys.executable, Path(__file__).with_name("killing.py"), *map(str, words)]
+    command = [sys.executable, Path(__file__).with_name("killing.py"), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -59,7 +59,7 @@ def test_a_killed_prune_leaves_whole_versions(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["3"], "the last prune removes what the killed ones left"
 
 
-def test_a_version_that_is_labelled_meanwhile_is_not_pruned(base_path, config):
+def test_a_version_that_is_labelled_during_a_prune_is_not_pruned(base_path, config):
     """And a label never moves to a version that prune removes at the same time."""
     results = killing("beside", base_path, config, ROUNDS)
     assert len(results) == ROUNDS

@@ -1,4 +1,4 @@
-"""HTTP/2 and gRPC as only an attacker sends them: others are answered meanwhile, and memory stays bounded."""
+"""HTTP/2 and gRPC as only an attacker sends them: other clients are still answered, and memory stays bounded."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def server(request, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server
     with serving(FASHION, tmp_path_factory.mktemp(request.param) / "log", *flags) as running:
         check_answers(running)
         yield running
-        assert "Traceback" not in running.said()
-        assert "panic" not in running.said()
+        assert "Traceback" not in running.log_text()
+        assert "panic" not in running.log_text()
 
 
 def check_answers(server: Server) -> None:
@@ -135,7 +135,7 @@ ATTACKS = [
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
-def test_an_attacker_stops_nobody(server, attack: Callable[[socket.socket], None]):
+def test_an_attacker_blocks_no_other_client(server, attack: Callable[[socket.socket], None]):
     """While ten such connections are open, and after them."""
     before = resident_bytes(server)
     for _ in range(ROUNDS):
@@ -147,7 +147,7 @@ def test_an_attacker_stops_nobody(server, attack: Callable[[socket.socket], None
         check_answers(server)
 
 
-def test_idle_connections_stop_nobody(server):
+def test_idle_connections_block_no_other_client(server):
     host, _, port = server.grpc.rpartition(":")
     with ExitStack() as stack:
         for _ in range(400):
@@ -155,8 +155,8 @@ def test_idle_connections_stop_nobody(server):
         check_answers(server)
 
 
-def test_health_watches_stop_nobody(server):
-    """Each of them goes on until its client ends it."""
+def test_health_watches_block_no_other_client(server):
+    """Each of them runs until its client ends it."""
     with grpc.insecure_channel(server.grpc, [("grpc.enable_http_proxy", 0)]) as channel:
         watches = [channel.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=120) for _ in range(60)]
         assert [next(watch) for watch in watches] == [b"\x08\x01"] * 60
@@ -165,7 +165,7 @@ def test_health_watches_stop_nobody(server):
             watch.cancel()
 
 
-def test_reloads_that_wait_for_a_model_stop_nobody(server, tmp_path):
+def test_reloads_that_wait_for_a_model_block_no_other_client(server, tmp_path):
     """More of them than the server has threads, for a model that has no version."""
     from google.protobuf import text_format
     from tensorflow_serving.apis import model_management_pb2 as pb
@@ -180,7 +180,7 @@ def test_reloads_that_wait_for_a_model_stop_nobody(server, tmp_path):
         reload = channel.unary_unary("/tensorflow.serving.ModelService/HandleReloadConfigRequest")
         futures = [reload.future(request.SerializeToString(), timeout=1) for _ in range(40)]
         for future in futures:
-            future.code()  # of whatever kind: the call has ended
+            future.code()  # with any result: the call has ended
         check_answers(server)
 
 

@@ -155,7 +155,7 @@ IMAGES = {
 
 @pytest.mark.parametrize("images", IMAGES.values(), ids=IMAGES)
 def test_image_headers_that_claim_too_much(server, images):
-    """Whatever carries them: string_val, tensor_content, base64."""
+    """In any encoding: string_val, tensor_content, base64."""
     values = b"".join(protobuf.block(8, image) for image in images)
     content = b"".join(map(protobuf.varint, map(len, images))) + b"".join(images)
     for carried in (values, protobuf.block(4, content)):

@@ -1,4 +1,4 @@
-"""A run that fails over some of its images says which by their names, whatever was done before."""
+"""A run that fails because of some images names them, also after others have been classified."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def test_an_interrupt_ends_a_step(flags):
     assert (process.returncode, errors) == (130, "hangtag: interrupted\n")
 
 
-def test_bench_of_nobody_is_one_sentence():
+def test_bench_without_a_server_is_one_sentence():
     done = run("bench", "--target", f"127.0.0.1:{free_port()}")
     assert done.returncode == 1
     assert done.stderr.startswith("hangtag: no answer from 127.0.0.1:")

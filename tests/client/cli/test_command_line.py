@@ -102,7 +102,7 @@ def test_an_interrupted_run_goes_on_where_it_left_off(server, folder, tmp_path, 
     assert broken.read_bytes()[: len(cut)] == cut
     names = [line.split(b",")[0] for line in broken.read_bytes().splitlines()]
     assert names == [line.split(b",")[0] for line in text.splitlines()]
-    # Done already: nobody is asked.
+    # Done already: no request is sent.
     again = run("classify", source, "--target", f"localhost:{free_port()}", "--output", str(broken), "--resume")
     assert again.returncode == 0
     other = run("classify", str(folder), "--target", server.grpc, "--output", str(broken), "--resume")

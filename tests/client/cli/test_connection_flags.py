@@ -86,7 +86,7 @@ def test_a_header_on_the_command_line_itself(guarded, flags):
     assert done.returncode == 0, done.stderr
 
 
-def test_without_what_the_edge_wants_it_says_what_was_missing(guarded, flags, secrets):
+def test_what_the_edge_requires_and_the_call_lacks_is_named(guarded, flags, secrets):
     for given, message in {
         tuple(flags[:-1]): "token",
         (flags[0], flags[-1]): "wants a client certificate",

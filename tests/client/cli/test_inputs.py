@@ -69,7 +69,7 @@ def test_names_come_out_as_the_bytes_that_they_are(target, folder, form, where):
 
 
 def test_standard_input_names_any_file_but_one_with_a_newline(target, folder):
-    """One name a line, whatever the bytes; lines that Windows wrote end in a carriage return."""
+    """One name a line, of any bytes; lines that Windows wrote end in a carriage return."""
     content = b"latin\xff.png\n\n" + "\u2028.png".encode() + b"\r\nplain.png"
     done = classify(target, "-", "--json", content=content)
     assert (done.returncode, done.stderr) == (0, b"")

@@ -37,7 +37,7 @@ def test_a_running_model_and_the_same_version_on_disk_agree(server, exported, ca
     }
 
 
-def test_a_base_path_stands_for_its_newest_version(capsys):
+def test_a_base_path_means_its_newest_version(capsys):
     assert main(["inspect", str(FASHION)]) == 0
     out = capsys.readouterr().out
     assert out.startswith(f"{FASHION / '3'}\nTensorFlow ")

@@ -88,7 +88,7 @@ def test_a_killed_run_over_100_000_images_is_continued_without_asking_twice(tmp_
 
 
 def test_a_terminal_shows_a_bar_and_a_file_gets_none_of_it(tmp_path):
-    """The bar stands on standard error: it counts while the run waits, and is gone at the end."""
+    """The bar is on standard error: it counts while the run waits, and is removed at the end."""
     array, server = numbered_images(tmp_path / "images.npy", 4 * CHUNK), Numbered()
     server.until = 2 * CHUNK
     with model_server(server.model, "grpc") as target:

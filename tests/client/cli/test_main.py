@@ -15,9 +15,9 @@ from hangtag.cli.main import COMMANDS, build_parser, main
 from support import HANGTAG, PATIENCE, free_port
 
 
-def help_of(capsys, *words: str) -> str:
+def help_of(capsys, *argv: str) -> str:
     with pytest.raises(SystemExit) as exit_:
-        main([*words, "--help"])
+        main([*argv, "--help"])
     assert exit_.value.code == 0
     return capsys.readouterr().out
 
@@ -34,9 +34,9 @@ def test_every_command_is_explained_with_two_examples_that_parse(capsys, name):
     examples = re.findall(r"^  (?:source <\()?(hangtag [^)\n]*)", text.partition("\nexamples:\n")[2], re.MULTILINE)
     assert len(examples) >= 2
     for example in examples:
-        words = shlex.split(example.partition(" && ")[0])
-        assert words[1] == name
-        assert callable(build_parser([name]).parse_args(words[1:]).run)
+        argv = shlex.split(example.partition(" && ")[0])
+        assert argv[1] == name
+        assert callable(build_parser([name]).parse_args(argv[1:]).run)
     description = text.partition("\n\n")[2].partition("\n\n")[0]
     assert description.endswith(".")
 
@@ -60,10 +60,10 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("words", "message"), WRONG, ids=[" ".join(words) for words, _ in WRONG])
-def test_wrong_usage_is_one_line_that_names_the_nearest_word(capsys, words, message):
+@pytest.mark.parametrize(("argv", "message"), WRONG, ids=[" ".join(argv) for argv, _ in WRONG])
+def test_wrong_usage_is_one_line_that_names_the_nearest_word(capsys, argv, message):
     with pytest.raises(SystemExit) as exit_:
-        main(words)
+        main(argv)
     assert exit_.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
@@ -85,11 +85,11 @@ def test_a_flag_is_never_abbreviated(capsys):
     [("hangtag cl", {"classify"}), ("hangtag status --targ", {"--target"}), ("hangtag status --language z", {"zh"})],
 )
 def test_bash_completes_commands_flags_and_choices(line, expected):
-    words = line.split()
+    argv = line.split()
     script = subprocess.run([*HANGTAG, "completion", "bash"], capture_output=True, text=True, check=True).stdout
     call = f"""
-COMP_WORDS=({" ".join(words)}); COMP_CWORD={len(words) - 1}; COMP_LINE={shlex.quote(line)}; COMP_POINT={len(line)}
-$(complete -p hangtag | sed -E 's/.*-F ([^ ]+).*/\\1/') hangtag {words[-1]} {words[-2]} 2>/dev/null
+COMP_WORDS=({" ".join(argv)}); COMP_CWORD={len(argv) - 1}; COMP_LINE={shlex.quote(line)}; COMP_POINT={len(line)}
+$(complete -p hangtag | sed -E 's/.*-F ([^ ]+).*/\\1/') hangtag {argv[-1]} {argv[-2]} 2>/dev/null
 printf '%s\\n' "${{COMPREPLY[@]}}"
 """
     done = subprocess.run(["bash", "-c", script + call], capture_output=True, text=True, check=True)

@@ -17,7 +17,7 @@ from hangtag.cli import output, resume
 from hangtag.fashion_mnist import CLASS_NAMES
 from support import free_port, run
 
-NOBODY = f"127.0.0.1:{free_port()}"
+NO_SERVER = f"127.0.0.1:{free_port()}"
 NAMES = ["plain.png", 'a,"b".png', "two\nlines.png", "carriage\rreturn.png", "ümlaut.png", "\udcff.png", "\u2028.png"]
 
 
@@ -100,7 +100,7 @@ FOREIGN = [
 def test_a_file_that_no_run_wrote_is_refused_and_left_alone(folder, name, content):
     path = folder / name
     path.write_bytes(content)
-    done = run("classify", *NAMES, "--target", NOBODY, "--output", name, "--resume")
+    done = run("classify", *NAMES, "--target", NO_SERVER, "--output", name, "--resume")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "give another --output" in done.stderr
     assert path.read_bytes() == content
@@ -109,7 +109,7 @@ def test_a_file_that_no_run_wrote_is_refused_and_left_alone(folder, name, conten
 @pytest.mark.parametrize("what", ["folder", "pipe"])
 def test_what_is_no_file_is_refused(folder, what):
     os.mkfifo("rows.csv") if what == "pipe" else (folder / "rows.csv").mkdir()
-    done = run("classify", *NAMES, "--target", NOBODY, "--output", "rows.csv", "--resume")
+    done = run("classify", *NAMES, "--target", NO_SERVER, "--output", "rows.csv", "--resume")
     assert (done.returncode, done.stderr) == (2, "hangtag: rows.csv is not a file: give another --output\n")
 
 
@@ -151,7 +151,7 @@ def test_an_output_of_this_run_alone_is_removed_when_nothing_was_answered(folder
     written(folder / "old.csv", "csv", 3)
     shutil.copy("old.csv", "kept.csv")
     for name, flags in (("new.csv", []), ("kept.csv", ["--resume", "--top=2"])):
-        done = run("classify", *NAMES, "--target", NOBODY, "--output", name, *flags)
+        done = run("classify", *NAMES, "--target", NO_SERVER, "--output", name, *flags)
         assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert not (folder / "new.csv").exists()
     assert (folder / "kept.csv").read_bytes() == (folder / "old.csv").read_bytes()

@@ -1,4 +1,4 @@
-"""Items of any size, one after another: what goes into a request, and what is given out when."""
+"""Items of any size, one after another: what a request contains, and when results are returned."""
 
 from __future__ import annotations
 

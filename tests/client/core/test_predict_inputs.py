@@ -33,7 +33,7 @@ def test_progress_is_told_in_images(kind, protocol):
 
 
 def test_files_are_decoded_here_when_the_model_takes_only_arrays(pixel_model, tmp_path):
-    """Greyed and resized to what the signature asks for."""
+    """Converted to grey and resized to what the signature takes."""
     assert pixel_model.classify([png(picture) for picture in PICTURES[:5]]).indices.tolist() == [0, 1, 2, 3, 4]
     large = tmp_path / "large.png"
     Image.fromarray(np.full((100, 60, 3), 7, np.uint8)).save(large)
@@ -97,7 +97,7 @@ def test_predict_with_several_inputs_and_outputs(kind, protocol):
 
 
 def test_outputs_of_different_batch_sizes_and_empty_ones(kind, protocol):
-    """Detections: as many boxes as were found, none perhaps, whatever the number of images."""
+    """Detections: as many boxes as were found, perhaps none, for any number of images."""
     detect = Signature(
         {"x": ("DT_FLOAT", [-1, 2])},
         {"boxes": ("DT_FLOAT", [-1, 4]), "names": ("DT_STRING", [-1]), "sums": ("DT_FLOAT", [-1])},

@@ -50,7 +50,7 @@ def test_what_a_source_gave_before_it_broke_is_answered(kind, protocol):
 
 @pytest.mark.parametrize("size", [1, 3], ids=["one image", "three images"])
 def test_items_whose_requests_were_answered_come_before_the_error_of_another(kind, protocol, size):
-    """All thirty images went together, ten a request; the item that is cut between two requests is not told."""
+    """All thirty images went together, ten a request; the item that is split over two requests is not returned."""
     plain = FIRST_PIXEL["serving_default"]
 
     def run(images: np.ndarray) -> dict[str, np.ndarray]:

@@ -47,7 +47,7 @@ def test_what_cannot_be_right_is_refused_before_it_is_sent(pixel_model, images, 
         pixel_model.classify(images)
 
 
-def test_an_image_file_that_breaks_off_is_named_when_pillow_comes_to_read_it(pixel_model):
+def test_a_truncated_image_file_is_named_when_pillow_reads_it(pixel_model):
     noise = np.random.default_rng(1).integers(0, 256, (100, 100), np.uint8)
     broken = Image.open(io.BytesIO(png(noise)[:5000]))
     with pytest.raises(InvalidInput, match=r"image 1 cannot be written as PNG: .*truncated"):
@@ -80,8 +80,8 @@ def test_floats_0_to_1_are_offered_only_where_the_model_takes_them():
 
 
 def test_pixels_for_a_signature_of_strings(kind):
-    words = Signature({"words": ("DT_STRING", [-1])}, {"y": ("DT_FLOAT", [-1, 2])}, None)
-    with model_server(Model({"serving_default": words, "encoded_images": words}), "grpc") as target:
+    strings = Signature({"strings": ("DT_STRING", [-1])}, {"y": ("DT_FLOAT", [-1, 2])}, None)
+    with model_server(Model({"serving_default": strings, "encoded_images": strings}), "grpc") as target:
         with opened(kind, target) as client, pytest.raises(InvalidInput, match=r"takes string \[\?\], which are no im"):
             client.classify(PICTURES)
         files = pytest.raises(InvalidInput, match=r"'encoded_images' takes string \[\?\]: give PNG or JPEG files")

@@ -73,7 +73,7 @@ def test_a_label_that_moves_takes_an_open_client_along(labelled, images, kind, p
         assert len(client.classify(images[:3])) == 3
 
 
-def test_a_label_that_nobody_has_is_a_model_not_found(labelled, images, kind, protocol):
+def test_an_unknown_label_is_a_model_not_found(labelled, images, kind, protocol):
     server, _ = labelled
     with opened(kind, server.target(protocol), version_label="golden", timeout=60) as client:
         for call in (client.metadata, client.labels, lambda: client.classify(images[:3])):

@@ -1,4 +1,4 @@
-"""Answers that nobody should send: BadResponse, and never anything else, a hang, or memory without bound."""
+"""Answers that no server should send: BadResponse, and never anything else, a hang, or memory without bound."""
 
 from __future__ import annotations
 

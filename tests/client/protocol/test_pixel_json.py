@@ -1,4 +1,4 @@
-"""uint8 images as JSON: the text says what the array says, and stays short."""
+"""uint8 images as JSON: the text has the values of the array, and is short."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def test_content_is_read_as_make_ndarray_reads_it(array):
 @given(arrays(), st.data())
 @quick
 def test_typed_fields_are_read_as_make_ndarray_reads_them(array, data):
-    """All values, or fewer: then the last one stands for the rest."""
+    """All values, or fewer: then the last one is repeated."""
     row = dtypes.of_array(array)
     proto = as_proto(array)
     proto.ClearField("tensor_content")

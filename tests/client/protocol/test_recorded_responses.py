@@ -109,7 +109,7 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("record", [r for r in GRPC + REST if not r.ok], ids=the_id)
-def test_every_refusal_has_its_exception_and_keeps_the_servers_words(record):
+def test_every_refusal_has_its_exception_and_keeps_the_servers_message(record):
     if record.protocol == "grpc":
         error, message = from_status(record.status, record.details, "there"), record.details
     else:

@@ -1,4 +1,4 @@
-"""Answers that are recognized by the bytes around their numbers say what they would say if they were read."""
+"""Answers that are recognized by the bytes around their numbers are decoded as the full decoder would decode them."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ CALLS = {
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_closing_from_another_thread_ends_the_calls_under_way(protocol, call):
-    """The requests that have not begun never do, and nobody waits for them."""
+    """Requests that have not begun are never sent, and no call waits for them."""
     with waiting_server(protocol) as (target, came, may_answer), ThreadPoolExecutor(1) as other:
         client = Client(target, **OPTIONS)
         called = other.submit(call, client)

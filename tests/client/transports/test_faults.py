@@ -235,7 +235,7 @@ def test_a_server_that_speaks_of_a_deadline_is_heard(kind):
         assert caught.value.code == "DEADLINE_EXCEEDED"
 
 
-def test_nobody_there_is_server_unavailable(kind, protocol):
+def test_no_server_is_server_unavailable(kind, protocol):
     target = f"127.0.0.1:{free_port()}"
     with opened(kind, target if protocol == "grpc" else f"http://{target}") as client:
         with pytest.raises(ServerUnavailable, match=f"no answer from .*{target}"):

@@ -27,7 +27,7 @@ def test_an_answer_cut_within_its_body_is_server_unavailable(kind):
         client.status()
 
 
-def test_a_connection_that_the_server_has_closed_meanwhile_is_replaced(kind):
+def test_a_connection_that_the_server_has_closed_is_replaced(kind):
     """Each answer ends its connection without saying so; not one of the calls needs a second attempt."""
     body = b'{"model_version_status": []}'
     closed = threading.Semaphore(0)

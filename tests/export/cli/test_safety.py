@@ -36,9 +36,9 @@ def quick(pictures, monkeypatch, tmp_path):
     monkeypatch.setattr(pipeline, "verify", lambda *_, **__: None)
     monkeypatch.chdir(tmp_path)
 
-    def export(*words: str, folder: Path = pictures) -> int:
+    def export(*flags: str, folder: Path = pictures) -> int:
         dense = ["--architecture=dense", "--hidden=8", "--image-size=12", "--batch-size=16"]
-        return main(["export", f"--dataset={folder}", *dense, *words])
+        return main(["export", f"--dataset={folder}", *dense, *flags])
 
     return export
 
@@ -71,12 +71,12 @@ def test_a_version_from_another_source_is_not_compared_with(quick, tmp_path, cap
     keras = require("keras", extra="export", what="the test")
     layers = [keras.Input((12, 12)), keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")]
     keras.Sequential(layers).export(tmp_path / "models" / "goods" / "1", verbose=False)
-    for words, message in (
+    for flags, message in (
         (("--no-worse-than-current",), "was not published by Hangtag, so its clients may send other images"),
         (("--no-worse-than-current", "--replace"), "was not published by Hangtag, so the new one cannot be compared"),
     ):
         capsys.readouterr()
-        assert quick("--epochs=1", *words) == 1
+        assert quick("--epochs=1", *flags) == 1
         out, err = capsys.readouterr()
         assert "epoch" not in out
         assert message in err
@@ -94,7 +94,7 @@ def test_a_model_that_has_learned_nothing_is_not_published(quick, tmp_path, caps
 
 
 def test_a_trained_model_that_cannot_be_published_is_kept(quick, tmp_path, monkeypatch, capsys):
-    """Whatever fails after the training."""
+    """Any failure after the training."""
 
     def fail(*_: object, **__: object) -> None:
         raise ExportError("the written version does not load")

@@ -84,10 +84,10 @@ def test_a_cut_file_names_the_file(folder):
 def test_no_network_and_no_package_is_one_sentence(nowhere):
     with pytest.raises(DataError) as caught:
         load_fashion_mnist()
-    words = str(caught.value)
-    assert "no connection" in words
-    assert "no apt-get here" in words
-    assert "--data-dir" in words
+    message = str(caught.value)
+    assert "no connection" in message
+    assert "no apt-get here" in message
+    assert "--data-dir" in message
     assert not list(nowhere.iterdir())
 
 
@@ -103,10 +103,10 @@ def test_it_is_fetched_once_and_then_cached(nowhere, dataset, monkeypatch, folde
             load_fashion_mnist()
         assert not list(nowhere.iterdir())
         (folder / "kept").rename(broken)
-        said: list[str] = []
-        fetched = load_fashion_mnist(say=said.append)
+        lines: list[str] = []
+        fetched = load_fashion_mnist(say=lines.append)
         web.shutdown()
-    assert said == [f"fetching Fashion-MNIST from {fashion_mnist.URL}"]
+    assert lines == [f"fetching Fashion-MNIST from {fashion_mnist.URL}"]
     assert fetched.origin == str(nowhere)
     assert (fetched.test_images == dataset.test_images).all()
     assert sorted(path.name for path in nowhere.iterdir()) == sorted(f"{name}.gz" for name in CHECKSUMS)

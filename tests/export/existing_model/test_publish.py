@@ -68,9 +68,9 @@ def mobilenet(folder: Path, keras: Any, tf: Any) -> tuple[list[str], Published]:
     model = keras.applications.MobileNetV2((96, 96, 3), alpha=0.35, weights=None)
     model.save(folder / "mobilenet.keras")
     (folder / "names.txt").write_text("\n".join(CHINESE) + "\n", encoding="utf-8")
-    words = [str(folder / "mobilenet.keras"), f"--class-names={folder / 'names.txt'}", "--pixels", "-1..1"]
+    arguments = [str(folder / "mobilenet.keras"), f"--class-names={folder / 'names.txt'}", "--pixels", "-1..1"]
     predict = lambda images: model.predict_on_batch(floats(images) / 127.5 - 1)  # noqa: E731
-    return words, Published(folder, CHINESE, (96, 96, 3), predict)
+    return arguments, Published(folder, CHINESE, (96, 96, 3), predict)
 
 
 def tf1_graph(folder: Path, keras: Any, tf: Any) -> tuple[list[str], Published]:
@@ -84,9 +84,9 @@ def tf1_graph(folder: Path, keras: Any, tf: Any) -> tuple[list[str], Published]:
         session.run(v1.global_variables_initializer())
         v1.saved_model.simple_save(session, str(folder / "graph"), {"input": images}, {"scores": scores})
         values = session.run(weights)
-    words = [str(folder / "graph"), "--class-names=red,green,blue", "--pixels=0..1"]
+    arguments = [str(folder / "graph"), "--class-names=red,green,blue", "--pixels=0..1"]
     predict = lambda images: softmax(floats(images).reshape(len(images), -1) / 255 @ values / 9)  # noqa: E731
-    return words, Published(folder, ["red", "green", "blue"], (12, 10, 3), predict)
+    return arguments, Published(folder, ["red", "green", "blue"], (12, 10, 3), predict)
 
 
 def keras_2_file(folder: Path, keras: Any, tf: Any) -> tuple[list[str], Published]:
@@ -105,9 +105,9 @@ def keras_2_file(folder: Path, keras: Any, tf: Any) -> tuple[list[str], Publishe
     )
     model.save(folder / "old.h5")
     (folder / "names.json").write_text('{"low": 0, "high": 2, "middle": 1}')
-    words = [str(folder / "old.h5"), f"--class-names={folder / 'names.json'}"]
+    arguments = [str(folder / "old.h5"), f"--class-names={folder / 'names.json'}"]
     predict = lambda images: model.predict_on_batch(floats(images)[..., None])  # noqa: E731
-    return words, Published(folder, ["low", "middle", "high"], (12, 12), predict)
+    return arguments, Published(folder, ["low", "middle", "high"], (12, 12), predict)
 
 
 def logits(folder: Path, keras: Any, tf: Any) -> tuple[list[str], Published]:
@@ -117,9 +117,9 @@ def logits(folder: Path, keras: Any, tf: Any) -> tuple[list[str], Published]:
     model.export(folder / "exported", verbose=False)
     for name in "dcba":
         (folder / "photos" / "train" / name).mkdir(parents=True)
-    words = [str(folder / "exported"), f"--class-names={folder / 'photos'}", "--pixels=0..1", "--scores=logits"]
+    arguments = [str(folder / "exported"), f"--class-names={folder / 'photos'}", "--pixels=0..1", "--scores=logits"]
     predict = lambda images: softmax(model.predict_on_batch(floats(images) / 255))  # noqa: E731
-    return words, Published(folder, ["a", "b", "c", "d"], (9, 9), predict)
+    return arguments, Published(folder, ["a", "b", "c", "d"], (9, 9), predict)
 
 
 def binary(folder: Path, keras: Any, tf: Any) -> tuple[list[str], Published]:
@@ -134,8 +134,8 @@ def binary(folder: Path, keras: Any, tf: Any) -> tuple[list[str], Published]:
         positive = model.predict_on_batch(floats(images))
         return np.concatenate([1 - positive, positive], axis=1)
 
-    words = [str(folder / "binary.h5"), "--class-names=cat,dog"]
-    return words, Published(folder, ["cat", "dog"], (8, 8, 3), predict)
+    arguments = [str(folder / "binary.h5"), "--class-names=cat,dog"]
+    return arguments, Published(folder, ["cat", "dog"], (8, 8, 3), predict)
 
 
 def multi_label(folder: Path, keras: Any, tf: Any) -> tuple[list[str], Published]:
@@ -146,7 +146,7 @@ def multi_label(folder: Path, keras: Any, tf: Any) -> tuple[list[str], Published
     tags = layers.Dense(4, activation="sigmoid", name="tags")(pooled)
     model = keras.Model(images, {"tags": tags, "box": layers.Dense(4, name="box")(pooled)})
     model.save(folder / "tags.keras")
-    words = [
+    arguments = [
         str(folder / "tags.keras"),
         "--class-names=day,indoors,people,food",
         "--output=tags",
@@ -158,7 +158,7 @@ def multi_label(folder: Path, keras: Any, tf: Any) -> tuple[list[str], Published
         scaled = (floats(images) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
         return model.predict_on_batch(scaled.astype(np.float32))["tags"]
 
-    return words, Published(
+    return arguments, Published(
         folder, ["day", "indoors", "people", "food"], (16, 12, 3), predict, output="independent_probabilities"
     )
 
@@ -172,9 +172,9 @@ def published(tmp_path_factory, keras, tf) -> dict[str, Published]:
     found = {}
     for kind in KINDS:
         name = kind.__name__
-        words, model = kind(tmp_path_factory.mktemp(name), keras, tf)
+        arguments, model = kind(tmp_path_factory.mktemp(name), keras, tf)
         base_path = model.base_path / "models" / name
-        assert main(["publish", *words, f"--base-path={base_path}"]) == 0
+        assert main(["publish", *arguments, f"--base-path={base_path}"]) == 0
         found[name] = Published(base_path, model.names, model.shape, model.predict, model.output)
     return found
 
@@ -382,12 +382,12 @@ def test_a_layer_of_ones_own_is_registered_by_its_module(keras, tmp_path, monkey
     small(keras, (6, 8), own_layers_of_a_test.Twice()).save(tmp_path / "own.keras")
     keras.saving.get_custom_objects().clear()
     monkeypatch.delitem(__import__("sys").modules, "own_layers_of_a_test")
-    words = {"class_names": ["a", "b", "c"], "base_path": tmp_path / "x", "pixels": "0..1"}
+    arguments = {"class_names": ["a", "b", "c"], "base_path": tmp_path / "x", "pixels": "0..1"}
     with pytest.raises(InvalidInput, match="a layer of your own"):
-        publish(tmp_path / "own.keras", **words)
+        publish(tmp_path / "own.keras", **arguments)
     with pytest.raises(InvalidInput, match="cannot import no_such_module"):
-        publish(tmp_path / "own.keras", imports=["no_such_module"], **words)
-    assert publish(tmp_path / "own.keras", imports=["own_layers_of_a_test"], **words).version == 1
+        publish(tmp_path / "own.keras", imports=["no_such_module"], **arguments)
+    assert publish(tmp_path / "own.keras", imports=["own_layers_of_a_test"], **arguments).version == 1
 
 
 # ---- gates
@@ -403,19 +403,19 @@ def test_a_model_is_measured_on_labelled_images(keras, tmp_path):
     kernel = np.array([[0.0, 0.02, 0.03]], np.float32).repeat(48, axis=0)
     perfect.layers[-1].set_weights([kernel, np.array([0, -0.2, -0.8], np.float32) * 48 * 0.01])
     constant.layers[-1].set_weights([np.zeros((48, 3), np.float32), np.array([5, 0, 0], np.float32)])
-    words = {"class_names": ["a", "b", "c"], "base_path": tmp_path / "x", "pixels": "0..1", "dataset": data}
-    done = publish(perfect, **words, min_accuracy=0.9)
+    arguments = {"class_names": ["a", "b", "c"], "base_path": tmp_path / "x", "pixels": "0..1", "dataset": data}
+    done = publish(perfect, **arguments, min_accuracy=0.9)
     assert done.card["test_accuracy"] == 1
     card = json.loads((done.folder / "assets.extra" / "hangtag.json").read_text())
     assert (card["test_accuracy"], card["dataset"]) == (1, "shades")
     with pytest.raises(GateNotMet, match=r"test accuracy 0\.3333 is below the 0\.9"):
-        publish(constant, **words, min_accuracy=0.9)
+        publish(constant, **arguments, min_accuracy=0.9)
     with pytest.raises(GateNotMet, match=r"below the 1\.0000 of version 1"):
-        publish(constant, **words, no_worse_than_current=True)
+        publish(constant, **arguments, no_worse_than_current=True)
     with pytest.raises(GateNotMet, match="learned nothing"):
-        publish(constant, **words)
-    assert publish(constant, **words, force=True).version == 2
+        publish(constant, **arguments)
+    assert publish(constant, **arguments, force=True).version == 2
     with pytest.raises(InvalidInput, match="has other classes than the model"):
-        publish(perfect, **words | {"class_names": ["a", "c", "b"]}, replace=True)
+        publish(perfect, **arguments | {"class_names": ["a", "c", "b"]}, replace=True)
     with pytest.raises(InvalidInput, match="an accuracy needs labelled images"):
-        publish(perfect, **words | {"dataset": None}, min_accuracy=0.9)
+        publish(perfect, **arguments | {"dataset": None}, min_accuracy=0.9)

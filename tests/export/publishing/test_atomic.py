@@ -1,4 +1,4 @@
-"""A version is there whole or not at all, whatever happens to the exports and the disk."""
+"""A version is complete or absent, even if exports or the disk fail."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_eight_exports_at_once_get_different_numbers(exported, tmp_path):
     assert all(content(base_path / str(version)) == complete for version in taken)
 
 
-def test_another_user_can_read_a_version_whatever_the_umask(tmp_path):
+def test_another_user_can_read_a_version_under_any_umask(tmp_path):
     """Folders 755, files 644, and so the base path and its parents that the export created."""
     base_path = tmp_path / "models" / "fashion"
     old = os.umask(0o077)
@@ -149,8 +149,8 @@ def test_users_share_a_base_path(exported, tmp_path):
     )
 
     def as_user(number: int, what: str) -> subprocess.Popen[str]:
-        words = [sys.executable, "-c", code + what, Path(__file__).parent, str(number), source, base_path]
-        return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-c", code + what, Path(__file__).parent, str(number), source, base_path]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def published_by(number: int) -> str:
         return as_user(number, "print(publish_copy(source, base_path))").communicate()[0]
@@ -194,7 +194,7 @@ def test_a_lock_that_is_held_too_long_is_one_sentence(tmp_path, monkeypatch):
 
 
 def test_a_reader_of_the_base_path_cannot_hold_its_lock(tmp_path):
-    """A process that locks the folder itself, as any reader may, stops nobody; the lock's file is for writers."""
+    """A process that locks the folder itself, as any reader may, blocks no export; writers lock a file."""
     handle = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
     try:
@@ -284,7 +284,7 @@ def test_a_base_path_that_another_export_removes_is_created_again(tmp_path, monk
 
 
 def test_a_version_is_no_base_path(exported, capsys):
-    """A server would not find a version within a version; said before the training."""
+    """A server would not find a version within a version; it is refused before the training."""
     assert main(["export", f"--base-path={exported / '1'}"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -294,7 +294,7 @@ def test_a_version_is_no_base_path(exported, capsys):
     assert versions(exported / "1") == []
 
 
-# ---- disks that do not do as they are told
+# ---- disks that are full or read-only
 
 
 def test_a_base_path_that_cannot_be_written_is_one_sentence_before_any_work(tmp_path):
@@ -306,13 +306,15 @@ def test_a_base_path_that_cannot_be_written_is_one_sentence_before_any_work(tmp_
         pass
 
 
-def in_a_mount(folder: Path, options: str, words: list[str]) -> subprocess.CompletedProcess[str]:
+def in_a_mount(folder: Path, options: str, command: list[str]) -> subprocess.CompletedProcess[str]:
     """Run a command that sees a small file system of its own at `folder`; what is then in it is printed last."""
     script = (
         'mount -t tmpfs -o "$1" none "$2" || exit 99; folder=$2; shift 2; "$@"; code=$?; ls -A "$folder"; exit $code'
     )
     unshare = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
-    return subprocess.run([*unshare, "sh", "-c", script, "sh", options, folder, *words], capture_output=True, text=True)
+    return subprocess.run(
+        [*unshare, "sh", "-c", script, "sh", options, folder, *command], capture_output=True, text=True
+    )
 
 
 def test_a_read_only_folder_is_one_sentence(tmp_path):
@@ -335,12 +337,12 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(images, tmp_path, tmp_pa
     for number in range(8):
         (pictures / "ab"[number % 2]).mkdir(exist_ok=True)
         Image.fromarray(images[number]).save(pictures / "ab"[number % 2] / f"{number}.png")
-    words = [*HANGTAG, "export", f"--dataset={pictures}", f"--base-path={tmp_path}", "--epochs=1"]
-    done = in_a_mount(tmp_path, "size=300k", words)
+    command = [*HANGTAG, "export", f"--dataset={pictures}", f"--base-path={tmp_path}", "--epochs=1"]
+    done = in_a_mount(tmp_path, "size=300k", command)
     if done.returncode == 99:  # mounts are not allowed here: no file may grow beyond 200 kB instead
         limit = (200_000, 200_000)
         done = subprocess.run(
-            words, capture_output=True, text=True, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+            command, capture_output=True, text=True, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         )
         left = names(tmp_path)
     else:

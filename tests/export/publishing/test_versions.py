@@ -20,7 +20,7 @@ from support import eventually
 
 @pytest.fixture
 def base_path(tmp_path: Path) -> Path:
-    """Versions 1 to 6, with cards; what is in them otherwise is nobody's business here."""
+    """Versions 1 to 6, with cards; their other files do not matter here."""
     base_path = tmp_path / "models" / "fashion"
     for number in range(1, 7):
         folder = base_path / str(number) / "assets.extra"
@@ -60,8 +60,8 @@ def numbers(base_path: Path) -> list[str]:
     return sorted(path.name for path in base_path.iterdir())
 
 
-def versions(*words: object) -> int:
-    return main(["versions", *map(str, words)])
+def versions(*arguments: object) -> int:
+    return main(["versions", *map(str, arguments)])
 
 
 # ---- list and prune
@@ -139,13 +139,13 @@ def test_a_label_that_is_new_is_waited_for_like_any(base_path, tmp_path, capsys)
     config.write_text(entry(base_path))
     with running(config, base_path) as server:
         for number, label in ((6, "stable"), (3, "canary")):
-            words = (f"--label={label}", f"--config={config}", f"--target={server.target}")
-            assert versions("promote", number, *words) == 0
+            arguments = (f"--label={label}", f"--config={config}", f"--target={server.target}")
+            assert versions("promote", number, *arguments) == 0
             assert server.labels[label] == number
             with Client(server.target, version_label=label) as client:
                 assert client.metadata().version == number
-    said = capsys.readouterr().out
-    assert f"step 1 of 2: {config} lists version 3; canary follows once that is AVAILABLE" in said
+    output = capsys.readouterr().out
+    assert f"step 1 of 2: {config} lists version 3; canary follows once that is AVAILABLE" in output
 
 
 def test_a_loaded_version_whose_label_the_server_does_not_learn_is_no_success(base_path, config, tmp_path, capsys):
@@ -155,8 +155,8 @@ def test_a_loaded_version_whose_label_the_server_does_not_learn_is_no_success(ba
         path.write_text(entry(base_path, "model_version_policy { all {} }", stable=2))
     with running(elsewhere, base_path) as server:
         for _ in range(2):  # the label is in the file by the second call, and still not in the server
-            words = (f"--config={config}", f"--target={server.target}", "--timeout=0.3")
-            assert versions("promote", 5, *words) == 1
+            arguments = (f"--config={config}", f"--target={server.target}", "--timeout=0.3")
+            assert versions("promote", 5, *arguments) == 1
             (line,) = capsys.readouterr().err.splitlines()
             assert line == (
                 f"hangtag: stable is version 5 in {config}, but the server did not answer so within 0.3 s: "
@@ -225,7 +225,7 @@ def test_when_no_server_reads_the_config_one_call_is_enough(base_path, config):
 
 
 def test_a_config_is_begun_where_there_is_none(base_path, tmp_path, capsys):
-    """And it is said: the name may have been mistyped."""
+    """And the command reports it: the name may have been mistyped."""
     config = tmp_path / "new.config"
     assert versions("promote", 3, f"--base-path={base_path}", f"--config={config}") == 0
     assert f"there is no {config}: it is created, for the versions in {base_path}" in capsys.readouterr().out
@@ -264,7 +264,7 @@ def test_comments_at_the_head_other_models_and_the_mode_are_kept(base_path, conf
 
 
 def test_promote_says_when_clients_without_a_label_move(base_path, config, capsys):
-    """They get the highest version that is loaded, whatever the labels are."""
+    """They get the highest version that is loaded, with any labels."""
     assert versions("promote", 5, f"--config={config}", "--target=none") == 0
     note = "note: clients that give no label get the highest version that is loaded: they move from version"
     assert f"{note} 2 to 5 as soon as the server reads this config" in capsys.readouterr().out
@@ -303,7 +303,7 @@ def test_prune_removes_links_and_files_that_count_as_versions(base_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("model_config_list {", "is not a model config"),
         ('model_config_list { config { name: "other" base_path: "/x" } }', "has no model 'fashion' (it has other)"),
@@ -312,16 +312,16 @@ def test_prune_removes_links_and_files_that_count_as_versions(base_path):
         ("custom_model_config { }", "custom_model_config"),
     ],
 )
-def test_a_config_that_the_server_would_refuse_is_one_sentence(base_path, config, capsys, text, words):
+def test_a_config_that_the_server_would_refuse_is_one_sentence(base_path, config, capsys, text, message):
     config.write_text(text)
     assert versions("promote", 3, f"--config={config}", f"--base-path={base_path}") == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert words in line
+    assert message in line
     assert config.read_text() == text
 
 
 def test_what_cannot_be_promoted_or_rolled_back_is_one_sentence(base_path, config, tmp_path, capsys):
-    for words, code, expected in (
+    for arguments, code, expected in (
         (("promote", 9, f"--config={config}"), 2, "has no version 9: it has 1, 2, 3, 4, 5, 6"),
         (("rollback", f"--config={config}"), 2, "nothing says what stable was before version 2"),
         (("rollback", f"--config={config}", "--label=canary"), 2, "has no label 'canary'"),
@@ -331,7 +331,7 @@ def test_what_cannot_be_promoted_or_rolled_back_is_one_sentence(base_path, confi
         (("list", f"--base-path={base_path / '3'}"), 2, f"not a base path: give {base_path}"),
         (("promote", 3, f"--config={tmp_path / 'no' / 'x'}", f"--base-path={base_path}"), 2, "cannot write"),
     ):
-        assert versions(*words) == code
+        assert versions(*arguments) == code
         (line,) = capsys.readouterr().err.splitlines()
         assert expected in line
     assert state(config) == ([2], {"stable": 2})

@@ -15,7 +15,7 @@ from hangtag_export.training import architectures, batches, fit, resume
 from hangtag_export.training.calibration import with_probabilities
 from hangtag_export.training.train import Training, train
 
-# Keras 3.15 with TensorFlow 2.21 and numpy 2.4: not ours to mend.
+# Keras 3.15 with TensorFlow 2.21 and numpy 2.4: a fault of theirs.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
@@ -244,7 +244,7 @@ def test_what_is_served_are_probabilities(name, shape, temperature):
 
 
 @pytest.mark.parametrize(
-    ("word", "said"),
+    ("flag", "message"),
     [
         ("--epochs=0", "'0' is not a whole number, 1 or more"),
         ("--epochs=ten", "'ten' is not a whole number, 1 or more"),
@@ -260,15 +260,15 @@ def test_what_is_served_are_probabilities(name, shape, temperature):
         ("--model-name=a/b", "'a/b' is not a model name"),
     ],
 )
-def test_options_that_make_no_sense_are_bad_usage(word, said, capsys):
+def test_options_that_make_no_sense_are_bad_usage(flag, message, capsys):
     with pytest.raises(SystemExit) as ended:
-        main(["export", word])
+        main(["export", flag])
     assert ended.value.code == 2
-    assert f"argument {word.split('=')[0]}: {said}" in capsys.readouterr().err
+    assert f"argument {flag.split('=')[0]}: {message}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("flags", "message"),
     [
         (
             ["--image-size=32"],
@@ -282,10 +282,10 @@ def test_options_that_make_no_sense_are_bad_usage(word, said, capsys):
         (["--config=models.config"], "--config is for --keep N"),
     ],
 )
-def test_options_that_would_have_no_effect_or_an_unmeant_one_are_refused_at_once(words, said, tmp_path, capsys):
-    assert main(["export", f"--base-path={tmp_path / 'fashion'}", *words]) == 2
+def test_options_that_would_have_no_effect_or_an_unintended_one_are_refused_at_once(flags, message, tmp_path, capsys):
+    assert main(["export", f"--base-path={tmp_path / 'fashion'}", *flags]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     (line,) = err.splitlines()
-    assert said in line
+    assert message in line
     assert not (tmp_path / "fashion").exists()

@@ -33,7 +33,7 @@ def test_a_signature_that_names_what_cannot_be_fetched_is_refused(recorded):
 
 @pytest.mark.parametrize("shape", [[1] * 65, [1] * 254, [2**62, 2**62, 0]], ids=["65", "254", "wide"])
 def test_a_shape_that_no_array_has_is_refused(recorded, shape):
-    """TensorFlow has up to 254 dimensions, numpy 64, and numpy multiplies what stands beside a 0."""
+    """TensorFlow has up to 254 dimensions, numpy 64, and numpy multiplies the dimensions next to a 0."""
     dims = b"".join(protobuf.block(2, protobuf.number(1, size) if size else b"") for size in shape)
     tensor = protobuf.number(1, 4) + protobuf.block(2, dims)  # uint8; without values it is zeros
     request = protobuf.block(1, protobuf.block(1, b"fashion")) + protobuf.block(
@@ -52,7 +52,7 @@ def test_a_list_with_more_levels_than_an_array_has_is_refused(recorded, form, ra
 
 
 def test_zeros_before_a_version_mean_nothing_and_a_number_too_large_is_refused_with_an_empty_body(recorded):
-    """However many digits it has, and whatever its last ones are."""
+    """With any number of digits, and any last ones."""
 
     def status(version: str) -> tuple[int, str]:
         answer = requests.get(f"{recorded.rest}/v1/models/fashion/versions/{version}", timeout=60)

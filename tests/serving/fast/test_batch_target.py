@@ -22,7 +22,7 @@ def types() -> Iterator[Servable]:
 
 
 def test_a_signature_that_mixes_rows_is_never_merged(types):
-    """`special` treats each row by itself; `scalar_out` sums over all of them."""
+    """`special` computes each row separately; `scalar_out` sums over all of them."""
     by_row, over_all = target(types, "special", "x", "y"), target(types, "scalar_out", "x", "total")
     ones = [np.ones(1, np.float32), np.ones(2, np.float32)]
     assert by_row.is_row_wise()

@@ -104,8 +104,8 @@ def test_each_request_of_a_shared_run_gets_its_own_answer(server, plain):
 
 
 def test_tensorflow_is_set_up_for_small_models(server, plain):
-    assert "all models are small" in server.said()
-    assert "all models are small" not in plain.said()
+    assert "all models are small" in server.log_text()
+    assert "all models are small" not in plain.log_text()
 
 
 def test_without_fast_paths_none_is_taken(plain):
@@ -191,7 +191,7 @@ def test_a_template_is_only_for_a_document_that_is_understood():
     ],
 )
 def test_only_one_complete_array_is_read(body):
-    """Whatever stands between the first bracket and the last one is parsed."""
+    """Everything between the first bracket and the last one is parsed."""
     found = JsonTemplates().match(body)
     assert found is None or read_numbers(found.text, dtypes.BY_NAME["DT_UINT8"].number, 254) is None
 

@@ -111,14 +111,14 @@ def test_a_connection_with_many_requests_does_not_delay_others(careful):
         for connection in (many, one):
             connection.sendall(status())
             assert connection.recv(4096).startswith(b"HTTP/1.1 200")
-        seen = len(careful.said())
+        seen = len(careful.log_text())
         careful.process.send_signal(signal.SIGSTOP)
         many.sendall(status(model=b"many") * total + status(CLOSE))
         one.sendall(status(model=b"one") + status(CLOSE))
         careful.process.send_signal(signal.SIGCONT)
         assert [code for code, _, _ in answers(one)][-2:] == [404, 200]
         assert [code for code, _, _ in answers(many)][-2:] == [404, 200]
-    names = re.findall(r'"model": ?"(one|many)"', careful.said()[seen:])
+    names = re.findall(r'"model": ?"(one|many)"', careful.log_text()[seen:])
     assert names.count("many") == total
     assert names.index("one") < total
 
@@ -139,7 +139,7 @@ def test_a_request_to_upgrade_to_http2_is_answered_in_http1(recorded, framing, h
 
 
 def test_a_client_that_does_not_read_is_not_read_from(recorded):
-    """Its answers, a megabyte each, are made when it reads them. Another client gets as many meanwhile."""
+    """Its answers, a megabyte each, are made when it reads them. Another client gets as many at the same time."""
     body = b'{"signature_name": "string", "instances": ["%s"]}' % (b"x" * 1_000_000)
     echo = b"POST /v1/models/types:predict HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
     total = 120

@@ -1,4 +1,4 @@
-"""Versions come, break and go; configs change; the model that serves goes on serving."""
+"""Versions are added, break and are removed; configs change; the served model stays available."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ IMAGE = np.full((1, 28, 28), 7, np.uint8).tolist()
 QUICKLY = ["--file_system_poll_wait_seconds=0.1", "--max_num_load_retries=0"]
 
 
-def publish(source: Path, base_path: Path, number: int, spoil=lambda folder: None) -> None:
-    """Copy a version beside its place, spoil it, and rename it into place."""
+def publish(source: Path, base_path: Path, number: int, damage=lambda folder: None) -> None:
+    """Copy a version to a folder next to its place, damage it, and rename it into place."""
     staged = base_path / f".copy-{number}"
     shutil.copytree(source, staged)
-    spoil(staged)
+    damage(staged)
     staged.rename(base_path / str(number))
 
 
@@ -92,13 +92,13 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(
-    ("number", "spoil", "code", "part"),
+    ("number", "damage", "code", "part"),
     BROKEN,
     ids=["no saved_model.pb", "no variables", "cut variables", "garbage", "no TFRecord", "wrong warmup", "no reading"],
 )
-def test_a_broken_version_never_disturbs_the_one_that_serves(living, number, spoil, code, part):
+def test_a_broken_version_never_disturbs_the_one_that_serves(living, number, damage, code, part):
     server, base_path = living
-    publish(FASHION / "2", base_path, number, spoil)
+    publish(FASHION / "2", base_path, number, damage)
     state, error_code, message = eventually(
         lambda: states(server).get(number, ("",))[0] == "END" and states(server)[number], f"version {number} to fail"
     )
@@ -164,10 +164,10 @@ def test_the_config_file_is_followed(tmp_path):
         # Moving a label to a version that is not loaded: refused whole, however often it is read.
         file.write_text(config(versions(1, 2, 3, labels="stable=3")))
         part = "Request to assign label to version 3 of model fashion, which is not currently available for inference"
-        eventually(lambda: part in server.said(), "the refusal")
+        eventually(lambda: part in server.log_text(), "the refusal")
         assert 3 not in states(server)
         file.write_text("model_config_list {")
-        eventually(lambda: "cannot parse the model config file" in server.said(), "the parse error")
+        eventually(lambda: "cannot parse the model config file" in server.log_text(), "the parse error")
         assert stable() == 200
         file.write_text(config("name: 'types' base_path: '/models/types'"))
         eventually(lambda: predict(server).status_code == 404, "fashion to be dropped")

@@ -1,4 +1,4 @@
-"""What the server does when versions or config files are broken: it goes on serving what it can."""
+"""What the server does when versions or config files are broken: it still serves what it can."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_the_newest_version_that_loads_is_served_after_a_restart(broken_newest, 
     with serving(broken_newest, tmp_path / "log", *QUICKLY) as server:
         assert answers(server)
         assert states(server) == {3: "END", 2: "END", 1: "AVAILABLE"}
-        assert "no version that the policy names loads; serving version 1, the newest that does" in server.said()
+        assert "no version that the policy names loads; serving version 1, the newest that does" in server.log_text()
         (broken_newest / ".copy").mkdir()
         shutil.copytree(MODELS / "fashion" / "2", broken_newest / ".copy" / "4")
         (broken_newest / ".copy" / "4").rename(broken_newest / "4")
@@ -67,7 +67,7 @@ def test_the_newest_version_that_loads_is_served_after_a_restart(broken_newest, 
 def test_the_fallback_can_be_turned_off(broken_newest, tmp_path):
     with serving(broken_newest, tmp_path / "log", *QUICKLY, "--serve_older_versions=false", wait=False) as server:
         assert server.process.wait(120) == 1
-    assert "1 servable(s) did not become available: {{{name: fashion version: 3} due to error: " in server.said()
+    assert "1 servable(s) did not become available: {{{name: fashion version: 3} due to error: " in server.log_text()
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_the_fallback_can_be_turned_off(broken_newest, tmp_path):
 )  # fmt: skip
 def test_a_broken_config_file_changes_nothing_and_is_logged(polled, text):
     server, file, good = polled
-    before = server.said().count("is not applied, what is served stays")
+    before = server.log_text().count("is not applied, what is served stays")
     file.write_text(text)
-    eventually(lambda: server.said().count("is not applied, what is served stays") > before, "the refusal")
+    eventually(lambda: server.log_text().count("is not applied, what is served stays") > before, "the refusal")
     assert answers(server)
     file.write_text(good)
 
@@ -97,7 +97,7 @@ def polled(tmp_path_factory: pytest.TempPathFactory):
 def test_a_wrong_folder_blocks_neither_later_configs_nor_reloads(polled, tmp_path):
     server, file, good = polled
     file.write_text(config(entry("fashion", MODELS / "fashion"), entry("typo", tmp_path / "nowhere")))
-    eventually(lambda: "Could not find base path" in server.said(), "the warning")
+    eventually(lambda: "Could not find base path" in server.log_text(), "the warning")
     file.write_text(config(entry("fashion", MODELS / "fashion"), entry("second", MODELS / "fashion")))
     eventually(lambda: answers(server, "second"), "the next config")
     request = model_management_pb2.ReloadConfigRequest()
@@ -119,9 +119,9 @@ def test_a_config_that_cannot_be_waited_for_is_corrected_while_starting(tmp_path
     file.write_text(config(entry("fashion", tmp_path / "nowhere")))
     flags = [f"--model_config_file={file}", "--model_config_file_poll_wait_seconds=0.1", *QUICKLY]
     with serving(Path("unused"), tmp_path / "log", *flags, wait=False) as server:
-        eventually(lambda: "Could not find base path" in server.said(), "the warning")
+        eventually(lambda: "Could not find base path" in server.log_text(), "the warning")
         file.write_text(config(entry("shirts", MODELS / "fashion")))
-        eventually(lambda: "serving " in server.said(), "the ports to open")
+        eventually(lambda: "serving " in server.log_text(), "the ports to open")
         deadline = time.monotonic() + 60
         while not answers(server, "shirts"):
             assert time.monotonic() < deadline

@@ -52,7 +52,7 @@ class Loads:
         return Servable(name, number, folder)
 
 
-@pytest.mark.parametrize(("failures", "state", "tries"), [(2, "AVAILABLE", 3), (9, "END", 3)], ids=["mended", "not"])
+@pytest.mark.parametrize(("failures", "state", "tries"), [(2, "AVAILABLE", 3), (9, "END", 3)], ids=["recovered", "not"])
 def test_a_version_is_tried_again_as_often_as_the_flag_says(failures, state, tries):
     """--max_num_load_retries=2 is three tries, LOADING between them, and none after the last."""
     load = Loads(failures)

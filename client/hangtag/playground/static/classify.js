@@ -18,7 +18,7 @@ async function classify() {
   } catch (error) {
     if (turn === calls && !error.offline) [answer, problem] = [null, error];
   }
-  if (turn !== calls) return; // another image was chosen meanwhile
+  if (turn !== calls) return; // another image has been chosen since
   $("result").ariaBusy = "false";
   render();
   $("spoken").textContent = [...document.querySelectorAll(".verdict")].map((one) => one.innerText).join("\n");

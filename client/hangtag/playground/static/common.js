@@ -18,7 +18,7 @@ const listeners = {}; // of "state", "selection", "language" and "recovered"
 export const on = (event, listener) => (listeners[event] ??= []).push(listener);
 export const emit = (event) => (listeners[event] ?? []).forEach((listener) => listener());
 
-/** The response to a call that succeeded; throws {error, kind}, or {offline} if nobody answers. */
+/** The response to a call that succeeded; throws {error, kind}, or {offline} if the server does not answer. */
 export async function request(path, options) {
   const response = await fetch(path, options).catch((problem) => {
     throw problem.name === "AbortError" ? problem : { offline: true };
