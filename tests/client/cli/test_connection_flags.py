@@ -89,7 +89,7 @@ def test_a_header_on_the_command_line_itself(guarded, flags):
 def test_what_the_edge_requires_and_the_call_lacks_is_named(guarded, flags, secrets):
     for given, message in {
         tuple(flags[:-1]): "token",
-        (flags[0], flags[-1]): "wants a client certificate",
+        (flags[0], flags[-1]): "requires a client certificate",
         ("--tls", flags[-1]): "CERTIFICATE_VERIFY_FAILED",
     }.items():
         done = run("labels", "--target", guarded, *given)
