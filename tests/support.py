@@ -39,7 +39,7 @@ def eventually(condition, what: str, patience: float = PATIENCE):
         value = condition()
         if value:
             return value
-        assert time.monotonic() < end, f"waited {patience:g} s in vain for {what}"
+        assert time.monotonic() < end, f"waited {patience:g} s for {what}, which did not happen"
         time.sleep(0.02)
 
 

@@ -1,6 +1,6 @@
 """The flags of `hangtag serve`: tensorflow_model_server's, with its defaults, and a few of our own.
 
-Source: tensorflow_serving/model_servers/main.cc. Where the C++ server prints ``unknown argument`` and goes on, we stop
+Source: tensorflow_serving/model_servers/main.cc. Where the C++ server prints ``unknown argument`` and runs, we stop
 and name the nearest flag: a typo must not be silent.
 """
 

@@ -33,7 +33,7 @@ class Meaning(NamedTuple):
 
     @classmethod
     def of(cls, names: tuple[str, ...], columns: int, kind: str | None = None) -> Self:
-        """Scores of that kind; several sigmoids are independent, a single one stands for two classes that are not."""
+        """Scores of that kind; several sigmoids are independent, a single one covers two that are not."""
         independent = kind == "sigmoid" and columns > 1
         return cls(names, columns, kind, columns == 1 or kind in ("logits", "sigmoid"), independent)
 

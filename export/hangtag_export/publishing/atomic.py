@@ -146,7 +146,7 @@ def hide(numbers: Iterable[int], base_path: Path) -> list[Path]:
 def _number(folder: Path, base_path: Path) -> int:
     """Rename `folder` to the next number.
 
-    The lock excludes other exports. Should somebody copy a version in by hand at this moment, rename fails on a folder
+    The lock excludes other exports. If a user copies a version in by hand at this moment, rename fails on a folder
     that is not empty, and the next number is used: nothing is overwritten.
     """
     while True:

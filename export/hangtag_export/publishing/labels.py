@@ -239,7 +239,7 @@ def _becomes_true(condition: Callable[[], bool], what: str, watch: Watch, say: S
 
 
 def _take_back(config: ModelConfig, before: str | None, place: Place) -> None:
-    """Restore the file as it was before the first step, unless somebody has changed it since."""
+    """Restore the file as it was before the first step, unless it has been changed since."""
     with _locked(place):
         if config.path.read_text(encoding="utf-8") != config.text:
             return

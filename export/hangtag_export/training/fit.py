@@ -50,7 +50,7 @@ class TrainingOptions:
     log: Path | None = None  # CSV, a line an epoch
 
     def with_defaults(self, recipe: Recipe) -> TrainingOptions:
-        """These options, with the values of `recipe` where None stands for them."""
+        """These options, with the values of `recipe` where they are None."""
         return replace(
             self,
             hidden=self.hidden or recipe.hidden or None,

@@ -64,8 +64,8 @@ def train(
     `architecture`: "dense", "dense-512", "logits", "cnn", "mobilenet-v3-small", "efficientnet-v2-b0" or
     "convnext-tiny"; or `model`, an untrained Keras model of your own (float32 images 0..1 in; softmax or logits out).
     `options`: the fields of `TrainingOptions`, such as ``epochs=5`` or ``validation_split=0.1``.
-    `resume_from`: a .keras or .h5 file whose training goes on. `base_path`: where a checkpoint is written after each
-    epoch, until ``run.remove()``; with `continue_interrupted`, the training that was interrupted there goes on.
+    `resume_from`: a .keras or .h5 file whose training continues. `base_path`: where a checkpoint is written after each
+    epoch, until ``run.remove()``; with `continue_interrupted`, the training that was interrupted there continues.
     `callbacks`: Keras callbacks. `follow_test`: where nothing is held out, the history also has the test images' loss
     and accuracy, which decide nothing. `say`: gets a line an epoch. Raises InvalidInput, DataError, ExportError.
 

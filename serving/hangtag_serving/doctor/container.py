@@ -219,7 +219,7 @@ def _examine_probes(container: Container) -> Iterator[Finding]:
 
 
 def _has(source: Source, name: str) -> bool:
-    """Whether a mount has this file; what is not known here is believed."""
+    """Whether a mount has this file; where that is unknown, yes."""
     if isinstance(source, Path):
         return (source / name).exists() if name != "." else source.exists()
     return source is None or name in source

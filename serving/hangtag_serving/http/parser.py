@@ -14,7 +14,7 @@ from . import limits
 class Request(NamedTuple):
     """One complete request; the names of `headers` are lower-case.
 
-    `keep`: whether the client goes on with the connection; `confirm`: whether the response must say so, as HTTP/1.0
+    `keep`: whether the client keeps using the connection; `confirm`: whether the response must say so, as HTTP/1.0
     requires; `held`: the bytes that it counts for in the server's limit.
     """
 
@@ -52,7 +52,7 @@ class Receiver(Protocol):
 
 
 class RequestParser:
-    """Parses requests until one is the connection's last or is refused; what follows is thrown away."""
+    """Parses requests until one is the connection's last or is refused; what follows is discarded."""
 
     def __init__(self, receiver: Receiver, max_body_bytes: int, unknown_method: Callable[[], Answer]) -> None:
         """`unknown_method`: what answers a request with a method that HTTP does not have."""

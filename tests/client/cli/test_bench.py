@@ -86,7 +86,7 @@ WRONG = {
 
 @pytest.mark.parametrize("setting", [f"{flag}={value}" for flag, values in WRONG.items() for value in values])
 def test_bench_refuses_settings_that_cannot_be_right(capsys, setting):
-    """Before anybody is asked."""
+    """Before any request is sent."""
     assert main(["bench", "--target", f"127.0.0.1:{free_port()}", setting]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert setting.split("=")[0] in line

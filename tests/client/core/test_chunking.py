@@ -69,7 +69,7 @@ def test_a_stream_asks_its_source_for_little_more_than_it_has_answered():
 
 
 def test_a_slow_source_gets_each_result_before_the_next_item_is_asked_for(kind):
-    """Nothing is gathered while somebody waits for it."""
+    """Nothing is gathered while a caller waits for it."""
     seen, answered = [], []
 
     def source():

@@ -1,4 +1,4 @@
-"""A version that comes while a client is at work: it is asked what it takes before its answers are believed."""
+"""A new version while a client is at work: its metadata is read before its answers are used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stream that breaks: what was good before that is given out first, as `map` would."""
+"""A stream that breaks: the good results before that are returned first, as `map` would."""
 
 from __future__ import annotations
 

@@ -38,4 +38,4 @@ def test_a_client_used_before_a_fork_says_so_at_once(protocol, count):
         finally:
             child.join(30)
             child.kill()
-        assert client.classify(PICTURES[:2]).labels.tolist() == ["class 0", "class 1"]  # the parent goes on
+        assert client.classify(PICTURES[:2]).labels.tolist() == ["class 0", "class 1"]  # the parent still works
