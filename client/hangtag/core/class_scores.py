@@ -44,7 +44,7 @@ class ClassScores:
         if not replies or scores.is_ranked(plan.signature, self._options.output):
             found, names = yield from self._ranked(group, replies, model)
             return found, Meaning.of(translate(names, language), len(names))
-        found = scores.join(replies, group.rows(), plan.output_name, binary=self.binary)
+        found = scores.join(replies, group.chunks, plan.output_name, binary=self.binary)
         columns, kind = found.shape[1], scores.kind_of(plan.output_name, declared)
         found = scores.to_probabilities(found, kind, plan.output_name)
         names = (yield from self._names(model, found.shape[1])) or _indices(found.shape[1])
@@ -66,7 +66,7 @@ class ClassScores:
         classes = scores.class_count(model, plan.signature_name, self._options.output)
         names = yield from self._names(model, classes)
         if replies:
-            found = scores.join(replies, group.rows(), plan.output_name, ranked=True)
+            found = scores.join(replies, group.chunks, plan.output_name, ranked=True)
             return scores.spread(replies, found, names)
         count = len(names or ()) or min(classes or 0, MAX_CLASSES)
         return np.zeros((0, count), np.float32), names or _indices(count)

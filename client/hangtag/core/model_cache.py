@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -98,10 +98,9 @@ class ModelCache:
         if same_memory and same_shape and array.dtype == data.dtype and shape is not None and shape[0] is None:
             self._plans[spec, array.dtype, array.shape[1:]] = plan._replace(array=np.empty(0))
 
-    def plan_for(self, batch: Pixels | Encoded, spec: ModelSpec) -> Plan | None:
-        """The plan for `batch`, if an array of its dtype and shape was sent before; one image counts as a batch."""
-        data = batch[0]
-        if not isinstance(data, np.ndarray) or not data.size:
+    def plan_for(self, data: Any, spec: ModelSpec) -> Plan | None:
+        """The plan for `data`, if an array of its dtype and shape was sent before; one image counts as a batch."""
+        if type(data) is not np.ndarray or not data.ndim or not data.size:  # a subclass may not be what it holds
             return None
         plan = self._plans.get((spec, data.dtype, data.shape[1:]))
         if plan is None:

@@ -7,7 +7,7 @@ unnamed output, `logits`, or `classes` and `scores`, the columns of TensorFlow S
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 
 import numpy as np
 
@@ -84,44 +84,49 @@ def kind_of(output: str, declared: str | None) -> str | None:
 
 def join(
     replies: Sequence[Reply],
-    rows: Sequence[int],
+    chunks: Sequence[Sized],
     output: str,
     classes: int | None = None,
     *,
     ranked: bool = False,
     binary: bool = False,
 ) -> np.ndarray:
-    """The float output of all chunks, float32 [N, C]; `rows` is the number of images in each, `classes` C if known.
+    """The float output of all chunks of images, float32 [N, C]; `classes` is C if known.
 
     One score an image is enough where it is `ranked`, beside the name of its class, or `binary`.
     """
-    parts = []
-    for reply, count in zip(replies, rows, strict=True):
-        part = reply.outputs.get(output)
-        if part is not None and part.ndim == 1 and binary:
-            part = part[:, np.newaxis]
-        if part is None or part.ndim != 2 or len(part) != count or part.shape[1] == 0 or part.dtype.kind != "f":
-            shape = "nothing" if part is None else f"{part.dtype} {list(part.shape)}"
-            raise BadResponse(f"{output} for {count} images came as {shape}; expected floats [{count}, classes]")
-        if part.shape[1] == 1 and not (ranked or binary):
-            raise _single(output)
-        parts.append(part)
-        if part.shape[1] != (classes or parts[0].shape[1]):
+    found = replies[0].outputs.get(output)
+    if len(replies) > 1 or found is None or found.shape != (len(chunks[0]), classes) or found.dtype != np.float32:
+        parts = [_part(reply, len(chunk), output, ranked, binary) for reply, chunk in zip(replies, chunks, strict=True)]
+        if len({classes or parts[0].shape[1], *(part.shape[1] for part in parts)}) > 1:
             raise BadResponse(f"{output} came with differing numbers of classes")
-    found = (parts[0] if len(parts) == 1 else np.concatenate(parts)).astype(np.float32, copy=False)
-    total = float(found.sum())
-    if total != total:  # NaN, found in one pass; which images these are is looked for only then
-        raise _not_a_number(output, found)
+        found = (parts[0] if len(parts) == 1 else np.concatenate(parts)).astype(np.float32, copy=False)
+    if not np.vdot(found, found) < np.inf:  # the sum of squares: a NaN anywhere makes it NaN, in the least time
+        _check_numbers(output, found)
     return found
 
 
-def _not_a_number(output: str, found: np.ndarray) -> BadResponse:
-    bad = np.flatnonzero(np.isnan(found).any(axis=1)).tolist()
-    if not bad:  # infinities of both signs
+def _part(reply: Reply, count: int, output: str, ranked: bool, binary: bool) -> np.ndarray:
+    """The floats [count, C] of one chunk."""
+    part = reply.outputs.get(output)
+    if part is not None and part.ndim == 1 and binary:
+        part = part[:, np.newaxis]
+    if part is None or part.ndim != 2 or len(part) != count or part.shape[1] == 0 or part.dtype.kind != "f":
+        shape = "nothing" if part is None else f"{part.dtype} {list(part.shape)}"
+        raise BadResponse(f"{output} for {count} images came as {shape}; expected floats [{count}, classes]")
+    if part.shape[1] == 1 and not (ranked or binary):
+        raise _single(output)
+    return part
+
+
+def _check_numbers(output: str, found: np.ndarray) -> None:
+    """Raise for the images with a NaN, or with infinities of both signs, whose sum is one."""
+    with np.errstate(invalid="ignore", over="ignore"):
         bad = np.flatnonzero(np.isnan(found.sum(axis=1))).tolist()
-    error = BadResponse(f"{output} is not a number for {_images(bad)}")
-    error.images = range(bad[0], bad[0] + 1) if len(bad) == 1 else None
-    return error
+    if bad:
+        error = BadResponse(f"{output} is not a number for {_images(bad)}")
+        error.images = range(bad[0], bad[0] + 1) if len(bad) == 1 else None
+        raise error
 
 
 def _images(places: Sequence[int]) -> str:

@@ -63,9 +63,9 @@ class Session:
         """Class names for any number of images, all answered by one version of the model, that of `spec` if given."""
         if spec is None:
             spec = self.options.choose(key) if self.options.weights or key is not None else self.spec
-        batch = read(images, prepare)
+        plan = self._cache.plan_for(images, spec) if prepare is None else None
         try:
-            plan = self._cache.plan_for(batch, spec) or (yield from self.plan(batch, spec))
+            plan = plan or (yield from self.plan(read(images, prepare), spec))
         except MixedShapes as mixed:
             return (yield from self._classify_by_shape(mixed.unlike, spec, progress))
         in_one = 0 < len(plan.array) <= plan.rows
@@ -108,7 +108,7 @@ class Session:
 
     def plan(self, batch: Pixels | Encoded, spec: ModelSpec, unit: bool | None = None) -> Flow[Plan]:
         """How `batch` is to be sent, by the metadata of the version that would answer now."""
-        known = self._cache.plan_for(batch, spec)
+        known = self._cache.plan_for(batch[0], spec)
         if known is not None:
             return known
         model = self._cache.current(spec)
@@ -139,13 +139,13 @@ class Session:
 
         Over REST they go to the very version that they were planned for, as no response tells its version.
         """
-        plan, codec, calls, first = group.plan, self._codec, [], group.first
-        spec = group.spec
+        spec, plan, chunks, _, first = group
+        codec, calls = self._codec, []
         if self._protocol == "rest":
             spec = ModelSpec(spec.name, plan.version, None, plan.signature_name)
         elif spec.signature != plan.signature_name:
             spec = spec._replace(signature=plan.signature_name)
-        for number, chunk in enumerate(group.chunks):
+        for number, chunk in enumerate(chunks):
             end = first + len(chunk)
             if only is None or number in only:
                 encode = partial(codec.predict, spec, {plan.input_name: chunk}, plan.signature, self.options.output)
@@ -156,31 +156,31 @@ class Session:
     def results(self, group: RequestGroup, replies: list[Reply]) -> Flow[list[Classification]]:
         """The results of a group's items, from the replies to its calls."""
         for reply in replies:
-            if reply.version not in (None, group.plan.version):
+            if reply.version != group.plan.version and reply.version is not None:
                 group, replies = yield from self._of_one_version(group, replies)
                 break
-        plan, rows = group.plan, list(map(len, group.chunks))
+        plan = group.plan
         known = self._cache.settled.get((plan.version, plan.signature_name))
         if known is None or not replies:
             model = yield from self._model_of(plan.version, group.spec)
             found, known = yield from self._class_scores.read(group, replies, model)
         else:
-            found = scores.join(replies, rows, plan.output_name, known.columns, binary=self._class_scores.binary)
+            binary = self._class_scores.binary
+            found = scores.join(replies, group.chunks, plan.output_name, known.columns, binary=binary)
             if known.converted:
                 found = scores.to_probabilities(found, known.kind, plan.output_name)
-        found.flags.writeable = False  # as an array is that lies in a response
-        if plan.array.dtype == object and known.names in FASHION_NAMES:
+        found.setflags(write=False)  # as an array is that lies in a response
+        if plan.array.dtype.kind == "O" and known.names in FASHION_NAMES:
             self._class_scores.check_photographs(group, self.spec.name)
         results, end = [], 0
         for item in group.items:
             start, end = end, end + len(item)
-            shown = item[:SHOWN].copy()  # a view would hold the caller's whole array in memory
             results.append(
                 Classification(
                     found[start:end],
                     known.names,
                     model_version=plan.version,
-                    thumbnails=shown,
+                    thumbnails=item[:SHOWN].copy(),  # a view would hold the caller's whole array in memory
                     independent=known.independent,
                 )
             )

@@ -37,7 +37,8 @@ def predict(spec: ModelSpec, inputs: Inputs, signature: Signature, output: str |
     """
     rows = 1
     for array in inputs.values():
-        rows = max(rows, array.shape[0] if array.shape else 1)
+        if array.shape and array.shape[0] > rows:
+            rows = array.shape[0]
     values = signature.values_per_row
     limit = MAX_RESPONSE if values is None else MAX_DESCRIPTION + _BYTES_PER_VALUE * values * rows
     body = predict_request(spec, inputs)
@@ -82,7 +83,7 @@ def predict_request(spec: ModelSpec, inputs: Inputs) -> bytes:
             # The usual path: all bytes but the pixels come from a cache, and the join makes the only copy.
             if not array.flags.c_contiguous or array.dtype.byteorder == ">":
                 array = tensors.contiguous(array)
-            parts += (_input_head(name, array.dtype, array.shape), array.data.cast("B") if array.ndim else array.data)
+            parts += (_input_head(name, array.dtype, array.shape), array.data)
     return b"".join(parts)
 
 
