@@ -199,7 +199,9 @@ def test_a_plain_keras_export_on_the_real_server(images, tmp_path):
     expected = keras.ops.softmax(model(unit)).numpy()
     with serving(tmp_path / "plain", tmp_path / "log", model="plain") as server:
         for target in (server.grpc, server.rest):
-            with Client(target, model="plain", timeout=60, labels=["north", "east", "south", "west"]) as client:
+            with Client(
+                target, model="plain", timeout=60, labels=["north", "east", "south", "west"], scores="logits"
+            ) as client:
                 result = client.classify(unit)
                 assert np.allclose(result.probabilities, expected, atol=1e-5)
                 assert result.labels[0] == ["north", "east", "south", "west"][expected[0].argmax()]
