@@ -169,7 +169,8 @@ class Session:
             found = scores.join(replies, group.chunks, plan.output_name, known.columns, binary=binary)
             if known.converted:
                 found = scores.to_probabilities(found, known.kind, plan.output_name)
-        found.setflags(write=False)  # as an array is that lies in a response
+        if found.flags.writeable:
+            found.setflags(write=False)  # as an array is that lies in a response
         if plan.array.dtype.kind == "O" and known.names in FASHION_NAMES:
             self._class_scores.check_photographs(group, self.spec.name)
         results, end = [], 0
