@@ -69,11 +69,9 @@ endif
 lint: $(DEVELOPMENT) ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-bench: $(DEVELOPMENT) ## measure client, server and training, each beside its peers (half an hour)
+bench: $(DEVELOPMENT) ## measure client, server and training beside their peers, and write the report (ten minutes)
 	@test -d models/$(MODEL) || $(BIN)/hangtag export --base-path models/$(MODEL) --epochs 1
-	@$(BIN)/python benchmarks/client.py --base-path models/$(MODEL)
-	@$(BIN)/python benchmarks/serving.py
-	@$(BIN)/python benchmarks/training.py speed
+	@$(BIN)/python benchmarks/report.py --base-path models/$(MODEL)
 
 docs: $(DEVELOPMENT) ## build the documentation site into build/site, as CI checks it
 	@$(BIN)/python docs/generate_commands.py --check
