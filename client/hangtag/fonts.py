@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -20,6 +21,8 @@ def legible(texts: Iterable[str]) -> Iterator[None]:
     """
     characters = frozenset("".join(texts)) - frozenset("\n\t ")
     manager = require("matplotlib.font_manager", extra="images", what=_WHAT)
+    # A font without a bold cut is used as it is; matplotlib would log a warning for each picture.
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     matplotlib = require("matplotlib", extra="images", what=_WHAT)
     own = manager.findfont("DejaVu Sans")  # comes with matplotlib
     missing = characters - _characters_of(own)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -74,7 +74,10 @@ def export(options: ExportOptions, say: Say) -> Exported:
         _check_current(dataset, options)
         names = translate(dataset.class_names, options.language)
         if options.plots is not None:
-            _prepare_plots(options.plots, names, options.language)
+            plots.check_fonts(names, options.language)
+            _prepare_folder("--plots", options.plots)
+        if options.training.tensorboard is not None:
+            _prepare_folder("--tensorboard", options.training.tensorboard)
         training = train(
             dataset,
             resume_from=options.resume,
@@ -123,13 +126,12 @@ def _load(options: ExportOptions, say: Say) -> Dataset:
     return dataset
 
 
-def _prepare_plots(folder: Path, names: Sequence[str], language: str) -> None:
-    """Find out before the training whether pictures can be drawn after it."""
-    plots.check_fonts(names, language)
+def _prepare_folder(flag: str, folder: Path) -> None:
+    """Find out before the training whether files can be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise InvalidInput(f"--plots takes a folder, and {folder} cannot be one: {error.strerror}") from error
+        raise InvalidInput(f"{flag} takes a folder, and {folder} cannot be one: {error.strerror}") from error
     except OSError as error:
         raise ExportError(f"cannot write to {folder}: {error.strerror}; nothing was published") from error
 

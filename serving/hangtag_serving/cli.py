@@ -54,7 +54,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     except ServingError as error:
         raise StartError(f"Failed to start server. Error: {error.code}: {error.message}") from error
     base_path = options.models[0].base_path
-    if options.config_file is None and not _has_version(base_path):
+    is_version = (base_path / "saved_model.pb").exists()  # for which the loader has a better hint
+    if options.config_file is None and not is_version and not _has_version(base_path):
         log.warning(_NO_VERSION.format(base_path=_short(base_path)))
     return serve(options)
 

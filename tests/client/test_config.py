@@ -50,7 +50,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("options", "message"), WRONG, ids=[str(options).split(" object at")[0] for options, _ in WRONG])
+@pytest.mark.parametrize(
+    ("options", "message"), WRONG, ids=[str(options).split(" object at")[0] for options, _ in WRONG]
+)
 def test_what_cannot_be_right_is_refused_before_anything_is_connected(kind, options, message):
     with pytest.raises(InvalidInput, match=message) as caught, opened(kind, "localhost:1", **options):
         pass

@@ -141,7 +141,7 @@ def test_the_calls_in_the_guide_run(made, server, tmp_path, tls):
     done = []
     with edge(tmp_path / "nginx", made, [rest], [server.grpc], tls=tls) as running:
         for language, code in re.findall(r"^```(\w+)\n(.*?)^```$", "\n".join(chosen), re.MULTILINE | re.DOTALL):
-            lines = [line for line in code.splitlines() if "docker compose" not in line]
+            lines = [line for line in code.splitlines() if "docker compose" not in line and "compose.sh" not in line]
             code = "\n".join(lines).replace("8443", str(running.port)).replace("curl", "curl --silent --fail-with-body")
             command = ["bash", "-euo", "pipefail", "-c", code] if language == "bash" else [sys.executable, "-c", code]
             done.append(subprocess.run(command, cwd=made.parents[2], capture_output=True, text=True, check=False))
@@ -192,7 +192,7 @@ def test_other_verbs_and_paths_are_refused(alice, verb, path, status):
 
 @both
 def test_a_request_over_the_limit_says_so(alice, protocol):
-    exchange = DIALECTS[protocol].status(SPEC)._replace(verb="POST", body=bytes(65 << 20))
+    exchange = DIALECTS[protocol].status(SPEC)._replace(method="POST", body=bytes(65 << 20))
     with pytest.raises(InvalidInput, match=r"larger than the 64 MB .* send fewer images") as caught:
         alice.ask(exchange)
     assert caught.value.code == "INVALID_ARGUMENT"

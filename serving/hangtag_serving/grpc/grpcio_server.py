@@ -26,6 +26,8 @@ from .health import WATCH, watch
 from .interface import MAX_STREAMS, GrpcOptions, status_message
 
 log = logging.getLogger("hangtag.serving")
+# grpc.aio logs a traceback for each client that breaks HTTP/2; any client could fill the log.
+logging.getLogger("grpc._cython.cygrpc").setLevel(logging.CRITICAL)
 
 _REQUEST_SECONDS = 60.0  # for the request of a call to arrive
 _TOO_LATE = "no request within"

@@ -43,6 +43,7 @@ def picture(image: np.ndarray, kind: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.filterwarnings("ignore:fashion was trained on Fashion-MNIST")  # one of the files is large
 def test_pictures_of_any_size_are_decoded_as_in_training(client, images):
     """PNG and JPEG, grey and colour, large and small: the answer is that of the pixels `decode` gives."""
     large = np.kron(images[0], np.ones((5, 3), np.uint8))
