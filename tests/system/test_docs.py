@@ -83,7 +83,7 @@ def test_the_chinese_site_has_the_pages_that_are_translated(site):
         assert 'lang="zh"' in (site / "zh-CN" / name).read_text(), name
 
 
-@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="argparse words its help anew in each version of Python")
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="each version of Python formats help differently")
 def test_the_reference_of_the_commands_is_what_they_print():
     command = [sys.executable, str(ROOT / "docs" / "generate_commands.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from hangtag.fashion_mnist import CLASS_NAMES
+from hangtag.errors import InvalidInput
+from hangtag.fashion_mnist import CHECKSUMS, CLASS_NAMES, PACKAGE_FOLDER, cache_folder, find_file, read_file
 
 from .. import DATASET
 from ..errors import DataError
 from .dataset import Dataset
 
-CHECKSUMS = {
-    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-}
-"""SHA-256 of each file's content, decompressed."""
-
 URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
 """Where Keras fetches it from."""
 
 PACKAGE = "dataset-fashion-mnist"
-PACKAGE_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
 _FETCH_TIMEOUT = (5, 60)  # seconds to connect, and between two pieces
 
@@ -57,45 +47,28 @@ def load_fashion_mnist(data_dir: str | None = None, say: Callable[[str], None] =
     )
 
 
-def cache_folder() -> Path:
-    """Where fetched files are kept."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "hangtag"
-
-
 def _find(data_dir: str | None, say: Callable[[str], None]) -> Path:
     given = data_dir or os.environ.get("HANGTAG_DATA")
     if given:
-        missing = [name for name in CHECKSUMS if _file(Path(given), name) is None]
+        missing = [name for name in CHECKSUMS if find_file(Path(given), name) is None]
         if missing:
             raise DataError(f"{given} has no {missing[0]} (nor {missing[0]}.gz): it must hold {', '.join(CHECKSUMS)}")
         return Path(given)
     keras = Path("~/.keras/datasets").expanduser()
     for folder in (PACKAGE_FOLDER, cache_folder(), keras / "fashion-mnist", keras):
-        if all(_file(folder, name) for name in CHECKSUMS):
+        if all(find_file(folder, name) for name in CHECKSUMS):
             return folder
     return _fetch(say)
 
 
-def _file(folder: Path, name: str) -> Path | None:
-    return next((path for path in (folder / f"{name}.gz", folder / name) if path.is_file()), None)
-
-
 def _read(folder: Path, name: str) -> bytes:
-    path = _file(folder, name)
+    path = find_file(folder, name)
     if path is None:
         raise DataError(f"{folder} has lost its {name}")
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read ({error}): delete it and try again") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != CHECKSUMS[name]:
-        raise DataError(
-            f"{path} is not Fashion-MNIST's {name}: SHA-256 {found[:12]}…, expected {CHECKSUMS[name][:12]}…; "
-            "delete it and try again"
-        )
-    return content
+        return read_file(path, name)
+    except InvalidInput as error:
+        raise DataError(str(error)) from error
 
 
 # ---- fetching
