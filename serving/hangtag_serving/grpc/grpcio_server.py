@@ -26,8 +26,7 @@ from .health import WATCH, watch
 from .interface import MAX_STREAMS, GrpcOptions, status_message
 
 log = logging.getLogger("hangtag.serving")
-# grpc.aio logs a traceback for each client that breaks HTTP/2; any client could fill the log.
-logging.getLogger("grpc._cython.cygrpc").setLevel(logging.CRITICAL)
+_aio_log = logging.getLogger("grpc._cython.cygrpc")
 
 _REQUEST_SECONDS = 60.0  # for the request of a call to arrive
 _TOO_LATE = "no request within"
@@ -69,6 +68,7 @@ class GrpcioServer:
 
     def start(self) -> None:
         """Accept calls. Raises RuntimeError if it cannot listen."""
+        _aio_log.addFilter(_is_not_an_unsent_answer)  # adding it twice has no effect
         self._thread.start()
         self._listening.result()
 
@@ -172,7 +172,11 @@ class GrpcioServer:
         return await answer
 
     async def _watch(self, body: bytes, context: Any) -> AsyncIterator[bytes]:
-        yield watch(body)
+        try:
+            yield watch(body)
+        except ServingError as error:
+            _failed(context, error.code, status_message(error.message))
+            return
         await self._stopped.wait()
 
     # ---- the fast path: calls that have arrived together
@@ -219,6 +223,16 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def service(self, details: Any) -> Any:
         return self._handlers.get(details.method)
+
+
+def _is_not_an_unsent_answer(record: logging.LogRecord) -> bool:
+    """Drop grpc.aio's traceback for an answer that cannot be sent, since the client has broken off its connection.
+
+    grpc.aio ignores such an answer if it has heard of the end before it sends, but logs it if both happen at once. Any
+    client could fill the log.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    return not (type(error).__name__ == "ExecuteBatchError" and "cygrpc.Send" in str(error))
 
 
 def _failed(context: Any, code: str, message: str) -> bytes:

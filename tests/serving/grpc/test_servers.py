@@ -116,6 +116,28 @@ def test_reloads_that_wait_hold_no_thread_of_other_calls(kind):
         assert all(future.code() is grpc.StatusCode.OK for future in waiting)
 
 
+def test_other_errors_of_grpc_aio_are_logged(monkeypatch, caplog):
+    """Only the traceback for an answer that a client no longer takes is dropped."""
+
+    async def broken(*_: object) -> bytes:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(GrpcioServer, "_call", broken)
+    with serving("grpcio") as (_, address), pytest.raises(grpc.RpcError):
+        call(address)
+    (record,) = [record for record in caplog.records if record.name == "grpc._cython.cygrpc"]
+    assert "ZeroDivisionError" in record.getMessage()
+    assert record.exc_info
+
+
+def test_a_watch_that_cannot_be_read_is_refused_and_not_logged(kind, caplog):
+    with serving(kind) as (_, address), grpc.insecure_channel(address, DIRECT) as channel:
+        watching = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"\xff", timeout=60)
+        assert watching.code() is grpc.StatusCode.INTERNAL
+        assert "Failed parsing request" in watching.details()
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 def test_a_long_error_is_cut(kind):
     with serving(kind) as (_, address), pytest.raises(grpc.RpcError) as caught:
         call(address, method=RELOAD)
