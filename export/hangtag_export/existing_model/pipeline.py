@@ -14,6 +14,7 @@ from hangtag.errors import InvalidInput
 from hangtag.optional import require
 
 from .. import DATASET
+from ..data.class_names import read_class_names
 from ..data.dataset import Dataset
 from ..data.fashion_mnist import load_fashion_mnist
 from ..data.folder import load_images
@@ -25,7 +26,6 @@ from ..publishing.published import predict
 from ..publishing.verification import TOLERANCE, TOLERANCE_16_BITS, verify
 from ..publishing.versions import prune
 from ..training.evaluation import compare
-from .class_names import read_class_names
 from .inputs import PIXELS, ImageInput, image_input, known_pixels
 from .loading import Source, load
 from .outputs import SCORES, ScoreOutput, check_scores, choose_output, last_operation, score_output

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hangtag import InvalidInput
-from hangtag_export.existing_model.class_names import read_class_names
+from hangtag_export.data.class_names import read_class_names
 
 
 def test_a_list_a_tuple_and_an_array_are_taken_as_they_are():
