@@ -1,4 +1,4 @@
-"""What happens between batches and epochs: progress, early ends, the learning rate, the best epoch, logs.
+"""What happens between batches and epochs: progress, early ends, learning rate, random state, best epoch, logs.
 
 Keras is imported when a callback is made, so the classes are made by functions.
 """
@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hangtag.errors import InvalidInput
 from hangtag.optional import require
 
 from ..errors import ExportError
 
 _WARM_UP = 0.2  # of all steps, in which the learning rate rises
+_RANDOM_STATE = "seed_generator_state"  # Keras's name of the variable
 
 
 @dataclass
@@ -93,6 +96,22 @@ def one_cycle(peak: float, first_step: int, steps: int) -> Any:
             self.model.optimizer.learning_rate.assign(rate(done))
 
     return OneCycle()
+
+
+def seeded_epochs(seed: int) -> Any:
+    """Let dropout and other random layers depend on the seed and the epoch alone.
+
+    Keras saves no layer's random state with a model, so a continued training would draw other numbers.
+    """
+
+    class SeededEpochs(_base()):  # type: ignore[misc]
+        def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            states = [each for each in self.model.variables if each.name == _RANDOM_STATE]
+            for number, state in enumerate(states):
+                (first,) = np.random.SeedSequence([seed, epoch, number]).generate_state(1)
+                state.assign(np.array([first, 0], state.dtype))  # the second number counts the draws
+
+    return SeededEpochs()
 
 
 def best_epoch(best: Best, first_epoch: int, patience: int | None, say: Callable[[str], None]) -> Any:

@@ -158,7 +158,7 @@ def fit(
         if phase.learning_rate is not None:
             model.optimizer.learning_rate.assign(phase.learning_rate)
         limits = callbacks.stop_when(options.stop_at_loss, options.target_accuracy, say)
-        chosen = [callbacks.progress(before + total, say), limits]
+        chosen = [callbacks.progress(before + total, say), limits, callbacks.seeded_epochs(options.seed)]
         if phase.one_cycle and phase.learning_rate is not None:
             first_step = int(model.optimizer.iterations) - (done - before) * plan.steps
             chosen.append(callbacks.one_cycle(phase.learning_rate, first_step, plan.steps * phase.stop))
