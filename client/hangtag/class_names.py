@@ -13,16 +13,13 @@ _LARGEST = 64 << 20  # bytes of a file
 
 
 def read_class_names(labels: Any) -> tuple[str, ...]:
-    """The names that `labels` gives. Raises InvalidInput.
-
-    `labels` is a sequence of strings, or the path of a text file with one name a line, or of a JSON file with a list of
-    names, ``{"0": "cat", "1": "dog"}`` or ``{"cat": 0, "dog": 1}``.
+    """The names that `labels` gives: a sequence of strings, or the path of a file. Raises InvalidInput.
 
     >>> read_class_names(["cat", "dog"])
     ('cat', 'dog')
     """
     if isinstance(labels, str | PathLike):
-        return _from_file(Path(labels))
+        return read_class_file(Path(labels))
     if isinstance(labels, Mapping):
         raise InvalidInput(
             "labels is a dict, whose order may be another than that of the classes: give a list in label order, "
@@ -38,7 +35,12 @@ def read_class_names(labels: Any) -> tuple[str, ...]:
     return tuple(map(str, names))  # plain strings, from a numpy array too
 
 
-def _from_file(path: Path) -> tuple[str, ...]:
+def read_class_file(path: Path) -> tuple[str, ...]:
+    """The names in a file, UTF-8 of at most 64 MiB. Raises InvalidInput.
+
+    A text file has one name a line; a JSON file a list of names, ``{"0": "cat", "1": "dog"}`` or
+    ``{"cat": 0, "dog": 1}``.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST + 1)
@@ -50,13 +52,14 @@ def _from_file(path: Path) -> tuple[str, ...]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path} is not UTF-8 text: save the class names as UTF-8, one a line") from error
+        raise InvalidInput(f"{path} is not UTF-8 text (byte {error.start}): save the class names as UTF-8") from error
     if path.suffix.lower() == ".json":
         return _from_json(path, text)
-    names = tuple(line.strip() for line in text.strip("\r\n").split("\n"))
+    names = [line.strip(" \t\r") for line in text.rstrip("\r\n").split("\n")]
     if not all(names):
-        raise InvalidInput(f"{path} has an empty line, or none at all: give one class name a line")
-    return names
+        number = names.index("")
+        raise InvalidInput(f"line {number + 1} of {path} is empty: it must hold the name of class {number}")
+    return tuple(names)
 
 
 def _from_json(path: Path, text: str) -> tuple[str, ...]:
@@ -66,14 +69,19 @@ def _from_json(path: Path, text: str) -> tuple[str, ...]:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{path} is not JSON: {error}") from error
-    if isinstance(document, dict):  # by index, as {"0": name} or as {name: 0}
-        indices = {index: name for name, index in document.items()} if _are_indices(document.values()) else {}
-        indices = indices or {int(index): name for index, name in document.items() if index.isdecimal()}
-        document = [indices.get(index) for index in range(len(document))]
+    if isinstance(document, dict):
+        document = _by_index(document)
     if not (isinstance(document, list) and document and all(isinstance(name, str) for name in document)):
-        raise InvalidInput(f"{path} is not a list of class names, nor an object with a name for each index from 0")
+        raise InvalidInput(
+            f'{path} is not a list of class names, nor an object like {{"0": "cat", "1": "dog"}} with a name for each '
+            "index from 0"
+        )
     return tuple(document)
 
 
-def _are_indices(values: Iterable[Any]) -> bool:
-    return all(isinstance(value, int) for value in values)
+def _by_index(document: dict[str, Any]) -> list[Any] | None:
+    """Of ``{"0": name}`` or ``{name: 0}``; None unless there is one name for each index from 0."""
+    names_first = all(type(index) is int for index in document.values())
+    by_index = {str(index): name for name, index in document.items()} if names_first else document
+    names = [by_index.get(str(index)) for index in range(len(document))]
+    return None if None in names else names

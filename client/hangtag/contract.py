@@ -70,5 +70,11 @@ RANGES = ("0..1", "0..255", "-1..1", "imagenet", "caffe")
 (PyTorch's models); `caffe` is BGR 0..255 less ImageNet's mean (ResNet50 and VGG of keras.applications).
 """
 
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of RGB pixels 0..1."""
+
+CAFFE_MEAN = (103.939, 116.779, 123.68)
+"""Of BGR pixels 0..255."""
+
 SCORES = ("probabilities", "logits", "sigmoid")
 """What the scores of a model may be: the output of a softmax, of a layer without activation, or of sigmoids."""

@@ -57,13 +57,16 @@ def test_what_is_refused(given, message):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.txt", b"", "empty line"),
-        ("x.txt", b"cat\n\ndog", "empty line"),
-        ("x.txt", b"caf\xe9", "is not UTF-8 text"),
+        ("x.txt", b"", "line 1 of .* is empty: it must hold the name of class 0"),
+        ("x.txt", b"\ncat", "line 1 of"),
+        ("x.txt", b"cat\r\n\r\ndog", "line 2 of"),
+        ("x.txt", b"caf\xe9", r"is not UTF-8 text \(byte 3\)"),
+        ("x.json", b"3", "is not a list of class names"),
         ("x.json", b"[", "is not JSON"),
         ("x.json", b"[" * 100_000, "is not JSON"),
         ("x.json", b"[]", "is not a list of class names"),
         ("x.json", b'["cat", 1]', "is not a list of class names"),
+        ("x.json", b'{"cat": false, "dog": true}', "is not a list of class names"),
         ("x.json", b'{"cat": 0, "dog": 2}', "a name for each index from 0"),
         ("x.json", b'{"cat": 0, "dog": 0}', "a name for each index from 0"),
         ("x.json", b'{"0": "cat", "2": "dog"}', "a name for each index from 0"),
@@ -74,3 +77,10 @@ def test_files_that_hold_no_names(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InvalidInput, match=message):
         read_class_names(tmp_path / name)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path):
+    with (tmp_path / "x.txt").open("wb") as file:
+        file.truncate((64 << 20) + 1)
+    with pytest.raises(InvalidInput, match="is too large for class names: 64 MiB are allowed"):
+        read_class_names(tmp_path / "x.txt")

@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..contract import CAFFE_MEAN, IMAGENET_DEVIATION, IMAGENET_MEAN
 from ..errors import InvalidInput
 
-_MEAN, _DEVIATION = np.array([0.485, 0.456, 0.406], "f4"), np.array([0.229, 0.224, 0.225], "f4")
-_CAFFE_MEAN = np.array([103.939, 116.779, 123.68], "f4")  # BGR
+_MEAN, _DEVIATION = np.array(IMAGENET_MEAN, "f4"), np.array(IMAGENET_DEVIATION, "f4")
+_CAFFE_MEAN = np.array(CAFFE_MEAN, "f4")
 
 
 class Layout(NamedTuple):

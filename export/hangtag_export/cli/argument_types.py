@@ -102,8 +102,10 @@ def add_import(group: Any) -> None:
     )
 
 
-def add_keep(group: Any) -> None:
-    """Add --keep and --config."""
+def add_output(group: Any, *, name: str) -> None:
+    """Add --model-name, whose default is `name`, --base-path, --keep and --config."""
+    group.add_argument("--model-name", type=model_name, metavar="NAME", help=f"default: {name}")
+    group.add_argument("--base-path", type=Path, metavar="DIR", help="where versions go (default models/NAME)")
     group.add_argument("--keep", type=positive, metavar="N", help="afterwards remove all but the N newest versions")
     group.add_argument(
         "--config",
@@ -117,6 +119,13 @@ def check_keep(arguments: Namespace) -> None:
     """Raise InvalidInput for --config without --keep, which would have no effect."""
     if arguments.config is not None and arguments.keep is None:
         raise InvalidInput("--config is for --keep N: without it no version is removed")
+
+
+def gates_and_keep(arguments: Namespace) -> dict[str, Any]:
+    """The values of `add_gates` and of --keep and --config, as keyword arguments."""
+    names = ("min_accuracy", "no_worse_than_current", "force", "replace", "keep")
+    config = None if arguments.keep is None else config_for_keep(arguments.config)
+    return {name: getattr(arguments, name) for name in names} | {"config": config}
 
 
 def config_for_keep(config: Path | None) -> Path | None:

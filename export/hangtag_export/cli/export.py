@@ -107,19 +107,12 @@ def register(commands: Any) -> None:
     argument_types.add_gates(gate)
 
     out = export.add_argument_group("output")
-    out.add_argument(
-        "--model-name",
-        type=argument_types.model_name,
-        metavar="NAME",
-        help="default fashion; for a folder of images the folder's name",
-    )
-    out.add_argument("--base-path", type=Path, metavar="DIR", help="where versions go (default models/NAME)")
+    argument_types.add_output(out, name="fashion; for a folder of images the folder's name")
     out.add_argument(
         "--keras", type=argument_types.keras_file, metavar="FILE", help="also save the model as .keras or .h5"
     )
     out.add_argument("--plots", type=Path, metavar="DIR", help="draw the tutorial's pictures there, with a CSV log")
     out.add_argument("--language", choices=("en", "zh"), default="en", help="of the names in pictures (default en)")
-    argument_types.add_keep(out)
     export.set_defaults(run=_export)
 
 
@@ -163,12 +156,7 @@ def _export(arguments: argparse.Namespace) -> int:
             keras_file=arguments.keras,
             plots=arguments.plots,
             language=arguments.language,
-            min_accuracy=arguments.min_accuracy,
-            no_worse_than_current=arguments.no_worse_than_current,
-            force=arguments.force,
-            replace=arguments.replace,
-            keep=arguments.keep,
-            config=None if arguments.keep is None else argument_types.config_for_keep(arguments.config),
+            **argument_types.gates_and_keep(arguments),
         ),
         say=lambda line: print(line, flush=True),
     )

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hangtag.cli.terminal import done
+from hangtag.contract import RANGES, SCORES
 
 from . import argument_types
-
-_PIXELS = ("0..1", "0..255", "-1..1", "imagenet", "caffe")
-_SCORES = ("probabilities", "logits", "sigmoid")
 
 
 def register(commands: Any) -> None:
@@ -39,12 +37,12 @@ def register(commands: Any) -> None:
     about = parser.add_argument_group("the model, where it does not say so itself")
     about.add_argument(
         "--pixels",
-        choices=_PIXELS,
+        choices=RANGES,
         help="the range it takes; imagenet: RGB, less the mean, divided by the deviation, as with PyTorch; "
         "caffe: BGR, less the mean, as Keras's ResNet50 and VGG",
     )
     about.add_argument(
-        "--scores", choices=_SCORES, help="what it returns; sigmoid: independent probabilities, of several labels"
+        "--scores", choices=SCORES, help="what it returns; sigmoid: independent probabilities, of several labels"
     )
     about.add_argument("--output", metavar="NAME", help="the output with the scores, of several")
     about.add_argument(
@@ -60,14 +58,7 @@ def register(commands: Any) -> None:
     )
     argument_types.add_gates(gate)
     out = parser.add_argument_group("output")
-    out.add_argument(
-        "--model-name",
-        type=argument_types.model_name,
-        metavar="NAME",
-        help="default: the base path's name, or else the file's",
-    )
-    out.add_argument("--base-path", type=Path, metavar="DIR", help="where versions go (default models/NAME)")
-    argument_types.add_keep(out)
+    argument_types.add_output(out, name="the base path's name, or else the file's")
     parser.set_defaults(run=_publish)
 
 
@@ -78,7 +69,6 @@ def _publish(arguments: argparse.Namespace) -> int:
 
     base_path = arguments.base_path
     name = arguments.model_name or (Path(arguments.model).resolve().stem if base_path is None else base_path.name)
-    config = None if arguments.keep is None else argument_types.config_for_keep(arguments.config)
     published = publish(
         arguments.model,
         arguments.class_names,
@@ -91,12 +81,7 @@ def _publish(arguments: argparse.Namespace) -> int:
         image_size=arguments.image_size,
         imports=arguments.imports,
         dataset=arguments.dataset,
-        min_accuracy=arguments.min_accuracy,
-        no_worse_than_current=arguments.no_worse_than_current,
-        force=arguments.force,
-        replace=arguments.replace,
-        keep=arguments.keep,
-        config=config,
+        **argument_types.gates_and_keep(arguments),
         say=lambda line: print(line, flush=True),
     )
     print(f"published {published.folder}")

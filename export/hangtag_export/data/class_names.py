@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hangtag.class_names import read_class_file
 from hangtag.errors import InvalidInput
 
-_LARGEST_FILE = 10_000_000  # bytes
+TRAINING = ("train", "training")
+"""Names of the folder that has the training images, in a data set that is divided."""
+
 _LONGEST_NAME = 1000  # characters
 _REFUSED = ("Cc", "Cs", "Zl", "Zp")  # Unicode categories: control characters, surrogates, line separators
+_BIDIRECTIONAL = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # reorder the text after a name
 
 
 def read_class_names(source: Any) -> tuple[str, ...]:
@@ -20,8 +23,7 @@ def read_class_names(source: Any) -> tuple[str, ...]:
 
     `source` is a sequence of strings, or the path of
 
-    - a text file with one name a line,
-    - a JSON file: a list of names, ``{"0": "cat", "1": "dog"}`` or ``{"cat": 0, "dog": 1}``,
+    - a text or JSON file, as `hangtag.class_names.read_class_file` reads them,
     - a folder with one folder a class, in `train/` if there is one; their sorted names are the class names.
 
     A string that is not a path and contains a comma is a list: ``"cat,dog"``.
@@ -40,39 +42,72 @@ def read_class_names(source: Any) -> tuple[str, ...]:
 
 
 def check_class_names(names: Sequence[Any]) -> None:
-    """Raise InvalidInput unless these are distinct, printable names of at least two classes."""
+    """Raise InvalidInput unless these are names of at least two classes that can be told apart and printed."""
     for number, name in enumerate(names):
-        if not isinstance(name, str):
-            raise InvalidInput(f"class name {number} is {name!r}: it must be text")
-        if not name.strip():
-            raise InvalidInput(f"class name {number} is empty: give every class a name")
-        if len(name) > _LONGEST_NAME:
-            raise InvalidInput(
-                f"class name {number} has {len(name):,} characters: at most {_LONGEST_NAME:,} are allowed"
-            )
-        refused = next((character for character in name if unicodedata.category(character) in _REFUSED), None)
-        if refused is not None:
-            raise InvalidInput(f"class name {number}, {name!a}, contains the control character {refused!a}: remove it")
+        fault = fault_of(name)
+        if fault is not None:
+            raise InvalidInput(f"class name {number} {fault}")
     first: dict[str, int] = {}
     for number, name in enumerate(names):
-        if name in first:
-            raise InvalidInput(f"class names {first[name]} and {number} are both {name!r}: they must differ")
-        first[name] = number
+        same = first.setdefault(unicodedata.normalize("NFC", name), number)
+        if same != number:
+            raise InvalidInput(f"class names {same} and {number} are both {name!r}: they must differ")
     if len(names) < 2:
         listed = ", ".join(map(repr, names)) or "none"
         raise InvalidInput(f"a classifier needs two class names or more, and these are {listed}")
 
 
-def _from_text(source: str | Path) -> list[Any]:
+def fault_of(name: Any) -> str | None:
+    """What makes `name` no class name, as the end of a sentence; None for a good one."""
+    if not isinstance(name, str):
+        return f"is {name!r}: it must be text"
+    if not name.strip():
+        return "is empty: give every class a name"
+    if len(name) > _LONGEST_NAME:
+        return f"has {len(name):,} characters: at most {_LONGEST_NAME:,} are allowed"
+    refused = next(filter(_is_refused, name), None)
+    return None if refused is None else f"is {name!a}, which contains the control character {refused!a}: remove it"
+
+
+def _is_refused(character: str) -> bool:
+    return unicodedata.category(character) in _REFUSED or unicodedata.bidirectional(character) in _BIDIRECTIONAL
+
+
+def folder_names(folder: Path) -> list[str]:
+    """The sorted names of the class folders in `folder`, as text in Unicode's composed form, as people type it."""
+    return sorted(class_name(path) for path in class_folders(folder))
+
+
+def class_folders(folder: Path) -> list[Path]:
+    """The folders in `folder` that are not hidden, one a class, by name."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
+
+
+def class_name(folder: Path) -> str:
+    """The class name that a folder's name stands for; macOS decomposes letters with accents, which no one types."""
+    return unicodedata.normalize("NFC", folder.name)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a folder of this name is none of the user's."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def one_of(folder: Path, names: Sequence[str]) -> Path | None:
+    """The folder of one of these names in `folder` that itself holds folders."""
+    return next((folder / name for name in names if (folder / name).is_dir() and class_folders(folder / name)), None)
+
+
+def _from_text(source: str | Path) -> Sequence[str]:
     path = Path(source)
     try:
         if path.is_dir():
             return _from_folder(path)
         if path.is_file():
-            return _from_file(path)
+            return read_class_file(path)
     except OSError as error:  # also a list too long to be a path
         if "," not in str(source):
-            raise InvalidInput(f"cannot read the class names from {source}: {error.strerror}") from error
+            raise InvalidInput(f"cannot read the class names from {str(source)[:200]}: {error.strerror}") from error
     if "," in str(source):
         return [name.strip() for name in str(source).split(",")]
     raise InvalidInput(
@@ -82,44 +117,8 @@ def _from_text(source: str | Path) -> list[Any]:
 
 
 def _from_folder(folder: Path) -> list[str]:
-    parent = folder / "train" if (folder / "train").is_dir() else folder
-    names = sorted(path.name for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
+    parent = one_of(folder, TRAINING) or folder
+    names = folder_names(parent)
     if not names:
         raise InvalidInput(f"{parent} has no folders: class names are the names of a data set's folders, one a class")
     return names
-
-
-def _from_file(path: Path) -> list[Any]:
-    if path.stat().st_size > _LARGEST_FILE:
-        raise InvalidInput(f"{path} has {path.stat().st_size:,} bytes: class names take at most {_LARGEST_FILE:,}")
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path} is not UTF-8 text (byte {error.start}): save the class names as UTF-8") from error
-    if path.suffix.lower() == ".json":
-        return _from_json(text, path)
-    lines = text.rstrip("\r\n").replace("\r\n", "\n").split("\n")
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            raise InvalidInput(f"line {number} of {path} is empty: it must hold the name of class {number - 1}")
-    return [line.strip(" \t") for line in lines]
-
-
-def _from_json(text: str, path: Path) -> list[Any]:
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{path} is not JSON: {error}") from error
-    if isinstance(document, list):
-        return document
-    if isinstance(document, dict):
-        if all(isinstance(index, int) and not isinstance(index, bool) for index in document.values()):
-            pairs = [(str(index), name) for name, index in document.items()]
-        else:
-            pairs = list(document.items())
-        by_index = dict(pairs)
-        if document and set(by_index) == set(map(str, range(len(pairs)))):
-            return [by_index[str(index)] for index in range(len(pairs))]
-    raise InvalidInput(
-        f'{path} is not a list of class names, nor an object like {{"0": "cat", "1": "dog"}} with every index from 0'
-    )

@@ -18,12 +18,12 @@ import numpy as np
 from hangtag.optional import require
 
 from ..errors import DataError
+from .class_names import TRAINING, class_folders, class_name, fault_of, is_hidden, one_of
 from .dataset import Dataset
 from .image_files import SUFFIXES, ImageFiles, Subset
 
 TEST_PART = 0.2
 
-_TRAIN = ("train", "training")
 _VALIDATION = ("val", "valid", "validation")
 _TEST = ("test", "testing")
 _SHOWN = 10  # bad files that a message names
@@ -109,8 +109,8 @@ def shown(path: Path | str) -> str:
 
 def _splits(folder: Path, skipped: Counter[str], seed: int, say: Callable[[str], None]) -> list[_Files]:
     """Training and test images, or training, validation and test images."""
-    train = _one_of(folder, _TRAIN)
-    others = [part for part in (_one_of(folder, _VALIDATION), _one_of(folder, _TEST)) if part is not None]
+    train = one_of(folder, TRAINING)
+    others = [part for part in (one_of(folder, _VALIDATION), one_of(folder, _TEST)) if part is not None]
     if train is None or not others:
         return _split(_classes(folder, skipped), seed)
     parts = [train, *others]
@@ -129,26 +129,9 @@ def _splits(folder: Path, skipped: Counter[str], seed: int, say: Callable[[str],
     return splits
 
 
-def _one_of(folder: Path, names: Sequence[str]) -> Path | None:
-    """The folder of one of these names that itself holds folders."""
-    for name in names:
-        path = folder / name
-        if path.is_dir() and _folders(path):
-            return path
-    return None
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path.name))
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
-
-
 def _classes(folder: Path, skipped: Counter[str]) -> _Files:
     """Class name to image files, sorted."""
-    folders = _folders(folder)
+    folders = class_folders(folder)
     if not folders:
         raise DataError(
             f"{shown(folder)} has no folders: put the images of each class into a folder of the class's name"
@@ -156,12 +139,17 @@ def _classes(folder: Path, skipped: Counter[str]) -> _Files:
     for path in folder.iterdir():
         if not path.is_dir() and not path.name.startswith("."):
             skipped["outside of a class folder"] += 1
-    classes = {}
+    classes: _Files = {}
     for path in folders:
-        _check_name(path)
+        name = class_name(path)
+        fault = fault_of(name)
+        if fault is not None:
+            raise DataError(f"the folder {shown(path)} cannot be a class: its name {fault}")
+        if name in classes:
+            raise DataError(f"{shown(folder)} has two folders whose names look the same ({name!a}): rename one of them")
         ours: Counter[str] = Counter()
-        classes[path.name] = _images(path, ours)
-        if not classes[path.name]:
+        classes[name] = _images(path, ours)
+        if not classes[name]:
             instead = (
                 f", only {', '.join(f'{count} {reason}' for reason, count in ours.most_common(3))}" if ours else ""
             )
@@ -171,7 +159,7 @@ def _classes(folder: Path, skipped: Counter[str]) -> _Files:
             )
         skipped.update(ours)
     if len(classes) == 1:
-        inner = [path.name for path in _folders(folders[0])]
+        inner = [path.name for path in class_folders(folders[0])]
         hint = ""
         if inner:
             hint = (
@@ -181,23 +169,11 @@ def _classes(folder: Path, skipped: Counter[str]) -> _Files:
     return classes
 
 
-def _check_name(path: Path) -> None:
-    try:
-        path.name.encode()
-        text = path.name.isprintable()
-    except UnicodeEncodeError:
-        text = False
-    if not text:
-        raise DataError(
-            f"the folder {shown(path)} cannot be a class name, which must be printable UTF-8 text: rename it"
-        )
-
-
 def _images(folder: Path, skipped: Counter[str]) -> list[Path]:
     """The image files of a class, in its folder and the folders within."""
     images = []
     for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
         for name in names:
             path = Path(parent, name)
             suffix = path.suffix.lower()

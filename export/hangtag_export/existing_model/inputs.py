@@ -8,15 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from hangtag import contract
 from hangtag.errors import InvalidInput
 from hangtag.optional import require
-
-PIXELS = ("0..1", "0..255", "-1..1", "imagenet", "caffe")
-"""Ranges of pixels: `imagenet` is RGB 0..1 less ImageNet's mean, divided by its standard deviation (PyTorch's models);
-`caffe` is BGR 0..255 less ImageNet's mean (ResNet50 and VGG of keras.applications)."""
-
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # RGB mean and standard deviation, of pixels 0..1
-_CAFFE_MEAN = (103.939, 116.779, 123.68)  # BGR, of pixels 0..255
 
 _TRANSPARENT = frozenset(
     {"InputLayer", "Reshape", "Resizing", "CenterCrop", "ZeroPadding2D", "Permute", "Concatenate", "Dropout"}
@@ -31,7 +25,7 @@ class ImageInput:
     image_shape: tuple[int, ...]  # (H, W), or (H, W, 3)
     layout: str  # of one image, as the model takes it: "HW", "HWC", "CHW" or "flat"
     batch: int | None  # 1 for a model that takes one image at a time
-    pixels: str
+    pixels: str  # of contract.RANGES
     is_integer: bool
 
     def prepare(self, images: Any, *, unit: bool = False) -> Any:
@@ -50,14 +44,15 @@ class ImageInput:
         if self.pixels == "0..1":
             return images if unit else images / np.float32(255)
         if self.pixels == "imagenet":
-            mean, deviation = (np.array(values, np.float32) for values in _IMAGENET)
+            mean = np.array(contract.IMAGENET_MEAN, np.float32)
+            deviation = np.array(contract.IMAGENET_DEVIATION, np.float32)
             return ((images if unit else images / np.float32(255)) - mean) / deviation
         raw = images * np.float32(255) if unit else images
         if self.pixels == "0..255":
             return raw
         if self.pixels == "-1..1":
             return raw / np.float32(127.5) - one
-        return raw[..., ::-1] - np.array(_CAFFE_MEAN, np.float32)
+        return raw[..., ::-1] - np.array(contract.CAFFE_MEAN, np.float32)
 
 
 def _flat(images: Any) -> Any:

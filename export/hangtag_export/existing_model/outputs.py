@@ -12,9 +12,6 @@ from hangtag import contract
 from hangtag.errors import InvalidInput
 from hangtag.optional import require
 
-SCORES = ("probabilities", "logits", "sigmoid")
-"""Kinds of scores: rows that sum to 1; before a softmax; one independent probability a class, or a single one."""
-
 _UNCHANGED = ("Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "EnsureShape")
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 
@@ -25,7 +22,7 @@ class ScoreOutput:
 
     name: str  # of the model's output
     classes: int
-    scores: str
+    scores: str  # of contract.SCORES
     is_single: bool  # one number for two classes
 
     @property
@@ -103,7 +100,7 @@ def _kind(name: str, operation: str, declared: str | None, *, single: bool) -> s
     if declared is None and known is None:
         raise InvalidInput(
             f"output {name!r} ends neither in a softmax nor in a sigmoid (but in {operation or 'something unknown'}): "
-            f"say what its scores are with --scores {'|'.join(SCORES)}"
+            f"say what its scores are with --scores {'|'.join(contract.SCORES)}"
         )
     if declared is None or known is None:
         scores = declared or known or ""

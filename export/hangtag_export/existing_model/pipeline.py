@@ -26,9 +26,9 @@ from ..publishing.published import predict
 from ..publishing.verification import TOLERANCE, TOLERANCE_16_BITS, verify
 from ..publishing.versions import prune
 from ..training.evaluation import compare
-from .inputs import PIXELS, ImageInput, image_input, known_pixels
+from .inputs import ImageInput, image_input, known_pixels
 from .loading import Source, load
-from .outputs import SCORES, ScoreOutput, check_scores, choose_output, last_operation, score_output
+from .outputs import ScoreOutput, check_scores, choose_output, last_operation, score_output
 
 Say = Callable[[str], None]
 
@@ -105,8 +105,8 @@ def publish(
     base_path = Path(base_path)
     if dataset is None and (min_accuracy is not None or no_worse_than_current):
         raise InvalidInput("an accuracy needs labelled images: give --dataset, fashion-mnist or a folder")
-    _check("pixels", pixels, PIXELS)
-    _check("scores", scores, SCORES)
+    _check("pixels", pixels, contract.RANGES)
+    _check("scores", scores, contract.SCORES)
     names = read_class_names(class_names)
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     model_name = model_name or base_path.resolve().name
@@ -191,7 +191,7 @@ def _image_input(source: Source, size: tuple[int, int] | None, declared: str | N
     if declared is None and known is None:
         raise InvalidInput(
             "nothing in the model says which range its pixels have: say it with --pixels, one of "
-            f"{', '.join(PIXELS)}, as the images were when it was trained"
+            f"{', '.join(contract.RANGES)}, as the images were when it was trained"
         )
     if declared is not None and known is not None and declared != known[0]:
         say(f"note: {known[1]} is for pixels {known[0]}, and --pixels {declared} is what counts")

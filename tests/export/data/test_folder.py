@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from hangtag_export.data.class_names import read_class_names
 from hangtag_export.data.folder import load_images
 from hangtag_export.errors import DataError
 
@@ -172,13 +174,23 @@ def test_names_that_are_no_text_are_escaped_in_messages(images, tmp_path):
     strange.write_bytes(b"no image")
     assert r"a/\xff\x1b[31m.png (not an image" in refused(tmp_path)
     strange.unlink()
-    for name in (b"b\xff", b"b\n\x1b[31m"):
+    for name in (b"b\xff", b"b\n\x1b[31m", "b\u202egpj".encode(), b" "):
         folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
         (tmp_path / "b").rename(folder)
         message = refused(tmp_path)
-        assert "cannot be a class name" in message
+        assert "cannot be a class: its name is" in message
         assert message.isprintable()
         folder.rename(tmp_path / "b")
+
+
+def test_class_names_are_in_the_composed_form_of_unicode(images, tmp_path):
+    """macOS writes "é" as two characters: a name that people type must be equal to the folder's."""
+    for part, form in (("train", "NFD"), ("test", "NFC")):
+        for name in ("café", "Möwe"):
+            fill(tmp_path / part / unicodedata.normalize(form, name), images[:2])
+    assert load(tmp_path)[0].class_names == read_class_names(tmp_path) == ("Möwe", "café")
+    fill(tmp_path / "train" / "café", images[:2])
+    assert "two folders whose names look the same ('caf\\xe9'): rename one" in refused(tmp_path)
 
 
 def test_what_is_wrong_with_a_folder_is_one_sentence(images, tmp_path):
