@@ -21,8 +21,6 @@ def legible(texts: Iterable[str]) -> Iterator[None]:
     """
     characters = frozenset("".join(texts)) - frozenset("\n\t ")
     manager = require("matplotlib.font_manager", extra="images", what=_WHAT)
-    # A font without a bold cut is used as it is; matplotlib would log a warning for each picture.
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     matplotlib = require("matplotlib", extra="images", what=_WHAT)
     own = manager.findfont("DejaVu Sans")  # comes with matplotlib
     missing = characters - _characters_of(own)
@@ -31,8 +29,18 @@ def legible(texts: Iterable[str]) -> Iterator[None]:
         file = _find(missing)
         manager.fontManager.addfont(file)
         family.append(manager.FontProperties(fname=file).get_name())
-    with matplotlib.rc_context({"font.family": family, "text.parse_math": False}):  # "$" is a dollar, no formula
-        yield
+    log = logging.getLogger("matplotlib.font_manager")
+    log.addFilter(_is_not_about_weight)
+    try:
+        with matplotlib.rc_context({"font.family": family, "text.parse_math": False}):  # "$" is a dollar, no formula
+            yield
+    finally:
+        log.removeFilter(_is_not_about_weight)
+
+
+def _is_not_about_weight(record: logging.LogRecord) -> bool:
+    """False for matplotlib's warning about a font without a bold weight: its regular weight is good enough."""
+    return "font weight" not in str(record.msg)
 
 
 def check(texts: Iterable[str]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
+from matplotlib import font_manager
 
 from hangtag import fonts
 from hangtag.errors import InvalidInput
@@ -19,3 +22,15 @@ def test_a_character_that_no_font_has_is_one_sentence_that_says_what_to_install(
         InvalidInput, match=r"^no installed font has the characters \U00105555…: install .*fonts-noto-cjk"
     ):
         fonts.check(["bag", "\U00105555"])  # from a private use area
+
+
+def test_only_the_warning_about_a_missing_bold_weight_is_dropped(caplog):
+    with caplog.at_level(logging.WARNING), fonts.legible(["bag"]):
+        # DejaVu Sans has the weights 400 and 700.
+        font_manager.findfont(font_manager.FontProperties(family="DejaVu Sans", weight=1000))
+        assert caplog.messages == []
+        font_manager.findfont(font_manager.FontProperties(family="No Such Font"))
+    assert "No Such Font" in caplog.text
+    caplog.clear()
+    font_manager.findfont(font_manager.FontProperties(family="DejaVu Sans", weight=999))
+    assert "Failed to find font weight" in caplog.text
