@@ -272,7 +272,7 @@ def test_a_playground_that_stops_is_noticed(browser, again):
         page.wait(lambda: not page["#banner"].is_displayed(), "the connection")
 
 
-def test_the_page_is_chinese_when_asked_and_stays_so(page, again):
+def test_the_page_is_chinese_when_asked_and_stays_so(page, again, tmp_path):
     page.wait(lambda: page.text(".verdict strong") in CLASS_NAMES, "an English answer")
     page["#language"].click()
     page.wait(lambda: page.text(".verdict strong") in CLASS_NAMES_ZH, "a Chinese answer")
@@ -280,6 +280,9 @@ def test_the_page_is_chinese_when_asked_and_stays_so(page, again):
     assert [one.text for one in page.all("[role=tab]")] == ["识别", "评估", "监控"]
     page.open()
     assert page.text("#tab-try") == "识别"
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    page["#file"].send_keys(str(tmp_path / "broken.png"))
+    page.wait(lambda: "这不是 PNG 或 JPEG 文件" in page.text("#result [role=alert]"), "an error in Chinese")
     page["#language"].click()
     assert page.text("#tab-try") == "Try"
 

@@ -32,7 +32,7 @@ HEADERS = {
 _TYPES = {"css": "text/css", "html": "text/html", "js": "text/javascript", "json": "text/json", "svg": "image/svg+xml"}
 _UPLOAD_SECONDS = 60.0
 _EVALUATE_BATCH = 250
-_SHOWN = 14  # test images on the page
+_SHOWN = 28  # test images on the page
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

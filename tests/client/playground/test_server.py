@@ -15,7 +15,7 @@ import pytest
 import requests
 from PIL import Image
 
-from hangtag import Client
+from hangtag import Client, HangtagError
 from hangtag.playground.images import MAX_BYTES
 from hangtag.results import png
 from playgrounds import playground
@@ -59,6 +59,15 @@ def test_every_text_of_the_page_has_a_translation():
     used += [re.sub(r"\s+", " ", text) for text in re.findall(r"<[^>]* data-t(?: hidden)?>([^<]+)<", html)]
     assert len(used) > 60
     assert [text for text in used if text not in chinese] == []
+
+
+def test_every_kind_of_error_has_a_chinese_sentence():
+    chinese = json.loads((STATIC / "zh.json").read_text())
+    source = (STATIC.parent / "server.py").read_text()
+    kinds = {error.__name__ for error in HangtagError.__subclasses__()}
+    kinds |= set(re.findall(r'_refusal\(.*"(\w+)"\)', source))
+    assert {"ServerUnavailable", "InvalidInput", "Timeout", "Busy"} <= kinds
+    assert [kind for kind in kinds if not chinese.get(kind, "").endswith("。")] == []
 
 
 def test_the_playground_stays_small():
@@ -123,7 +132,7 @@ def test_a_test_image_is_classified_by_its_number(page, images):
     assert (shown(page.post("/api/classify", sample=3).json()) == images[3]).all()
     assert (np.asarray(Image.open(io.BytesIO(page.get("/api/samples/3.png").content))) == images[3]).all()
     listed = page.get("/api/samples").json()
-    assert (listed["name"], listed["count"], len(listed["items"])) == ("Fashion-MNIST", 10_000, 14)
+    assert (listed["name"], listed["count"], len(listed["items"])) == ("Fashion-MNIST", 10_000, 28)
 
 
 def test_a_photograph_is_prepared_as_the_data_set_was_made(page):

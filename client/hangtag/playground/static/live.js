@@ -59,7 +59,7 @@ function render() {
   const labelled = (version) => Object.keys(labels).filter((label) => labels[label] === version);
   fill($("versions"), ...versions.map(({ version, state, error }) => h("li", {}, h("strong", {}, name(version)),
     tag(t(state.toLowerCase()), { AVAILABLE: "good", END: "bad" }[state]),
-    ...labelled(version).map((label) => tag(label)), h("small", {}, error))));
+    ...labelled(version).map((label) => tag(label)), h("small", {}, error && t("Cannot load: {0}", error)))));
   $("events").dataset.empty = t("Changes of versions appear here.");
 }
 

@@ -8,8 +8,9 @@ export function t(text, ...values) {
   return values.reduce((filled, value, at) => filled.replaceAll(`{${at}}`, value), chosen);
 }
 
-/** An error of the server: its own sentence, in Chinese after what kind it is. */
-export const explain = ({ error, kind }) => (locale.language === "zh" ? (CHINESE[kind] ?? "出错了：") : "") + error;
+/** An error of the server. In Chinese: its translation, or else what its kind means and what to do, and the original. */
+export const explain = ({ error, kind }) => locale.language !== "zh" || !kind ? error
+  : (CHINESE[error] ?? `${CHINESE[kind] ?? CHINESE.Internal}（${error}）`);
 export const number = (value, digits = 0) =>
   value.toLocaleString(locale.tag, { minimumFractionDigits: digits, maximumFractionDigits: digits });
 export const percent = (value) => `${number(value * 100, 1)}%`;
