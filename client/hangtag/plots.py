@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ RIGHT, WRONG, PREDICTED, OTHER = "#1f5fbf", "#c8312b", "#333333", "#c4c4c4"
 
 _BARS = 10  # of a model with more classes: the best ones
 _LONGEST = 22  # characters of a class name beside a bar
-_ONE_LINE = 24  # characters below an image
+_ONE_LINE = 20  # characters below an image
 _DPI = 100
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
 _TUTORIAL = (28, 28)  # the size of Fashion-MNIST's images, which are bright on black
@@ -54,16 +55,13 @@ def draw_predictions(
     with legible([*map(short, result.class_names), caption]):
         columns = max(1, min(columns, len(images)))  # a single image gets no empty columns
         rows = math.ceil(len(images) / columns)
-        figure = new_figure(5 * columns, 2.2 * rows + (0.5 if caption else 0))
+        figure = new_figure(4 * columns, 2 * rows + (0.4 if caption else 0), layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.06)  # inches around each axes
         if caption:
             figure.suptitle(caption, fontsize=11)
-        axes = figure.subplots(rows, 2 * columns, squeeze=False)
-        for place in range(rows * columns):
-            picture, bars = axes[place // columns][2 * (place % columns) :][:2]
-            if place >= len(images):
-                picture.axis("off")
-                bars.axis("off")
-                continue
+        cells = figure.subfigures(rows, columns, squeeze=False).ravel()
+        for place, cell in zip(range(len(images)), cells, strict=False):
+            picture, bars = cell.subplots(1, 2, width_ratios=(4, 5))
             row, actual = result[place], None if truth is None else int(truth[place])
             draw_image(picture, images[place], row, actual)
             draw_bars(bars, row, actual)
@@ -79,10 +77,10 @@ def _default_caption(result: Classification, truth: Sequence[int]) -> str:
     return f"{right} of {len(truth)} right. Blue: the true class; red: a wrong prediction (true class in brackets)"
 
 
-def new_figure(width: float, height: float) -> Any:
+def new_figure(width: float, height: float, layout: str = "tight") -> Any:
     """A matplotlib figure of that size in inches, with no display behind it."""
     figure = require("matplotlib.figure", extra="images", what="drawing").Figure
-    return figure(figsize=(width, height), layout="tight", dpi=_DPI)
+    return figure(figsize=(width, height), layout=layout, dpi=_DPI)
 
 
 def save(figure: Any, file: str | Path) -> None:
@@ -116,14 +114,13 @@ def show(axes: Any, image: np.ndarray) -> None:
 def draw_image(axes: Any, image: np.ndarray, row: Prediction, actual: int | None) -> None:
     """The image with its predicted class below: blue when right, red when wrong, black when the truth is not known."""
     show(axes, image)
-    text = f"{short(row.label)} {row.score:.0%}"
-    if actual is None:
-        axes.set_xlabel(text, fontsize=9)
-    else:
-        right = row.class_names[actual] == row.label
-        true = f"({short(row.class_names[actual])})"
-        separator = "\n" if len(text) + len(true) > _ONE_LINE else " "
-        axes.set_xlabel(text + separator + true, fontsize=9, color=RIGHT if right else WRONG)
+    pieces, colour = [short(row.label), f"{row.score:.0%}"], PREDICTED
+    if actual is not None:
+        pieces.append(f"({short(row.class_names[actual])})")
+        colour = RIGHT if row.class_names[actual] == row.label else WRONG
+    unbroken = " ".join(piece.replace(" ", "\xa0") for piece in pieces)  # a line may end between pieces only
+    lines = textwrap.wrap(unbroken, _ONE_LINE, break_long_words=False, break_on_hyphens=False)
+    axes.set_xlabel("\n".join(lines).replace("\xa0", " "), fontsize=9, color=colour)
 
 
 def draw_bars(axes: Any, row: Prediction, actual: int | None) -> None:
@@ -152,7 +149,7 @@ def draw_bars(axes: Any, row: Prediction, actual: int | None) -> None:
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0%", "", "50%", "", "100%"])
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
-    axes.tick_params(labelsize=7, length=2)
+    axes.tick_params(labelsize=8, length=2)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
 
