@@ -23,7 +23,7 @@ def main() -> int:
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` runs and the server is stopped
     base_path = arguments.base_path.resolve()
-    versions = sorted(int(path.name) for path in base_path.glob("[0-9]*") if path.name.isdecimal())[-2:]
+    versions = newest_two(base_path)
     if not versions:
         print(f"{arguments.base_path} holds no version: train one with `make train`", file=sys.stderr)
         return 2
@@ -44,6 +44,11 @@ def main() -> int:
             except subprocess.TimeoutExpired:
                 server.kill()
                 server.wait()
+
+
+def newest_two(base_path: Path) -> list[int]:
+    """The highest two version numbers, the lower one first."""
+    return sorted(int(path.name) for path in base_path.glob("[0-9]*") if path.name.isdecimal())[-2:]
 
 
 def write_config(folder: Path, base_path: Path, versions: list[int]) -> list[str]:

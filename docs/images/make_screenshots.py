@@ -1,6 +1,6 @@
 """Make the pictures of docs/how-to/playground.md.
 
-python docs/images/make_screenshots.py --base-path models/fashion
+python docs/images/make_screenshots.py --base-path models/fashion [desktop live …]
 
 The base path needs two versions (train twice). Chromium and the fonts are Debian's, unpacked under build/tools.
 """
@@ -9,29 +9,29 @@ from __future__ import annotations
 
 import argparse
 import io
-import re
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "examples")]
 
 from PIL import Image  # noqa: E402
+from playground import newest_two, write_config  # noqa: E402
 from selenium.webdriver import ActionChains, Chrome  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
 
 from browser import chromium  # noqa: E402
+from playgrounds import playground  # noqa: E402
 from programs import tree  # noqa: E402
+from support import serving  # noqa: E402
 
 FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd">
 <fontconfig><dir>{fonts}/usr/share/fonts</dir><cachedir>{cache}</cachedir></fontconfig>"""
-DESKTOP, TALL, PHONE = (1200, 880), (1200, 1090), (390, 844)
+DESKTOP, TALL, LIVE, PHONE = (1200, 880), (1200, 1090), (1200, 880), (390, 844)
 
 
 class Camera:
@@ -77,20 +77,8 @@ class Camera:
         for at, part in enumerate(parts):
             whole.paste(part, (at * (part.width + gap), 0))
         file = Path(__file__).parent / f"playground-{name}.png"
-        whole.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(file, optimize=True)
+        whole.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(file, optimize=True)
         print(f"{file.relative_to(ROOT)}: {file.stat().st_size // 1024} KB")
-
-
-@contextmanager
-def playground(base_path: Path) -> Iterator[str]:
-    """Run examples/playground.py on a free port; yields the page's address."""
-    command = [sys.executable, "-u", ROOT / "examples" / "playground.py", "--port=0", f"--base-path={base_path}"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        yield next(found[0] for line in process.stdout if (found := re.search(r"http://\S+(?=/ \()", line)))
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 def find(camera: Camera, condition: Callable[[], bool]) -> None:
@@ -105,36 +93,47 @@ def find(camera: Camera, condition: Callable[[], bool]) -> None:
         time.sleep(0.5)
 
 
-def take(camera: Camera) -> None:
-    """All pictures, one after the other."""
+def desktop(camera: Camera, swap: Callable[[], None]) -> None:
     camera.open(DESKTOP)
     find(camera, lambda: float(camera.find(".percent").text.rstrip("%")) < 90)
     camera.save("desktop")
 
-    camera.choose("#which", "label:stable")
-    camera.choose("#other", "label:canary")
+
+def chinese(camera: Camera, swap: Callable[[], None]) -> None:
+    camera.open(DESKTOP, language="zh")
+    find(camera, lambda: float(camera.find(".percent").text.rstrip("%")) < 90)
+    camera.save("zh")
+
+
+def canary(camera: Camera, swap: Callable[[], None]) -> None:
+    camera.open(DESKTOP)
+    compare(camera)
     camera.wait("#agreement")
     find(camera, lambda: "disagree" in camera.find("#agreement").text)
     camera.save("canary")
 
+
+def matrix(camera: Camera, swap: Callable[[], None]) -> None:
     camera.open(TALL, tab="evaluate")
-    camera.choose("#which", "label:stable")
-    camera.choose("#other", "label:canary")
+    compare(camera)
     camera.choose("#count", "2000")
     camera.find("#start").click()
     camera.wait("#summary", "2,000")
     camera.find("[id='cell-6,0']").click()
     camera.save("confusion-matrix")
 
-    camera.open(DESKTOP, tab="live", scheme="dark")
+
+def live(camera: Camera, swap: Callable[[], None]) -> None:
+    camera.open(LIVE, tab="live", scheme="dark")
     camera.find("#traffic").click()
-    time.sleep(80)
+    time.sleep(45)
+    swap()
+    camera.wait("#events", "Version 2 answers")
+    time.sleep(40)
     camera.save("dark")
-    camera.find("#traffic").click()
 
-    camera.open(DESKTOP, language="zh")
-    camera.save("zh")
 
+def phone(camera: Camera, swap: Callable[[], None]) -> None:
     camera.open(PHONE)
     camera.find("#draw").click()
     board = camera.find("#canvas")
@@ -151,23 +150,43 @@ def take(camera: Camera) -> None:
     first = camera.look()
 
     camera.open(PHONE, scheme="dark", language="zh")
-    camera.choose("#which", "label:stable")
-    camera.choose("#other", "label:canary")
+    compare(camera)
     camera.wait("#agreement")
     camera.browser.execute_script("document.getElementById('result').scrollIntoView()")
     camera.save("phone", first, drawing, camera.look())
 
 
+def compare(camera: Camera) -> None:
+    camera.choose("#which", "label:stable")
+    camera.choose("#other", "label:canary")
+
+
+PICTURES = {"live": live, "desktop": desktop, "zh": chinese, "canary": canary, "matrix": matrix, "phone": phone}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pictures", nargs="*", metavar="NAME", help=f"of {', '.join(PICTURES)}; default all")
     parser.add_argument("--base-path", type=Path, default=Path("models/fashion"))
     arguments = parser.parse_args()
+    base_path = arguments.base_path.resolve()
+    versions = newest_two(base_path)
     fonts = tree("fonts-noto-cjk", "fonts-inter")
-    with tempfile.NamedTemporaryFile("w", suffix=".conf") as config, playground(arguments.base_path) as url:
-        config.write(FONTS.format(fonts=fonts, cache=ROOT / "build" / "tools" / "fontconfig"))
-        config.flush()
-        with chromium("--hide-scrollbars", FONTCONFIG_FILE=config.name) as browser:
-            take(Camera(browser, url))
+    with tempfile.TemporaryDirectory() as name:
+        folder, config = Path(name), Path(name, "fonts.conf")
+        config.write_text(FONTS.format(fonts=fonts, cache=ROOT / "build" / "tools" / "fontconfig"))
+        flags = [*write_config(folder, base_path, versions), "--model_config_file_poll_wait_seconds=1"]
+        with (
+            serving(base_path, folder / "log", *flags, model=base_path.name) as server,
+            playground("--target", server.grpc, "--target", server.rest, "--model", base_path.name) as page,
+            chromium("--hide-scrollbars", FONTCONFIG_FILE=str(config)) as browser,
+        ):
+            for picture in arguments.pictures or PICTURES:
+                write_config(folder, base_path, versions[:1] if picture == "live" else versions)
+                expected = 1 if picture == "live" else 2
+                while len(page.get("/api/state").json()["labels"]) != expected:
+                    time.sleep(0.1)
+                PICTURES[picture](Camera(browser, page.url), lambda: write_config(folder, base_path, versions))
 
 
 if __name__ == "__main__":
