@@ -1,4 +1,4 @@
-"""What training costs and what comes of it, on Fashion-MNIST. Prints every training figure of docs/reference/export.md.
+"""What training costs and what comes of it, on Fashion-MNIST. Prints every training figure of docs/benchmarks.md.
 
     python benchmarks/training.py speed         `hangtag export`'s training beside the tutorial's `model.fit`, in turns
     python benchmarks/training.py determinism   seconds an epoch with and without deterministic ops
