@@ -122,7 +122,7 @@ def add_flags(serve: argparse.ArgumentParser) -> None:
     flag("grace_seconds", 10.0, "for running requests after SIGTERM (ours, default 10)")
     flag("max_request_bytes", 256 << 20, "of a REST body or, beyond loopback, a gRPC message (ours, default 256 MiB)")
     flag("max_inflated_bytes", 100 << 20, "of a gzipped REST body when inflated (ours, default 100 MiB)")
-    flag("max_tensor_bytes", 512 << 20, "that reading one request may take in memory (ours, default 512 MiB)")
+    flag("max_tensor_bytes", 512 << 20, "that one request and its response may take in memory (ours, default 512 MiB)")
     flag("max_image_pixels", 50_000_000, "that an encoded image in a request may claim (ours, default 50 million)")
     flag("max_json_depth", 254, "of lists and objects in a REST body (ours, at most and by default 254)")
     serve.add_argument(

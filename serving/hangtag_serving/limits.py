@@ -5,7 +5,10 @@ The C++ server has none of these limits: 44 bytes sent to it can fill its memory
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+import numpy as np
 
 from .errors import invalid
 
@@ -15,10 +18,13 @@ MAX_FILLED_BYTES = 4 << 20
 _PIXELS_PER_BYTE = 256
 """More than any complete JPEG holds; a PNG of one colour may hold more, and is then counted against the allowance."""
 
+STRING_BYTES = 64
+"""That a string takes in memory besides its own bytes."""
+
 
 @dataclass(frozen=True)
 class Limits:
-    """`tensor_bytes`: what the arrays of a request, and what is read on the way to them, may take in memory.
+    """`tensor_bytes`: what the arrays of a request and its response, and what is made on the way, may take in memory.
 
     `image_pixels`: the largest encoded image, and the pixels that a request may claim beyond 256 for each byte it has.
     """
@@ -56,3 +62,11 @@ class Budget:
                 f"An image says that it has {width} x {height} pixels, more than --max_image_pixels="
                 f"{self._limits.image_pixels} or than its {size} bytes can hold"
             )
+
+
+def bytes_of(arrays: Iterable[np.ndarray]) -> int:
+    """What arrays take in memory, strings included."""
+    return sum(
+        sum(map(len, array.ravel().tolist())) + array.size * STRING_BYTES if array.dtype == object else array.nbytes
+        for array in arrays
+    )

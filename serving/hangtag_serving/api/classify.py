@@ -15,8 +15,12 @@ from hangtag.protocol import protobuf
 from hangtag.protocol.protobuf import WireError
 
 from ..errors import ServingError, invalid
+from ..image_sizes import check_images
+from ..limits import STRING_BYTES, Budget, bytes_of
 from ..models.servable import Servable
 from .tensor_types import number_of, shape_text
+
+_VALUE_BYTES = 200  # that a class with its score takes as objects, apart from its name
 
 CLASSIFY, REGRESS, PREDICT = (f"tensorflow/serving/{method}" for method in ("classify", "regress", "predict"))
 
@@ -24,7 +28,7 @@ Scored = list[tuple[bytes, float]]
 """The classes of one example with their scores; a signature may leave either out."""
 
 
-def read_input(content: memoryview) -> np.ndarray:
+def read_input(content: memoryview, budget: Budget) -> np.ndarray:
     """The serialized Examples of an Input message, [N] bytes; a context is put before each."""
     context = b""
     examples: list[bytes] = []
@@ -42,8 +46,10 @@ def read_input(content: memoryview) -> np.ndarray:
         raise ServingError("INTERNAL", "Error parsing serialized input.") from error
     if not examples:
         raise invalid("Input is empty.")
+    budget.take(sum(map(len, examples)) + (STRING_BYTES + len(context)) * len(examples))
     array = np.empty(len(examples), object)
     array[:] = [context + example for example in examples]
+    check_images(array.tolist(), budget)
     return array
 
 
@@ -55,19 +61,21 @@ def signature_of(servable: Servable, name: str) -> Any:
     return signature
 
 
-def classify(servable: Servable, name: str, examples: memoryview) -> list[Scored]:
+def classify(servable: Servable, name: str, examples: memoryview, budget: Budget) -> list[Scored]:
     """What the classify signature says of each example."""
     outputs = _check_classify(signature_of(servable, name), servable.checks_methods)
-    return _classes(*_run(servable, name, examples, outputs, "Classify"))
+    return _classes(*_run(servable, name, examples, outputs, "Classify", budget))
 
 
-def regress(servable: Servable, name: str, examples: memoryview) -> list[float]:
+def regress(servable: Servable, name: str, examples: memoryview, budget: Budget) -> list[float]:
     """One number for each example."""
     outputs = _check_regress(signature_of(servable, name), servable.checks_methods)
-    return _numbers(*_run(servable, name, examples, outputs, "Regress"))
+    return _numbers(*_run(servable, name, examples, outputs, "Regress", budget))
 
 
-def multi_inference(servable: Servable, tasks: Sequence[Any], examples: memoryview) -> list[tuple[Any, Any]]:
+def multi_inference(
+    servable: Servable, tasks: Sequence[Any], examples: memoryview, budget: Budget
+) -> list[tuple[Any, Any]]:
     """For each InferenceTask, the task and its result: rows of classes or a list of numbers."""
     checked = []
     names: set[str] = set()
@@ -92,15 +100,16 @@ def multi_inference(servable: Servable, tasks: Sequence[Any], examples: memoryvi
     results = []
     for task, name, outputs in checked:
         finish = _classes if task.method_name == CLASSIFY else _numbers
-        results.append((task, finish(*_run(servable, name, examples, outputs, "MultiInference"))))
+        results.append((task, finish(*_run(servable, name, examples, outputs, "MultiInference", budget))))
     return results
 
 
 def _run(
-    servable: Servable, name: str, examples: memoryview, outputs: Sequence[str], api: str
+    servable: Servable, name: str, examples: memoryview, outputs: Sequence[str], api: str, budget: Budget
 ) -> tuple[int, dict[str, np.ndarray]]:
-    inputs = read_input(examples)
-    arrays = servable.run(name, {"inputs": inputs}, outputs, api)
+    inputs = read_input(examples, budget)
+    arrays = servable.run(name, {"inputs": inputs}, outputs, api, budget)
+    budget.take(bytes_of(arrays) + max(array.size for array in arrays) * _VALUE_BYTES)
     return len(inputs), dict(zip(outputs, arrays, strict=True))
 
 

@@ -42,11 +42,11 @@ _ENTRY_BYTES = 1 << 14  # that an input or a name in the output filter takes in 
 
 def methods(models: Models, encode: Encode, recorder: Recorder, limits: Limits = DEFAULT) -> dict[str, Method]:
     """Full method name to function; each raises ServingError. `encode` writes the tensors of responses."""
-    read = partial(read_predict, limits=limits)
+    read, read_examples = partial(read_predict, limits=limits), partial(_read_examples, limits)
     return {
         PREDICT: partial(_recorded, recorder, models, "Predict", read, partial(predict, encode)),
-        _PREDICTION + "Classify": partial(_recorded, recorder, models, "Classify", _read_examples, _classify),
-        _PREDICTION + "Regress": partial(_recorded, recorder, models, "Regress", _read_examples, _regress),
+        _PREDICTION + "Classify": partial(_recorded, recorder, models, "Classify", read_examples, _classify),
+        _PREDICTION + "Regress": partial(_recorded, recorder, models, "Regress", read_examples, _regress),
         _PREDICTION + "MultiInference": partial(_multi_inference, models, limits),
         _PREDICTION + "GetModelMetadata": partial(grpc_model_service.metadata, models),
         _MODEL + "GetModelStatus": partial(grpc_model_service.status, models),
@@ -104,7 +104,7 @@ class Checked(NamedTuple):
 def predict(encode: Encode, servable: Servable, request: PredictRequest) -> bytes:
     """PredictRequest to PredictResponse."""
     call = checked(servable, request)
-    return response(servable, call, servable.run(*call), encode)
+    return response(servable, call, servable.run(*call, budget=request.budget), encode)
 
 
 def checked(servable: Servable, request: PredictRequest) -> Checked:
@@ -177,31 +177,34 @@ class _Examples(NamedTuple):
 
     spec: ModelSpec
     input: memoryview
+    budget: Budget
 
 
 def _classify(servable: Servable, request: _Examples) -> bytes:
     answer = api("classification_pb2").ClassificationResponse()
-    fill_classification(answer.result, classify.classify(servable, request.spec.signature, request.input))
+    rows = classify.classify(servable, request.spec.signature, request.input, request.budget)
+    fill_classification(answer.result, rows)
     fill_spec(answer.model_spec, servable, request.spec.signature)
     return to_bytes(answer)
 
 
 def _regress(servable: Servable, request: _Examples) -> bytes:
     answer = api("regression_pb2").RegressionResponse()
-    fill_regression(answer.result, classify.regress(servable, request.spec.signature, request.input))
+    fill_regression(answer.result, classify.regress(servable, request.spec.signature, request.input, request.budget))
     fill_spec(answer.model_spec, servable, request.spec.signature)
     return to_bytes(answer)
 
 
 def _multi_inference(models: Models, limits: Limits, body: bytes) -> bytes:
     pb = api("inference_pb2")
-    Budget(limits).take(_PARSED_BYTES * len(body))
+    budget = Budget(limits)
+    budget.take(_PARSED_BYTES * len(body))
     request = parse(pb.MultiInferenceRequest, body)
     spec = checked_spec(spec_of(request.tasks[0].model_spec) if request.tasks else ModelSpec(""))
     answer = pb.MultiInferenceResponse()
     content = memoryview(request.input.SerializeToString())
     with models.use(spec) as servable:
-        for task, result in classify.multi_inference(servable, request.tasks, content):
+        for task, result in classify.multi_inference(servable, request.tasks, content, budget):
             entry = answer.results.add()
             fill_spec(entry.model_spec, servable, task.model_spec.signature_name)
             if task.method_name == classify.CLASSIFY:
@@ -211,7 +214,7 @@ def _multi_inference(models: Models, limits: Limits, body: bytes) -> bytes:
     return to_bytes(answer)
 
 
-def _read_examples(body: bytes) -> _Examples:
+def _read_examples(limits: Limits, body: bytes) -> _Examples:
     spec: ModelSpec | None = None
     content = memoryview(b"")
     try:
@@ -224,7 +227,7 @@ def _read_examples(body: bytes) -> _Examples:
                 content = value
     except WireError as error:
         raise unreadable(error) from error
-    return _Examples(checked_spec(spec), content)
+    return _Examples(checked_spec(spec), content, Budget(limits))
 
 
 def fill_classification(result: Any, rows: list[classify.Scored]) -> None:

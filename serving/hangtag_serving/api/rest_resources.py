@@ -167,18 +167,23 @@ class RestService:
             check_method(servable, signature)
             check_inputs(signature, inputs.keys())
             outputs = sorted(signature.outputs)
-            arrays = servable.run(name, inputs, outputs)
-            return json_outputs.predictions(dict(zip(outputs, arrays, strict=True)), as_rows)
+            arrays = servable.run(name, inputs, outputs, budget=request.budget)
+            return json_outputs.predictions(dict(zip(outputs, arrays, strict=True)), as_rows, request.budget)
 
     def _classify(self, spec: ModelSpec, body: bytes, note: Note) -> bytes:
-        note.signature, content = examples.read(body, self.max_json_depth, Budget(self._options.limits))
-        with self._models.use(spec) as note.servable:
-            return json_outputs.classifications(classify.classify(note.servable, note.signature, memoryview(content)))
+        budget = Budget(self._options.limits)
+        note.signature, content = examples.read(body, self.max_json_depth, budget)
+        with self._models.use(spec) as servable:
+            note.servable = servable
+            rows = classify.classify(servable, note.signature, memoryview(content), budget)
+            return json_outputs.classifications(rows)
 
     def _regress(self, spec: ModelSpec, body: bytes, note: Note) -> bytes:
-        note.signature, content = examples.read(body, self.max_json_depth, Budget(self._options.limits))
-        with self._models.use(spec) as note.servable:
-            return json_outputs.regressions(classify.regress(note.servable, note.signature, memoryview(content)))
+        budget = Budget(self._options.limits)
+        note.signature, content = examples.read(body, self.max_json_depth, budget)
+        with self._models.use(spec) as servable:
+            note.servable = servable
+            return json_outputs.regressions(classify.regress(servable, note.signature, memoryview(content), budget))
 
     def _status(self, spec: ModelSpec, body: bytes, note: Note) -> bytes:
         entries = [

@@ -18,15 +18,14 @@ from hangtag.protocol.protobuf import WireError
 from hangtag.protocol.tensors import MAX_RANK
 
 from ..image_sizes import check_images
-from ..limits import MAX_FILLED_BYTES, Budget
+from ..limits import MAX_FILLED_BYTES, STRING_BYTES, Budget
 from .tensor_types import RESOURCE, VARIANT, numpy_dtype, short_name
 
 _CONTENT, _STRINGS = 4, 8  # TensorProto.tensor_content, string_val
 _LEFT_IN_PLACE = {_CONTENT: 1, 5: 4, 9: 4, 6: 8, 12: 8}  # fields and the bytes of a number
 _FLOATS = {5: "float_val", 6: "double_val", 9: "scomplex_val", 12: "dcomplex_val"}  # those of fixed width
 
-# What the other fields may take once they are objects, in bytes for each byte that was sent, plus those of a string.
-_EXPANDED, _STRING_BYTES = 24, 64
+_EXPANDED = 24  # what the other fields may take once they are objects, in bytes for each byte that was sent
 
 _MAX_ELEMENTS = 2**63 - 1
 
@@ -63,7 +62,7 @@ def _other_fields(content: memoryview, blocks: dict[int, list[memoryview]], budg
             else:
                 blocks.setdefault(field, []).append(value)
         elif kind == protobuf.LENGTH:
-            budget.take(_STRING_BYTES + len(value) * (1 if field == _STRINGS else _EXPANDED))
+            budget.take(STRING_BYTES + len(value) * (1 if field == _STRINGS else _EXPANDED))
             rest += protobuf.prefix(field, len(value))
             rest += value
         else:
@@ -111,8 +110,9 @@ def _values(message: TensorMessage, dtype: np.dtype, size: int, budget: Budget) 
         return np.empty(1, dtype)
     if proto.dtype == dtypes.STRING.number:
         strings = _content_strings(content, size, budget) if len(content) else list(proto.string_val)
-        check_images(strings, budget)
-        return _filled(_objects(strings), size, b"")
+        flat = _filled(_objects(strings), size, b"")
+        check_images(flat.tolist(), budget)
+        return flat
     if not len(content):
         return _filled(_typed(message, dtype), size, 0)
     if len(content) != size * dtype.itemsize:
@@ -161,7 +161,9 @@ def _filled(flat: np.ndarray, size: int, default: object) -> np.ndarray:
     """A list shorter than its shape repeats its last value (none: zeros), a longer one is cut."""
     if flat.size >= size:
         return flat[:size]
-    if (size - flat.size) * flat.itemsize > MAX_FILLED_BYTES:
+    # TensorFlow copies a string for each of its elements.
+    unit = STRING_BYTES + len(flat[-1]) if flat.dtype == object and flat.size else flat.itemsize
+    if (size - flat.size) * unit > MAX_FILLED_BYTES:
         raise WireError(f"a tensor of {size} values, of which {flat.size} were sent")
     if flat.size:
         return np.concatenate((flat, np.repeat(flat[-1:], size - flat.size)))
@@ -170,7 +172,7 @@ def _filled(flat: np.ndarray, size: int, default: object) -> np.ndarray:
 
 def _content_strings(content: memoryview, count: int, budget: Budget) -> list[bytes]:
     """The strings in `tensor_content`: the lengths of all as varints, then their bytes one after another."""
-    budget.take(count * _STRING_BYTES if count <= len(content) else 0)
+    budget.take(count * STRING_BYTES if count <= len(content) else 0)
     lengths, position = [], 0
     for _ in range(min(count, len(content))):
         length = shift = 0

@@ -15,6 +15,8 @@ from .tensor_types import number_of
 # the memory of a bool array that of `bool_val`, so answering in typed fields as C++ does costs no more.
 _SAME_BYTES = {"DT_FLOAT": 5, "DT_DOUBLE": 6, "DT_COMPLEX64": 9, "DT_COMPLEX128": 12, "DT_BOOL": 11}
 
+_NUMBERS_AT_ONCE = 1 << 16
+
 
 def encode_content(array: np.ndarray) -> bytes:
     """A TensorProto whose numbers are in `tensor_content`."""
@@ -41,7 +43,10 @@ def encode_typed(array: np.ndarray) -> bytes:
     if array.dtype.itemsize == 1 and int(array.min()) >= 0 and int(array.max()) < 0x80:
         values = array.tobytes()  # numbers below 128 are their own varints
     else:
-        values = b"".join(map(protobuf.varint, array.ravel().tolist()))
+        # Some at once: as objects they take many times as much.
+        flat, parts = array.ravel(), range(0, array.size, _NUMBERS_AT_ONCE)
+        lists = (flat[start : start + _NUMBERS_AT_ONCE].tolist() for start in parts)
+        values = b"".join(b"".join(map(protobuf.varint, numbers)) for numbers in lists)
     return head + protobuf.block(dtype.field, values)
 
 

@@ -22,6 +22,7 @@ from ..api.rest_resources import Answer, refusal
 from ..api.tensor_types import number_of
 from ..errors import ServingError
 from ..json import outputs as json_outputs
+from ..limits import Budget
 from ..models.registry import Models
 from ..models.servable import Servable
 from ..request_log import Recorder
@@ -197,7 +198,8 @@ class RestFastPath:
 
     def _write(self, target: BatchTarget, reply_to: _ReplyTo, arrays: list[np.ndarray]) -> None:
         outputs = dict(zip(target.outputs, arrays, strict=True))
-        self._host.answered(reply_to.origin, Answer(200, json_outputs.predictions(outputs, reply_to.as_rows)))
+        body = json_outputs.predictions(outputs, reply_to.as_rows, Budget(target.servable.limits))
+        self._host.answered(reply_to.origin, Answer(200, body))
 
     def _fail(self, reply_to: _ReplyTo, error: ServingError) -> None:
         self._host.answered(reply_to.origin, refusal(error))

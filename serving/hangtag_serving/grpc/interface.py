@@ -1,8 +1,8 @@
 """What both gRPC servers have in common: how they are set up, started and stopped, and how they report errors.
 
 Two servers answer the same methods, functions from request bytes to response bytes. `grpcio_server` serves every
-address, with TLS, unix sockets, channel arguments and a limit on the size of messages. `native_server` (pygrpc-native,
-HTTP/2 in Rust) has none of these and several times the throughput, so it is for loopback only.
+address, with TLS, unix sockets, channel arguments and limits that hold while a message arrives. `native_server`
+(pygrpc-native, HTTP/2 in Rust) has none of these and several times the throughput, so it is for loopback only.
 """
 
 from __future__ import annotations

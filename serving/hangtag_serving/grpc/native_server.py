@@ -1,7 +1,8 @@
 """The compiled gRPC server: HTTP/2 and framing by pygrpc-native, in Rust, outside the interpreter's lock.
 
-It has no limit on the size of a message, no TLS and no drain of its own. So it listens on loopback only, and drain is
-done here: new calls are answered UNAVAILABLE, running ones finish, then it is closed.
+It has no TLS, no limit on messages and no drain of its own, so it listens on loopback only. A message that is too large
+is refused here, once it has arrived: the library shows no part of it earlier, so until then it takes up its own size,
+at most 4 GiB. Drain is done here too: new calls are answered UNAVAILABLE, running ones finish, then it is closed.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class NativeServer:
         names = [PREDICT, *(name for name in methods if name != PREDICT)]
         self._methods = [methods[name] for name in names]
         self._reload = names.index(RELOAD)
+        self._max_message_bytes = options.max_message_bytes
         streams = [(WATCH, True)] if options.health else []
         self._watch = len(names) if streams else -1
         cores = usable_cores()
@@ -114,7 +116,7 @@ class NativeServer:
 
     def _dispatch(self, events: Iterable[_Event]) -> list[Batch]:
         """Batches known to be quick enough for this thread; all other calls and batches go to the pool."""
-        calls = [event for event in events if event[0] == pygrpc_native.EVENT_CALL]
+        calls = [event for event in events if event[0] == pygrpc_native.EVENT_CALL and self._is_in_bounds(event)]
         if not self._enter(len(calls)):
             for call in calls:
                 self._native.fail(call[1], CODES.index("UNAVAILABLE"), _STOPPING)
@@ -136,6 +138,14 @@ class NativeServer:
             else:
                 self._pool.submit(self._answer_batch, batch)
         return ours
+
+    def _is_in_bounds(self, call: _Event) -> bool:
+        """Whether a call's message may be read; if not, the call is refused with grpcio's text."""
+        size, limit = len(call[3]), self._max_message_bytes
+        if size > limit:
+            message = f"SERVER: Received message larger than max ({size} vs. {limit})"
+            self._native.fail(call[1], CODES.index("RESOURCE_EXHAUSTED"), message)
+        return size <= limit
 
     def _submit(self, number: int, method: int, body: bytes) -> None:
         pool = self._reloads if method == self._reload else self._pool

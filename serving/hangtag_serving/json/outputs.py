@@ -18,14 +18,18 @@ from hangtag.protocol import dtypes
 
 from ..api.tensor_types import number_of, short_name
 from ..errors import invalid
+from ..limits import Budget, bytes_of
 
 _CARRIED = frozenset((1, 2, 3, 4, 5, 6, 9, 10, 22, 23))  # DataType numbers: float, double, integers but uint16, bool
 
 _TEXTS_AT_ONCE = 1 << 16
 
+# What a value takes in memory until it is JSON: as text alone, or as an object as well.
+_TEXT_BYTES, _OBJECT_BYTES = 32, 200
 
-def predictions(outputs: Mapping[str, np.ndarray], as_rows: bool) -> bytes:
-    """``predictions`` for row form, ``outputs`` for columnar form."""
+
+def predictions(outputs: Mapping[str, np.ndarray], as_rows: bool, budget: Budget) -> bytes:
+    """``predictions`` for row form, ``outputs`` for columnar form. Raises ServingError if they take too much memory."""
     if not outputs:
         raise invalid("Cannot convert empty tensor map to JSON")
     if as_rows:
@@ -36,7 +40,10 @@ def predictions(outputs: Mapping[str, np.ndarray], as_rows: bool) -> bytes:
     if len(outputs) == 1:
         ((name, array),) = outputs.items()
         if array.dtype.kind in "iufb" and array.ndim and (array.dtype.kind != "f" or np.isfinite(array).all()):
+            budget.take(_TEXT_BYTES * array.size)
             return orjson.dumps({key: np.ascontiguousarray(array)}, option=orjson.OPT_SERIALIZE_NUMPY)
+    budget.take(_OBJECT_BYTES * sum(array.size for array in outputs.values()) + bytes_of(outputs.values()))
+    if len(outputs) == 1:
         return dump({key: _values(name, array)})
     values = {name: _values(name, array) for name, array in outputs.items()}
     if as_rows:

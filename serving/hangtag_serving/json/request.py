@@ -18,8 +18,9 @@ class Request:
     """`signature_name` is empty when the body names none. Raises ServingError if it is no JSON object."""
 
     def __init__(self, body: bytes, max_depth: int, limits: Limits = DEFAULT) -> None:
-        self._budget = Budget(limits)
-        document = parser.parse(body, max_depth, self._budget)
+        self.budget = Budget(limits)
+        """What is left for the request's arrays and its response."""
+        document = parser.parse(body, max_depth, self.budget)
         if not isinstance(document, Object):
             raise invalid(f"JSON Value: {excerpt(document)} Is not object")
         name = document.find(b"signature_name")
@@ -34,4 +35,4 @@ class Request:
 
     def inputs(self, specs: Mapping[str, Spec]) -> tuple[dict[str, np.ndarray], bool]:
         """The input arrays by name, and whether they came in row form."""
-        return inputs.read_inputs(self._document, specs, self._budget)
+        return inputs.read_inputs(self._document, specs, self.budget)

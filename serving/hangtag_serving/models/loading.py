@@ -34,7 +34,8 @@ class Loader:
         begun = time.perf_counter()
         code = "fail"
         try:
-            servable = Servable(name, version, folder, self._options.load, self._metrics.runtime_latency)
+            options, latency = self._options, self._metrics.runtime_latency
+            servable = Servable(name, version, folder, options.load, latency, options.limits)
             code = "success"
         finally:
             if has_graph(folder):

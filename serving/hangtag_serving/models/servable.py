@@ -18,6 +18,7 @@ from hangtag.optional import require
 
 from ..api.tensor_types import number_of, numpy_dtype, short_name
 from ..errors import ServingError, invalid
+from ..limits import DEFAULT, STRING_BYTES, Budget, Limits, bytes_of
 from ..metrics import Histogram
 from .saved_model import DEFAULT_OPTIONS, LoadOptions, load, op_error
 
@@ -37,12 +38,16 @@ Batched = Callable[[tuple[str, ...], Run, Mapping[str, np.ndarray]], list[np.nda
 
 
 class _Call(NamedTuple):
-    """A prepared call: what runs it, its inputs and their numpy dtypes in the order it takes them, and its outputs."""
+    """A prepared call: what runs it, its inputs and their numpy dtypes in the order it takes them, and its outputs.
+
+    `row_bytes` is what a row of the outputs takes at least.
+    """
 
     run: Callable[..., list[np.ndarray]]
     aliases: list[str]
     dtypes: list[np.dtype | None]
     outputs: tuple[str, ...]
+    row_bytes: int
 
 
 class Servable:
@@ -58,8 +63,9 @@ class Servable:
         folder: Path,
         options: LoadOptions = DEFAULT_OPTIONS,
         runtime_latency: Histogram | None = None,
+        limits: Limits = DEFAULT,
     ) -> None:
-        self.name, self.version, self.checks_methods = name, version, options.checks_methods
+        self.name, self.version, self.checks_methods, self.limits = name, version, options.checks_methods, limits
         self._runtime_latency = runtime_latency
         self._running, self._closing = 0, False
         self._idle = threading.Condition()
@@ -94,18 +100,30 @@ class Servable:
         return (signature_name or SERVING_DEFAULT) in self._model.stateless
 
     def run(
-        self, signature_name: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str], api: str = "Predict"
+        self,
+        signature_name: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Sequence[str],
+        api: str = "Predict",
+        budget: Budget | None = None,
     ) -> list[np.ndarray]:
-        """The named outputs of a signature. The caller has checked the names; dtypes and shapes are checked here."""
+        """The named outputs of a signature. The caller has checked the names; dtypes and shapes are checked here.
+
+        What the outputs take is counted in `budget`: their known part before the run, all of it after.
+        """
         chosen = tuple(outputs)
         call = self._call(signature_name or SERVING_DEFAULT, chosen)
         for position, alias in enumerate(call.aliases):
             if inputs[alias].dtype != call.dtypes[position]:
                 self._check_dtype(signature_name, position, alias, inputs[alias])
+        rows = max((len(array) for array in inputs.values() if array.ndim), default=0)
+        budget = budget or Budget(self.limits)
+        budget.take(rows * call.row_bytes)
         if self.batched is not None:
             results = self.batched((signature_name, *call.outputs), partial(self._run, call, api), inputs)
         else:
             results = self._run(call, api, inputs)
+        budget.take(max(bytes_of(results) - rows * call.row_bytes, 0))
         if call.outputs == chosen:
             return results
         named = dict(zip(call.outputs, results, strict=True))
@@ -159,7 +177,9 @@ class Servable:
             run = self._model.session_of(name)._make_callable_from_options(options)
         except self._op_error as error:  # the signature names what the graph has not
             raise op_error(error) from error
-        call = _Call(run, aliases, [numpy_dtype(signature.inputs[alias].dtype) for alias in aliases], outputs)
+        dtypes = [numpy_dtype(signature.inputs[alias].dtype) for alias in aliases]
+        row_bytes = sum(_row_bytes(signature.outputs[alias]) for alias in outputs)
+        call = _Call(run, aliases, dtypes, outputs, row_bytes)
         self._calls.setdefault(name, {})[outputs] = call
         return call
 
@@ -198,6 +218,15 @@ class Servable:
 def _array(result: Any) -> np.ndarray:
     """TensorFlow gives a string of rank 0 as bytes."""
     return np.array(result, object) if isinstance(result, bytes) else result
+
+
+def _row_bytes(info: Any) -> int:
+    """What a row of an output takes at least; 0 if it has no batch dimension."""
+    dims: list[int] = [dim.size for dim in info.tensor_shape.dim]
+    dtype = numpy_dtype(info.dtype)
+    if not dims or dims[0] >= 0 or dtype is None:
+        return 0
+    return math.prod(max(size, 1) for size in dims[1:]) * (STRING_BYTES if dtype.hasobject else dtype.itemsize)
 
 
 def _example(info: Any) -> np.ndarray | None:

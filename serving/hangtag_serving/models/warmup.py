@@ -70,17 +70,29 @@ def _predict(servable: Servable, request: Any) -> None:
         raise ServingError("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
     check_inputs(signature, request.inputs.keys())
     sent = {alias: TensorMessage(tensor, {}) for alias, tensor in request.inputs.items()}
-    inputs = read_tensors(signature, sent, Budget())
+    inputs = read_tensors(signature, sent, Budget(servable.limits))
     servable.run(name, inputs, chosen_outputs(signature, list(request.output_filter)))
 
 
 def _classify(servable: Servable, request: Any) -> None:
-    classify.classify(servable, request.model_spec.signature_name, memoryview(request.input.SerializeToString()))
+    classify.classify(
+        servable,
+        request.model_spec.signature_name,
+        memoryview(request.input.SerializeToString()),
+        Budget(servable.limits),
+    )
 
 
 def _regress(servable: Servable, request: Any) -> None:
-    classify.regress(servable, request.model_spec.signature_name, memoryview(request.input.SerializeToString()))
+    classify.regress(
+        servable,
+        request.model_spec.signature_name,
+        memoryview(request.input.SerializeToString()),
+        Budget(servable.limits),
+    )
 
 
 def _multi(servable: Servable, request: Any) -> None:
-    classify.multi_inference(servable, request.tasks, memoryview(request.input.SerializeToString()))
+    classify.multi_inference(
+        servable, request.tasks, memoryview(request.input.SerializeToString()), Budget(servable.limits)
+    )

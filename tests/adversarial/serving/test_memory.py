@@ -27,7 +27,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 MODELS = Path(__file__).parents[2] / "serving" / "conformance" / "models"
 ROUNDS = int(os.environ.get("HANGTAG_ADVERSARIAL_ROUNDS", "40"))
 MIB = 1 << 20
-PREDICT = "/tensorflow.serving.PredictionService/Predict"
+SERVICE = "/tensorflow.serving.PredictionService/"
+PREDICT, CLASSIFY = SERVICE + "Predict", SERVICE + "Classify"
 
 
 @pytest.fixture(scope="module", params=["native", "grpcio"])
@@ -68,10 +69,10 @@ def request(signature: str, alias: str, content: bytes, model: str = "fashion") 
     return spec + protobuf.block(2, protobuf.block(1, alias.encode()) + protobuf.block(2, content))
 
 
-def refused(server: Server, body: bytes) -> tuple[grpc.StatusCode, str]:
+def refused(server: Server, body: bytes, method: str = PREDICT) -> tuple[grpc.StatusCode, str]:
     options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     with grpc.insecure_channel(server.grpc, options) as channel, pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary(PREDICT)(body, timeout=120)
+        channel.unary_unary(method)(body, timeout=120)
     return caught.value.code(), caught.value.details()
 
 
@@ -136,6 +137,24 @@ def test_json_that_grows_when_it_is_read(server, growth, body):
     assert requests.get(f"{server.rest}/v1/models/fashion", timeout=60).status_code == 200
 
 
+def test_a_long_string_is_not_repeated_for_many_elements(server, growth):
+    """TensorFlow copies it for each of them."""
+    body = request("raw", "x", tensor(7, [100_000], protobuf.block(8, b"a" * MIB)), "types")
+    assert refused(server, body) == (grpc.StatusCode.INVALID_ARGUMENT, "tensor parsing error: x")
+    assert growth() < 16 * MIB
+
+
+def test_a_context_is_not_repeated_for_many_examples(server, growth):
+    """It is put before each of them."""
+    examples = protobuf.block(1, b"") * 100_000 + protobuf.block(2, b"a" * MIB)
+    body = protobuf.block(1, protobuf.text(1, "fashion") + protobuf.text(3, "classify"))
+    body += protobuf.block(2, protobuf.block(2, examples))
+    code, text = refused(server, body, CLASSIFY)
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "--max_tensor_bytes" in text
+    assert growth() < 64 * MIB
+
+
 def jpeg(width: int, height: int) -> bytes:
     frame = struct.pack(">BHHB", 8, height, width, 1) + b"\1\x11\0"
     return b"\xff\xd8\xff\xe0\0\4ab\xff\xc0" + struct.pack(">H", len(frame) + 2) + frame + b"\0" * 600
@@ -145,10 +164,30 @@ def png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", width, height) + b"\0" * 40
 
 
+def gif(frames: int, width: int, height: int) -> bytes:
+    """With a screen of one pixel, an extension, and frames whose data is one byte."""
+    frame = b"\x2c" + struct.pack("<HHHHB", 0, 0, width, height, 0x80) + bytes(6) + b"\x02\x01\x00\x00"
+    return (
+        b"GIF89a"
+        + struct.pack("<HHBBB", 1, 1, 0x80, 0, 0)
+        + bytes(6)
+        + b"\x21\xfe\x02hi\x00"
+        + frame * frames
+        + b"\x3b"
+    )
+
+
+def example(image: bytes) -> bytes:
+    """A serialized tf.Example with one feature, `image`."""
+    feature = protobuf.block(1, protobuf.block(1, image))
+    return protobuf.block(1, protobuf.block(1, protobuf.block(1, b"image") + protobuf.block(2, feature)))
+
+
 IMAGES = {
     "jpeg": [jpeg(22_000, 22_000)],
     "png": [png(22_000, 22_000)],
     "gif": [b"GIF89a" + struct.pack("<HH", 60_000, 60_000)],
+    "frames of a gif": [gif(20, 3000, 3000)],
     "many": [jpeg(7000, 7000)] * 100,
 }
 
@@ -164,6 +203,27 @@ def test_image_headers_that_claim_too_much(server, images):
         assert text.startswith("An image says that it has ")
     document = {"signature_name": "raw", "instances": [{"b64": base64.b64encode(image).decode()} for image in images]}
     response = requests.post(f"{server.rest}/v1/models/types:predict", json=document, timeout=60)
+    assert response.status_code == 400
+    assert "max_image_pixels" in response.json()["error"]
+
+
+@pytest.mark.parametrize("method", [CLASSIFY, PREDICT])
+def test_images_in_examples_that_claim_too_much(server, method):
+    serialized = example(jpeg(22_000, 22_000))
+    spec = protobuf.block(1, protobuf.text(1, "fashion") + protobuf.text(3, "classify"))
+    if method == CLASSIFY:
+        body = spec + protobuf.block(2, protobuf.block(1, protobuf.block(1, serialized)))
+    else:
+        body = request("classify", "inputs", tensor(7, [1], protobuf.block(8, serialized)))
+    code, text = refused(server, body, method)
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert text.startswith("An image says that it has ")
+
+
+def test_images_in_examples_as_json_that_claim_too_much(server):
+    image = {"b64": base64.b64encode(jpeg(22_000, 22_000)).decode()}
+    document = {"signature_name": "classify", "examples": [{"image": image}]}
+    response = requests.post(f"{server.rest}/v1/models/fashion:classify", json=document, timeout=60)
     assert response.status_code == 400
     assert "max_image_pixels" in response.json()["error"]
 

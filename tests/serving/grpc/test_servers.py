@@ -23,6 +23,7 @@ from support import eventually, free_port
 
 ROUNDS = int(os.environ.get("HANGTAG_RESTARTS", "4"))
 SERVERS = {"native": NativeServer, "grpcio": GrpcioServer}
+MAX_MESSAGE_BYTES = 100_000
 DIRECT = [("grpc.enable_http_proxy", 0)]
 
 
@@ -37,7 +38,8 @@ def serving(
     """A server that listens, and its address."""
     address = f"127.0.0.1:{port or free_port()}"
     known = {PREDICT: lambda body: body, RELOAD: fail, **(methods or {})}
-    server: GrpcServer = SERVERS[kind](GrpcOptions(address, threads=4, health=True), known)
+    options = GrpcOptions(address, threads=4, health=True, max_message_bytes=MAX_MESSAGE_BYTES)
+    server: GrpcServer = SERVERS[kind](options, known)
     server.start()
     stopped = threading.Event()
     stop = server.stop
@@ -136,6 +138,17 @@ def test_a_watch_that_cannot_be_read_is_refused_and_not_logged(kind, caplog):
         assert watching.code() is grpc.StatusCode.INTERNAL
         assert "Failed parsing request" in watching.details()
     assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
+def test_a_message_over_the_limit_is_refused(kind, compression):
+    """Counted after decompression; the server goes on."""
+    with serving(kind) as (_, address), grpc.insecure_channel(address, DIRECT) as channel:
+        predict = channel.unary_unary(PREDICT)
+        refused = predict.future(bytes(MAX_MESSAGE_BYTES + 1), timeout=60, compression=compression)
+        assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "arger than max" in refused.details()
+        assert len(predict(bytes(MAX_MESSAGE_BYTES), timeout=60, compression=compression)) == MAX_MESSAGE_BYTES
 
 
 def test_a_long_error_is_cut(kind):
