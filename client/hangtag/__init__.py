@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .async_client import AsyncClient
     from .client import Client
+    from .config.target import TLS
     from .errors import (
         BadResponse,
         DeadlineExceeded,
@@ -31,12 +32,11 @@ if TYPE_CHECKING:
     )
     from .model import ModelMetadata, Signature, TensorSpec, VersionStatus
     from .results import Classification, Prediction
-    from .target import TLS
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "TLS": "target",
+    "TLS": "config.target",
     "AsyncClient": "async_client",
     "BadResponse": "errors",
     "Classification": "results",

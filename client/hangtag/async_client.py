@@ -11,7 +11,7 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from . import config
+from .config.options import Options, check_seconds, takes
 from .core.calls import Progress
 from .core.retry import NOT_READY, POLL
 from .core.session import Session
@@ -38,8 +38,8 @@ class AsyncClient:
     which connections are made on the first call; any number of its tasks may use it.
     """
 
-    @config.takes(config.Options)
-    def __init__(self, options: config.Options) -> None:
+    @takes(Options)
+    def __init__(self, options: Options) -> None:
         self._options = options
         self._session = Session(options)
         self._runner = AsyncRunner(options)
@@ -124,7 +124,7 @@ class AsyncClient:
         >>> asyncio.run(with_client(lambda client: client.wait_ready(30))).version
         1
         """
-        end = time.monotonic() + config.check_seconds(timeout, least=-math.inf)  # with no time left it asks once
+        end = time.monotonic() + check_seconds(timeout, least=-math.inf)  # with no time left it asks once
         while True:
             left = max(end - time.monotonic(), 0.001)
             try:

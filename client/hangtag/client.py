@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from . import config
+from .config.options import Options, check_seconds, takes
 from .core.calls import Progress
 from .core.retry import NOT_READY, POLL
 from .core.session import Session
@@ -54,8 +54,8 @@ class Client:
     No connection is made before the first call. One client may be used from many threads; after a fork, make a new one.
     """
 
-    @config.takes(config.Options)
-    def __init__(self, options: config.Options) -> None:
+    @takes(Options)
+    def __init__(self, options: Options) -> None:
         self._options = options
         self._session = Session(options)
         self._runner = ThreadRunner(options)
@@ -149,7 +149,7 @@ class Client:
         >>> client.wait_ready(30).version
         1
         """
-        end = time.monotonic() + config.check_seconds(timeout, least=-math.inf)  # with no time left it asks once
+        end = time.monotonic() + check_seconds(timeout, least=-math.inf)  # with no time left it asks once
         while True:
             left = max(end - time.monotonic(), 0.001)
             try:

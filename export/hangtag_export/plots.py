@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from hangtag import Classification, fonts
+from hangtag import Classification
 from hangtag.errors import InvalidInput
 from hangtag.fashion_mnist import translate
-from hangtag.plots import draw_bars, draw_image, draw_predictions, new_figure, save, short, show
+from hangtag.plots import draw_bars, draw_image, draw_predictions, fonts, new_figure, save, short, show
 
 from .data.dataset import Dataset
 from .training.evaluation import Evaluation

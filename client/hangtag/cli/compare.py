@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..client import Client
+from ..config.target import parse_target
 from ..errors import InvalidInput
-from ..target import parse_target
 from . import connection
 from .inputs import Array, Files, find
 from .terminal import Progress, done, one_line

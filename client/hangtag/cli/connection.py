@@ -100,7 +100,7 @@ def trust(arguments: argparse.Namespace) -> dict[str, Any]:
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     tls = None
     if arguments.tls or arguments.ca or arguments.cert or arguments.key:
-        from ..target import TLS
+        from ..config.target import TLS
 
         tls = TLS(arguments.ca, arguments.cert, arguments.key)
     return {"tls": tls, "headers": _headers(arguments.header)}

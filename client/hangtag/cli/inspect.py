@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..config.target import parse_target
 from ..contract import CARD
 from ..errors import InvalidInput, UnknownSignature
 from ..model import Signature, TensorSpec, VersionStatus
 from ..protocol import grpc_codec, protobuf
-from ..target import parse_target
 from . import connection
 from .terminal import colour, done, one_line
 

@@ -39,7 +39,7 @@ COMMANDS = {
     "inspect": Command(_MAKE, "hangtag.cli.inspect", "show signatures, class names and card of a model"),
     "serve": Command(_SERVE, "hangtag_serving.cli", "serve models as TensorFlow Serving does, without Docker"),
     "doctor": Command(_SERVE, "hangtag_serving.doctor.command", "find problems of models, config files and servers"),
-    "classify": Command(_USE, "hangtag.cli.classify", "name the class of images"),
+    "classify": Command(_USE, "hangtag.cli.classify.command", "name the class of images"),
     "labels": Command(_USE, "hangtag.cli.status", "print the class names of a model, one a line"),
     "status": Command(_USE, "hangtag.cli.status", "show which versions of a model are being served"),
     "wait": Command(_USE, "hangtag.cli.status", "wait until a model can answer"),

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from ..config import Options
+from ..config.options import Options
 from ..contract import LABELS
 from ..errors import BadResponse, InvalidInput, UnknownSignature
 from ..fashion_mnist import CLASS_NAMES, CLASS_NAMES_ZH, translate

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config import Options
+from ..config.options import Options
 from ..contract import SERVING_DEFAULT
 from ..errors import InvalidInput, ModelNotFound, UnknownSignature
 from ..model import ModelMetadata, ModelSpec, Reply, Signature, VersionStatus

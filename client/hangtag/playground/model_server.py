@@ -12,9 +12,9 @@ import aiohttp
 import numpy as np
 
 from ..async_client import AsyncClient
+from ..config.target import parse_target
 from ..errors import HangtagError, InvalidInput, UnknownSignature
 from ..fashion_mnist import CLASS_NAMES, CLASS_NAMES_ZH
-from ..target import parse_target
 from . import metrics
 from .images import Row
 

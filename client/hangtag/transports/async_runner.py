@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from ..config import Options
+from ..config.options import Options
 from ..core.calls import Call, Calls, Flow
 from ..core.retry import Attempts, ConcurrencyLimit, Deadline
 from ..core.streaming import END, Emit, Next, Start, Steps, Wait

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ..config import Options
+from ..config.options import Options
+from ..config.target import TLS, Target
 from ..core.retry import Deadline
 from ..errors import HangtagError, InvalidInput, from_status
 from ..protocol.request import MAX_RESPONSE, Request
-from ..target import TLS, Target
 
 _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_send_message_length", -1),

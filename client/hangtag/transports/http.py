@@ -17,7 +17,7 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..config import Options
+from ..config.options import Options
 from ..core.retry import Deadline
 from ..errors import BadResponse, DeadlineExceeded, HangtagError, from_http, no_answer
 from ..protocol.request import Request, too_large

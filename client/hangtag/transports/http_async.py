@@ -9,7 +9,7 @@ import socket
 import threading
 from typing import Any
 
-from ..config import Options
+from ..config.options import Options
 from ..core.retry import Deadline
 from ..errors import no_answer
 from ..optional import require

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from ..config import Options
+from ..config.options import Options
+from ..config.target import TLS, Target
 from ..core.retry import Deadline
 from ..errors import InvalidInput
-from ..target import TLS, Target
 
 if TYPE_CHECKING:
     import requests

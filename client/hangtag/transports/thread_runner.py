@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import Any, Protocol, TypeVar
 
-from ..config import Options
+from ..config.options import Options
 from ..core.calls import Call, Calls, Flow
 from ..core.retry import Attempts, ConcurrencyLimit, Deadline
 from ..core.streaming import END, Emit, Next, Start, Steps, Wait

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hangtag.class_names import read_class_file
+from hangtag.config.class_names import read_class_file
 from hangtag.errors import InvalidInput
 
 TRAINING = ("train", "training")
@@ -23,7 +23,7 @@ def read_class_names(source: Any) -> tuple[str, ...]:
 
     `source` is a sequence of strings, or the path of
 
-    - a text or JSON file, as `hangtag.class_names.read_class_file` reads them,
+    - a text or JSON file, as `hangtag.config.class_names.read_class_file` reads them,
     - a folder with one folder a class, in `train/` if there is one; their sorted names are the class names.
 
     A string that is not a path and contains a comma is a list: ``"cat,dog"``.

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 import numpy as np
 
 from hangtag import Client, HangtagError
+from hangtag.config.target import parse_target
 from hangtag.contract import SERVING_DEFAULT
 from hangtag.errors import from_status
 from hangtag.model import ModelMetadata, ModelSpec
 from hangtag.protocol import grpc_codec, protobuf
-from hangtag.target import parse_target
 
 from .findings import FAIL, OK, WARN, Finding
 

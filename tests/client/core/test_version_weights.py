@@ -9,7 +9,7 @@ import pytest
 from both_clients import opened
 from fake_server import FIRST_PIXEL, Model, model_server
 from hangtag import Client, InvalidInput, ModelNotFound
-from hangtag.config import Options
+from hangtag.config.options import Options
 from sample_images import PICTURES
 
 LABELS = {"stable": 1, "canary": 2}

@@ -17,7 +17,7 @@ from both_clients import opened
 from fake_server import FIRST_PIXEL, Model, model_server
 from faulty_proxy import proxy
 from hangtag import TLS, AsyncClient, Client, InvalidInput, ServerUnavailable
-from hangtag.target import parse_target
+from hangtag.config.target import parse_target
 from hangtag.transports.grpc import channel_options
 from sample_images import PICTURES
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from .errors import InvalidInput
+from ..errors import InvalidInput
+from ..optional import require
+from ..results import Classification, Prediction
 from .fonts import legible
-from .optional import require
-from .results import Classification, Prediction
 
 RIGHT, WRONG, PREDICTED, OTHER = "#1f5fbf", "#c8312b", "#333333", "#c4c4c4"
 """The tutorial's blue and red; the predicted class where the true one is not known; every other class."""

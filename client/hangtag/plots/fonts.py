@@ -7,8 +7,8 @@ import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from .errors import InvalidInput
-from .optional import require
+from ..errors import InvalidInput
+from ..optional import require
 
 _WHAT = "drawing"
 

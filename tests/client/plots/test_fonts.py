@@ -7,9 +7,9 @@ import logging
 import pytest
 from matplotlib import font_manager
 
-from hangtag import fonts
 from hangtag.errors import InvalidInput
 from hangtag.fashion_mnist import CLASS_NAMES
+from hangtag.plots import fonts
 
 
 def test_names_in_latin_letters_need_no_other_font(monkeypatch):

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..client import Client
-from ..errors import HangtagError, InvalidInput
-from . import inputs
-from .inputs import Source
+from ...client import Client
+from ...errors import HangtagError, InvalidInput
+from .. import inputs
+from ..inputs import Source
 
 
 class Taken:

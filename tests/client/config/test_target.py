@@ -10,7 +10,7 @@ import requests
 from both_clients import opened
 from fake_server import FIRST_PIXEL, Model, model_server
 from hangtag import HangtagError, InvalidInput
-from hangtag.target import parse_target
+from hangtag.config.target import parse_target
 from raw_server import answering
 from support import free_port
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hangtag import InvalidInput
-from hangtag.class_names import read_class_names
+from hangtag.config.class_names import read_class_names
 
 
 @pytest.mark.parametrize(

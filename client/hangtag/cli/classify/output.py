@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TextIO
 
-from ..results import Classification
-from .terminal import one_line
+from ...results import Classification
+from ..terminal import one_line
 
 JSON_KEYS = ("image", "label", "score", "top", "model_version")
 

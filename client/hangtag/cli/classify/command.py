@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from ..contract import SERVING_DEFAULT
-from ..core.image_input import Pixels, decode, read
-from ..core.pixels import layout_of
-from ..errors import HangtagError, InvalidInput
-from ..results import Classification
-from . import connection, inputs, output
+from ...contract import SERVING_DEFAULT
+from ...core.image_input import Pixels, decode, read
+from ...core.pixels import layout_of
+from ...errors import HangtagError, InvalidInput
+from ...results import Classification
+from .. import connection, inputs
+from ..inputs import Source
+from ..terminal import Progress, done
+from . import output
 from .bad_images import Taken, name_images
-from .inputs import Source
-from .terminal import Progress, done
 
 if TYPE_CHECKING:
-    from ..client import Client
+    from ...client import Client
     from .resume import Earlier
 
 _MOST_DRAWN = 60
@@ -174,7 +175,7 @@ def _image_shape(client: Client) -> tuple[int | None, ...] | None:
 
 def _received(sources: list[Source], row: tuple[int | None, ...] | None, prepare: str | None) -> list[np.ndarray]:
     """The images as the model receives them: files prepared, made grey if it takes grey images, and resized."""
-    from ..plots import read_image
+    from ...plots import read_image
 
     layout = layout_of(row)
     images: list[np.ndarray] = []
@@ -189,7 +190,7 @@ def _received(sources: list[Source], row: tuple[int | None, ...] | None, prepare
 
 
 def _plot(images: Sequence[np.ndarray], results: Sequence[Classification], file: str) -> None:
-    from ..plots import draw_predictions
+    from ...plots import draw_predictions
 
     joined = Classification(
         np.concatenate([result.probabilities for result in results]),

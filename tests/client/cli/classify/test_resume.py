@@ -13,7 +13,7 @@ from PIL import Image
 
 from fake_server import FIRST_PIXEL, Model, Signature, model_server
 from hangtag import Classification, InvalidInput
-from hangtag.cli import output, resume
+from hangtag.cli.classify import output, resume
 from hangtag.fashion_mnist import CLASS_NAMES
 from support import free_port, run
 

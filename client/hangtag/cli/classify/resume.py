@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..errors import InvalidInput
-from ..results import Classification
+from ...errors import InvalidInput
+from ...results import Classification
 from .output import JSON_KEYS, csv_header, csv_line
 
 

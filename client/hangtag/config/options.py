@@ -15,11 +15,11 @@ from os import PathLike
 from types import UnionType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from ..contract import RANGES, SCORES, SERVING_DEFAULT
+from ..errors import InvalidInput
+from ..fashion_mnist import check_language
+from ..model import ModelSpec
 from .class_names import read_class_names
-from .contract import RANGES, SCORES, SERVING_DEFAULT
-from .errors import InvalidInput
-from .fashion_mnist import check_language
-from .model import ModelSpec
 from .target import TLS, Target, parse_target
 
 _LONGEST = 1e9  # seconds, 31 years: somewhere above it the clocks of gRPC and of sockets overflow
