@@ -155,7 +155,7 @@ def test_the_plot_shows_arrays_too(server, folder, tmp_path):
     done = run("classify", str(folder / "all.npz"), "--target", server.grpc, f"--plot={tmp_path / 'plot.png'}")
     assert done.returncode == 0, done.stderr
     with Image.open(tmp_path / "plot.png") as plot:
-        assert plot.size == (1500, 660)
+        assert plot.size == (1200, 600)
 
 
 def test_photographs_are_prepared(server, images, tmp_path):
