@@ -7,6 +7,7 @@ batch that fails is repeated request by request, so an odd request fails alone.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -20,6 +21,8 @@ import numpy as np
 from ..errors import ServingError, invalid
 from ..metrics import Metrics
 from .parameters import BatchingOptions
+
+_MAX_WIDENED_BYTES = 64 << 20  # of an input that is padded to the widest request; beyond it each request runs alone
 
 Arrays = list[np.ndarray]
 Run = Callable[[Mapping[str, np.ndarray]], Arrays]
@@ -238,6 +241,8 @@ def _stack(batch: _Batch, alias: str) -> np.ndarray:
     parts = [task.inputs[alias] for task in batch.tasks]
     if len({part.shape[1:] for part in parts}) > 1:
         widest = tuple(max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True))
+        if batch.rows * math.prod(widest) * parts[0].itemsize > _MAX_WIDENED_BYTES:
+            raise ServingError("RESOURCE_EXHAUSTED", "Requests of these shapes take too much memory as one batch")
         parts = [_widened(part, widest) for part in parts]
     if _padded(batch) > batch.rows:
         parts.append(np.repeat(parts[0][:1], _padded(batch) - batch.rows, axis=0))

@@ -202,3 +202,15 @@ def test_other_shapes_are_padded_or_kept_apart():
         narrow, wide = pool.submit(call, 1, (1, 2)), pool.submit(call, 2, (1, 3))
         assert narrow.result()[0].shape == wide.result()[0].shape == (1, 3)
     assert seen == [(2, 3)]
+
+
+def test_shapes_that_would_fill_the_memory_together_run_alone():
+    """One wide row and one long one: padded, they would have 16 TB."""
+    options = {"max_batch_size": 2, "pad_variable_length_inputs": True, "batch_timeout_seconds": 30}
+    gate, _, seen, call, _ = gate_and_scheduler(**options)
+    gate.set()
+    shapes = [(1, 1, 2_000_000), (1, 1_000_000, 1)]
+    with ThreadPoolExecutor(2) as pool:
+        results = [pool.submit(call, 1, shape) for shape in shapes]
+        assert [result.result()[0].shape for result in results] == shapes
+    assert sorted(seen) == sorted(shapes)
