@@ -26,6 +26,7 @@ from .parser import MISSING, Object
 Spec = Any
 """A TensorInfo message."""
 
+_BLANKS = b" \t\n\r\v\f"
 _ELEMENT_BYTES = 24  # of the list of all elements, and of an array with its copy of another type
 # Integers are read as one of these, then cut to the size of the tensor's type: uint8 256 is 0, as in C++.
 _INT32 = (-(2**31), 2**31 - 1)
@@ -250,7 +251,7 @@ def from_base64(value: Object) -> bytes:
 
 def decode_base64(text: bytes) -> bytes:
     """Standard base64; padding may be left out and blanks are skipped, as absl's decoder has it."""
-    compact = b"".join(text.split())
+    compact = text.translate(None, _BLANKS)
     bare = compact.rstrip(b"=.")
     padding = len(compact) - len(bare)
     try:

@@ -185,20 +185,19 @@ class _Reader:
 
     def _string(self) -> bytes:
         self._at += 1
-        pieces = []
+        string = bytearray()
         while True:
             plain = _PLAIN.match(self._text, self._at)
             assert plain is not None  # noqa: S101 - it matches nothing, too
-            pieces.append(plain.group())
+            string += plain.group()
             self._at = plain.end()
             byte = self._peek()
             if byte == ord('"'):
                 self._at += 1
-                string = b"".join(pieces)
                 self._budget.take(len(string))
-                return string
+                return bytes(string)
             if byte == ord("\\"):
-                pieces.append(self._escape())
+                string += self._escape()
             elif byte == _END:
                 self._fail("Missing a closing quotation mark in string.")
             else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from contextlib import suppress
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from hangtag_serving.errors import ServingError
 from hangtag_serving.fast.json_arrays import JsonTemplates, read_numbers
 from hangtag_serving.json import parser
 from hangtag_serving.json.excerpts import excerpt
+from hangtag_serving.json.inputs import decode_base64
 from hangtag_serving.json.request import Request
 from hangtag_serving.limits import Budget, Limits
 
@@ -85,6 +87,21 @@ def test_json_is_read_as_python_reads_it(value):
 
     text = json.dumps(value)
     assert same(plain(parser.parse(text.encode())), json.loads(text))
+
+
+@pytest.mark.parametrize(
+    ("read", "text"),
+    [(decode_base64, b"A " * 100_000), (parser.parse, b'"' + rb"\u00e9" * 100_000 + b'"')],
+    ids=["blanks in base64", "escapes"],
+)
+def test_strings_take_little_more_memory_than_their_text(read, text):
+    read(text)
+    tracemalloc.start()
+    try:
+        read(text)
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(text)
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
