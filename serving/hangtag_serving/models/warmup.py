@@ -57,10 +57,19 @@ def _run(servable: Servable, record: bytes) -> None:
     kind = log.WhichOneof("log_type")
     if kind is None:  # an empty log is skipped
         return
-    run = {"predict_log": _predict, "classify_log": _classify, "regress_log": _regress, "multi_inference_log": _multi}
-    if kind not in run:
+    if kind not in ("predict_log", "classify_log", "regress_log", "multi_inference_log"):
         raise ServingError("UNIMPLEMENTED", f"Unsupported log_type for warmup: {kind}")
-    run[kind](servable, getattr(log, kind).request)
+    request = getattr(log, kind).request
+    if kind == "predict_log":
+        _predict(servable, request)
+        return
+    examples, budget = memoryview(request.input.SerializeToString()), Budget(servable.limits)
+    if kind == "classify_log":
+        classify.classify(servable, request.model_spec.signature_name, examples, budget)
+    elif kind == "regress_log":
+        classify.regress(servable, request.model_spec.signature_name, examples, budget)
+    else:
+        classify.multi_inference(servable, request.tasks, examples, budget)
 
 
 def _predict(servable: Servable, request: Any) -> None:
@@ -72,27 +81,3 @@ def _predict(servable: Servable, request: Any) -> None:
     sent = {alias: TensorMessage(tensor, {}) for alias, tensor in request.inputs.items()}
     inputs = read_tensors(signature, sent, Budget(servable.limits))
     servable.run(name, inputs, chosen_outputs(signature, list(request.output_filter)))
-
-
-def _classify(servable: Servable, request: Any) -> None:
-    classify.classify(
-        servable,
-        request.model_spec.signature_name,
-        memoryview(request.input.SerializeToString()),
-        Budget(servable.limits),
-    )
-
-
-def _regress(servable: Servable, request: Any) -> None:
-    classify.regress(
-        servable,
-        request.model_spec.signature_name,
-        memoryview(request.input.SerializeToString()),
-        Budget(servable.limits),
-    )
-
-
-def _multi(servable: Servable, request: Any) -> None:
-    classify.multi_inference(
-        servable, request.tasks, memoryview(request.input.SerializeToString()), Budget(servable.limits)
-    )
