@@ -19,13 +19,14 @@ import simdjson
 from hangtag.protocol import dtypes
 
 from ..json.inputs import FLOATS, RANGES
-from .bounded_cache import put
+from .bounded_cache import BoundedCache
 
 LARGE_BYTES = 32 << 10
 """From this size on, parsing may be worth another process: see `json_workers`."""
 
 _MAX_AROUND = 512  # bytes before and after the array
-_MAX_TEMPLATES = 256
+_MAX_TEMPLATES, _MAX_TEMPLATE_BYTES = 256, 1 << 20  # all together
+_TEMPLATE_BYTES = 512  # that a template takes besides the bytes around the array
 _MAX_LISTS = 1_000_000  # of 100 bytes in memory; requests with more are counted, value by value, by the plain path
 _KEPT_BYTES = 1 << 20
 
@@ -57,7 +58,9 @@ class JsonTemplates:
     """Finds the array in bodies. Safe in several threads."""
 
     def __init__(self) -> None:
-        self._templates: dict[tuple[bytes, bytes], _Template] = {}
+        self._templates: BoundedCache[tuple[bytes, bytes], _Template] = BoundedCache(
+            _MAX_TEMPLATES, _MAX_TEMPLATE_BYTES
+        )
 
     def match(self, body: bytes) -> JsonArray | None:
         """The array of a request, None if it is of another form."""
@@ -70,7 +73,7 @@ class JsonTemplates:
             template = _parse_template(b"[0]".join(around))
             if template is None:
                 return None
-            put(self._templates, around, template, _MAX_TEMPLATES)
+            self._templates.put(around, template, 2 * len(body) - 2 * (end - start) + _TEMPLATE_BYTES)
         return JsonArray(*template, memoryview(body)[start:end])
 
 

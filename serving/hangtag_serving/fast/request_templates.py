@@ -24,14 +24,15 @@ from ..api.tensor_encoding import Encode, encode_content
 from ..api.tensor_types import number_of
 from ..errors import ServingError
 from ..limits import Budget
-from ..models.servable import Servable
+from ..models.servable import PREPARED_BYTES, Servable
 from .batch_target import BatchTarget
-from .bounded_cache import put
+from .bounded_cache import BoundedCache
 
 _MAX_AROUND = 1024  # bytes around the content
 _MAX_LENGTHS = 256  # different lengths of requests
 _MAX_PER_LENGTH = 16  # templates
-_MAX_TARGETS = 512  # of one version: clients choose the shapes
+_MAX_BYTES = 4 << 20  # of all templates
+_TEMPLATE_BYTES = 1024  # that a template takes besides the bytes around the content
 _FLOAT = 1
 
 
@@ -59,11 +60,11 @@ class RequestTemplates:
     """The templates learned so far. Safe in several threads, which at worst learn the same one twice."""
 
     def __init__(self) -> None:
-        self._by_length: dict[int, list[Template]] = {}
+        self._by_length: BoundedCache[int, list[Template]] = BoundedCache(_MAX_LENGTHS, _MAX_BYTES)
 
     def find(self, body: bytes) -> Template | None:
         """The template of a request, if there is one."""
-        for template in self._by_length.get(len(body), ()):
+        for template in self._by_length.get(len(body)) or ():
             if body.startswith(template.head) and body.endswith(template.tail):
                 return template
         return None
@@ -77,8 +78,9 @@ class RequestTemplates:
         except (WireError, ServingError):
             return
         if template is not None:
-            alike = [*self._by_length.get(len(body), ()), template][-_MAX_PER_LENGTH:]
-            put(self._by_length, len(body), alike, _MAX_LENGTHS)
+            alike = [*(self._by_length.get(len(body)) or ()), template][-_MAX_PER_LENGTH:]
+            size = sum(len(other.head) + len(other.tail) + _TEMPLATE_BYTES for other in alike)
+            self._by_length.put(len(body), alike, size)
 
 
 def _template(body: bytes, request: PredictRequest) -> Template | None:
@@ -115,7 +117,7 @@ def target_of(servable: Servable, template: Template) -> BatchTarget | None:
         if len(servable.signature(call.signature).inputs) != 1:
             return None
         target = BatchTarget(servable, call.signature, template.alias, call.outputs, template.dtype, template.shape[1:])
-        put(servable.prepared, template.key, target, _MAX_TARGETS)
+        servable.prepared.put(template.key, target, PREPARED_BYTES)
     return target
 
 

@@ -24,10 +24,10 @@ from ..errors import ServingError
 from ..json import outputs as json_outputs
 from ..limits import Budget
 from ..models.registry import Models
-from ..models.servable import Servable
+from ..models.servable import PREPARED_BYTES, Servable
 from ..request_log import Recorder
 from .batch_target import BatchTarget
-from .bounded_cache import put
+from .bounded_cache import BoundedCache
 from .coalescing import Batch, BatchRunner, Call
 from .json_arrays import LARGE_BYTES, JsonArray, JsonTemplates, read_numbers
 from .json_workers import JsonWorkers, worker_count
@@ -38,7 +38,8 @@ _NAME = r"(?:[\w.~-]|%[0-9a-fA-F]{2})+"  # the other characters of a path are le
 _PREDICT = re.compile(rf"/v1/models/({_NAME})(?:/versions/(\d{{1,18}}))?:predict", re.ASCII)
 _MAX_PATH = 256
 _MAX_TEXT_BYTES = 64 << 20  # parsing takes up to eight times as much; larger ones are counted value by value
-_MAX_ENTRIES = 512  # shapes of one version, and signatures: clients choose them
+_MAX_DTYPES, _MAX_DTYPE_BYTES = 512, 1 << 20  # of signatures: clients choose their names
+_DTYPE_BYTES = 512  # that one takes besides the names
 _INLINE_SECONDS = 0.001  # a batch that is expected to take longer runs in the pool
 
 
@@ -79,7 +80,7 @@ class RestFastPath:
         self._host, self._models, self._metrics = host, models, recorder.metrics
         self._max_depth, self._shares_runs = max_json_depth, shares_runs
         self._templates = JsonTemplates()
-        self._dtypes: dict[tuple[ModelSpec, str], int] = {}
+        self._dtypes: BoundedCache[tuple[ModelSpec, str], int] = BoundedCache(_MAX_DTYPES, _MAX_DTYPE_BYTES)
         self._runner = BatchRunner(recorder, "REST", self._write, self._fail, shares_runs=shares_runs)
         self._workers = JsonWorkers(host.loop, worker_count())
         self._parsed: list[tuple[_Request, np.ndarray]] = []
@@ -173,7 +174,7 @@ class RestFastPath:
                     log.exception("a REST request could not be put into a batch")
                     target = None
                 if target is None:
-                    self._dtypes.pop((spec, numbers.signature_name), None)
+                    self._dtypes.remove((spec, numbers.signature_name))
                     unmatched.append(request)
                 else:
                     call = Call(_ReplyTo(request.origin, numbers.as_rows), array, request.size)
@@ -191,7 +192,7 @@ class RestFastPath:
             return None
         if signature is None:
             return None
-        put(self._dtypes, (spec, name), signature.dtype_number, _MAX_ENTRIES)
+        self._dtypes.put((spec, name), signature.dtype_number, len(spec.name) + len(name) + _DTYPE_BYTES)
         return signature.dtype_number
 
     # ---- 3. outputs to answers
@@ -234,7 +235,7 @@ def _signature(servable: Servable, name: str) -> _Signature | None:
         check_method(servable, signature)
         ((alias, spec),) = signature.inputs.items()
         known = _Signature(alias, spec.dtype, sorted(signature.outputs))
-        put(servable.prepared, key, known, _MAX_ENTRIES)
+        servable.prepared.put(key, known, PREPARED_BYTES)
     return known
 
 
@@ -246,5 +247,5 @@ def _target(servable: Servable, name: str, array: np.ndarray) -> BatchTarget | N
         if signature is None or signature.dtype_number != number_of(array):
             return None
         target = BatchTarget(servable, name, signature.alias, signature.outputs, array.dtype, array.shape[1:])
-        put(servable.prepared, key, target, _MAX_ENTRIES)
+        servable.prepared.put(key, target, PREPARED_BYTES)
     return target

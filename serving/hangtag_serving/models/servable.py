@@ -18,6 +18,7 @@ from hangtag.optional import require
 
 from ..api.tensor_types import number_of, numpy_dtype, short_name
 from ..errors import ServingError, invalid
+from ..fast.bounded_cache import BoundedCache
 from ..limits import DEFAULT, STRING_BYTES, Budget, Limits, bytes_of
 from ..metrics import Histogram
 from .saved_model import DEFAULT_OPTIONS, LoadOptions, load, op_error
@@ -30,7 +31,10 @@ _RESOURCE_GIVEN = (
 )
 log = logging.getLogger("hangtag.serving")
 
-_MAX_CALLS = 16  # prepared for one signature
+_MAX_CALLS = 16  # prepared for one signature; they stay, since TensorFlow takes milliseconds to make one
+_MAX_PREPARED = 512  # by the fast paths: clients choose the shapes
+PREPARED_BYTES = 4096
+"""That one of them takes, with its key: the fast paths read short names only."""
 _MAX_EXAMPLE_BYTES = 64 << 20
 
 Run = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]
@@ -70,7 +74,7 @@ class Servable:
         self._running, self._closing = 0, False
         self._idle = threading.Condition()
         self._calls: dict[str, dict[tuple[str, ...], _Call]] = {}  # by signature and outputs
-        self.prepared: dict[object, Any] = {}
+        self.prepared: BoundedCache[object, Any] = BoundedCache(_MAX_PREPARED, _MAX_PREPARED * PREPARED_BYTES)
         """What the fast paths have prepared for this version: it goes when the version goes."""
         self.batched: Batched | None = None
         """Runs a call together with others of the same key, if --enable_batching says so."""
