@@ -1,12 +1,14 @@
-"""Fixtures that are dear, made once a session: the data, one published version, one server."""
+"""Costly fixtures, made once a session: the data, one published version, one server."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import shlex
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,26 +36,45 @@ def images(dataset: Dataset) -> np.ndarray:
     return dataset.test_images
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder of that name, filled by the first of the parallel test processes that needs it."""
+    common = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        common = common.parent
+    folder, done = common / name, common / f"{name}.done"
+    with (common / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a process that failed
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base path with one version, by the README's command, of one epoch; its Keras model is next to it."""
-    folder = tmp_path_factory.mktemp("exported") / "models"
-    command = re.search(r"^hangtag (export .*)$", (ROOT / "README.md").read_text(), re.MULTILINE)[1]
-    done = run(*shlex.split(command), "--epochs=1", f"--keras={folder / 'model.keras'}", cwd=folder.parent)
-    assert done.returncode == 0, done.stderr
-    return folder / "fashion"
+
+    def export(folder: Path) -> None:
+        command = re.search(r"^hangtag (export .*)$", (ROOT / "README.md").read_text(), re.MULTILINE)[1]
+        done = run(*shlex.split(command), "--epochs=1", f"--keras={folder / 'models' / 'model.keras'}", cwd=folder)
+        assert done.returncode == 0, done.stderr
+
+    return made_once(tmp_path_factory, "exported", export) / "models" / "fashion"
 
 
 @pytest.fixture(scope="session")
 def two_versions(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base path with that version and another, by the command of docs/deploy.md, again of one epoch."""
-    folder = tmp_path_factory.mktemp("two")
-    shutil.copytree(exported / "1", folder / "models" / "fashion" / "1")
-    command = re.search(r"^hangtag (export .*)$", (ROOT / "docs" / "deploy.md").read_text(), re.MULTILINE)[1]
-    command = command.replace("$model", "fashion")
-    done = run(*shlex.split(command), "--epochs=1", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    return folder / "models" / "fashion"
+
+    def export(folder: Path) -> None:
+        shutil.copytree(exported / "1", folder / "models" / "fashion" / "1")
+        command = re.search(r"^hangtag (export .*)$", (ROOT / "docs" / "deploy.md").read_text(), re.MULTILINE)[1]
+        done = run(*shlex.split(command.replace("$model", "fashion")), "--epochs=1", cwd=folder)
+        assert done.returncode == 0, done.stderr
+
+    return made_once(tmp_path_factory, "two", export) / "models" / "fashion"
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from hangtag import Client
 
 ROOT = Path(__file__).resolve().parent.parent
 HANGTAG = [sys.executable, "-m", "hangtag.cli"]
-PATIENCE = 120.0  # seconds; a bound for a machine under load, never a measure
+PATIENCE = 240.0  # seconds; a bound for a machine under load, never a measure
 
 
 def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:

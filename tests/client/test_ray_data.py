@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gc
-import os
 import re
 import secrets
 import shutil
-import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,38 +44,51 @@ def processes(word: str) -> list[int]:
     return found
 
 
+CLUSTER = """
+import sys
+import ray
+context = ray.init(
+    num_cpus=2,
+    include_dashboard=False,
+    log_to_driver=False,
+    logging_level="ERROR",
+    object_store_memory=300 << 20,
+    _temp_dir=sys.argv[1],
+)
+print(context.address_info["gcs_address"], flush=True)
+sys.stdin.read()
+ray.shutdown()
+"""
+
+
 @pytest.fixture(scope="module", autouse=True)
 def ray() -> Iterator[object]:
-    """Ray on this machine: two cores, no dashboard, quiet, all its files in a folder that is removed."""
+    """Ray on this machine: two cores, no dashboard, quiet, all its files in a folder that is removed.
+
+    It is started by a process of its own. `ray.init` would fork its servers from this one, where the threads of gRPC
+    may hold a lock that the child then waits for.
+    """
     folder = tempfile.mkdtemp(prefix="ray")  # not pytest's: its name is too long for Ray's sockets
-    # No report to Ray's makers; and without a token of ours Ray writes one to the home folder.
-    own = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    # No report to Ray's makers, and a token of ours: Ray would write one to the home folder.
+    own = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_gcs_server_port_wait_time_s": "120",  # on a busy machine
+    }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in own.items():
             patch.setenv(name, value)
         import ray
 
-        def start() -> None:
-            ray.init(
-                num_cpus=2,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level="ERROR",
-                object_store_memory=300 << 20,
-                _temp_dir=folder,
-            )
-
-        try:
-            start()
-        except Exception as error:
-            if "timed out during startup" not in str(error):
-                raise
-            for number in processes(folder):  # seen once: one of Ray's processes never came up; the others wait for it
-                os.kill(number, signal.SIGKILL)
-            start()
-        ray.data.DataContext.get_current().enable_progress_bars = False
-        yield ray
-        ray.shutdown()
+        command = [sys.executable, "-c", CLUSTER, folder]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as cluster:
+            address = cluster.stdout.readline().strip()
+            assert address, "Ray did not start"
+            ray.init(address, log_to_driver=False, logging_level="ERROR")
+            ray.data.DataContext.get_current().enable_progress_bars = False
+            yield ray
+            ray.shutdown()
     gc.collect()  # while ResourceWarnings are still ignored
     eventually(lambda: not processes(folder), "Ray's processes to end")
     shutil.rmtree(folder)
