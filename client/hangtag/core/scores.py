@@ -17,6 +17,8 @@ from ..model import ModelMetadata, Reply, Signature
 
 RANKED = ("classes", "scores")
 
+_FLOAT32 = np.dtype(np.float32)
+
 _TOLERANCE = 1e-2  # of the sum of probabilities in float16
 _SHOWN = 10  # images that an error lists
 
@@ -96,7 +98,7 @@ def join(
     One score an image is enough where it is `ranked`, beside the name of its class, or `binary`.
     """
     found = replies[0].outputs.get(output)
-    if len(replies) > 1 or found is None or found.shape != (len(chunks[0]), classes) or found.dtype != np.float32:
+    if len(replies) > 1 or found is None or found.shape != (len(chunks[0]), classes) or found.dtype != _FLOAT32:
         parts = [_part(reply, len(chunk), output, ranked, binary) for reply, chunk in zip(replies, chunks, strict=True)]
         if len({classes or parts[0].shape[1], *(part.shape[1] for part in parts)}) > 1:
             raise BadResponse(f"{output} came with differing numbers of classes")

@@ -178,7 +178,7 @@ class Session:
             start, end = end, end + len(item)
             results.append(
                 Classification(
-                    found[start:end],
+                    found if len(group.items) == 1 else found[start:end],
                     known.names,
                     model_version=plan.version,
                     thumbnails=item[:SHOWN].copy(),  # a view would hold the caller's whole array in memory
