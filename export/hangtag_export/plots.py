@@ -38,12 +38,11 @@ _CHINESE = {
     "accuracy": "准确率",
     "predicted class": "预测类别",
     "true class": "真实类别",
-    "part of the true class": "占该真实类别的比例",
+    "share of the true class": "占该真实类别的比例",
     "Training images": "训练图像",
     "Confusion matrix: accuracy": "混淆矩阵：准确率",
-    "right": "正确",
-    "Blue: the true class; red: a wrong prediction (true class in brackets)": (
-        "蓝色为真实类别，红色为错误预测（括号内为真实类别）"
+    "{right} of {all} right. Blue: the true class; red: a wrong prediction (true class in brackets)": (
+        "{all} 张中 {right} 张正确。蓝色为真实类别，红色为错误预测（括号内为真实类别）"
     ),
 }
 """What is written in the figures, for language "zh"."""
@@ -168,8 +167,8 @@ def predictions(
     truth = dataset.test_labels[places]
     result = Classification(evaluation.probabilities[places], tuple(translate(evaluation.class_names, language)))
     right = int((result.indices == truth).sum())
-    key = "Blue: the true class; red: a wrong prediction (true class in brackets)"
-    caption = f"{right} / {len(places)} {texts['right']}. {texts[key]}"
+    key = "{right} of {all} right. Blue: the true class; red: a wrong prediction (true class in brackets)"
+    caption = texts[key].format(right=right, all=len(places))
     images = [dataset.test_images[int(place)] for place in places]
     return draw_predictions(images, result, truth=truth.tolist(), caption=caption)
 
@@ -210,7 +209,7 @@ def confusion_matrix(evaluation: Evaluation, language: str = "en") -> Any:
         axes.set(xlabel=texts["predicted class"], ylabel=texts["true class"])
         axes.set_title(f"{texts['Confusion matrix: accuracy']} {evaluation.accuracy:.1%}")
         axes.tick_params(length=0)
-        bar = figure.colorbar(drawn, fraction=0.046, pad=0.03, label=texts["part of the true class"])
+        bar = figure.colorbar(drawn, fraction=0.046, pad=0.03, label=texts["share of the true class"])
         bar.set_ticks([0, 0.25, 0.5, 0.75, 1], labels=["0%", "25%", "50%", "75%", "100%"])
         if count <= _LEGIBLE:
             for (row, column), part in np.ndenumerate(parts):

@@ -29,13 +29,10 @@ def legible(texts: Iterable[str]) -> Iterator[None]:
         file = _find(missing)
         manager.fontManager.addfont(file)
         family.append(manager.FontProperties(fname=file).get_name())
-    log = logging.getLogger("matplotlib.font_manager")
-    log.addFilter(_is_not_about_weight)
-    try:
-        with matplotlib.rc_context({"font.family": family, "text.parse_math": False}):  # "$" is a dollar, no formula
-            yield
-    finally:
-        log.removeFilter(_is_not_about_weight)
+    # For good: a figure may be written after the block. A filter that is there already is not added again.
+    logging.getLogger("matplotlib.font_manager").addFilter(_is_not_about_weight)
+    with matplotlib.rc_context({"font.family": family, "text.parse_math": False}):  # "$" is a dollar, no formula
+        yield
 
 
 def _is_not_about_weight(record: logging.LogRecord) -> bool:

@@ -26,7 +26,7 @@ RIGHT, WRONG, PREDICTED, OTHER = "#1f5fbf", "#c8312b", "#333333", "#c4c4c4"
 
 _BARS = 10  # of a model with more classes: the best ones
 _LONGEST = 22  # characters of a class name beside a bar
-_ONE_LINE = 20  # characters below an image
+_ONE_LINE = {True: 20, False: 14}  # characters below an image, of ASCII and of other text: Chinese ones are wider
 _DPI = 100
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
 _TUTORIAL = (28, 28)  # the size of Fashion-MNIST's images, which are bright on black
@@ -118,8 +118,9 @@ def draw_image(axes: Any, image: np.ndarray, row: Prediction, actual: int | None
     if actual is not None:
         pieces.append(f"({short(row.class_names[actual])})")
         colour = RIGHT if row.class_names[actual] == row.label else WRONG
+    longest = _ONE_LINE["".join(pieces).isascii()]
     unbroken = " ".join(piece.replace(" ", "\xa0") for piece in pieces)  # a line may end between pieces only
-    lines = textwrap.wrap(unbroken, _ONE_LINE, break_long_words=False, break_on_hyphens=False)
+    lines = textwrap.wrap(unbroken, longest, break_long_words=False, break_on_hyphens=False)
     axes.set_xlabel("\n".join(lines).replace("\xa0", " "), fontsize=9, color=colour)
 
 
