@@ -135,6 +135,7 @@ def live(camera: Camera, swap: Callable[[], None]) -> None:
 
 def phone(camera: Camera, swap: Callable[[], None]) -> None:
     camera.open(PHONE)
+    camera.choose("#which", "label:stable")
     camera.find("#draw").click()
     board = camera.find("#canvas")
     pen = ActionChains(camera.browser, duration=10)
