@@ -162,8 +162,12 @@ class Session:
         plan = group.plan
         known = self._cache.settled.get((plan.version, plan.signature_name))
         if known is None or not replies:
-            model = yield from self._model_of(plan.version, group.spec)
-            found, known = yield from self._class_scores.read(group, replies, model)
+            try:
+                model = yield from self._model_of(plan.version, group.spec)
+                found, known = yield from self._class_scores.read(group, replies, model)
+            except ModelNotFound as error:  # it has answered, and was unloaded before it was asked for its class names
+                group, replies = yield from self.ask_again(group, error)
+                return (yield from self.results(group, replies))
         else:
             binary = self._class_scores.binary
             found = scores.join(replies, group.chunks, plan.output_name, known.columns, binary=binary)
@@ -193,7 +197,10 @@ class Session:
         """A version that the group was not planned for has answered: the newest one is to answer all of it."""
         version = max(reply.version for reply in replies if reply.version is not None)
         self._cache.answered(group.spec, version)
-        model = yield from self._model_of(version, group.spec)
+        try:
+            model = yield from self._model_of(version, group.spec)
+        except ModelNotFound as error:  # it was unloaded before it was asked for its metadata
+            return (yield from self._of_one_version(*(yield from self.ask_again(group, error))))
         stale = [number for number, reply in enumerate(replies) if reply.version != version]
         if group.plan.suits(model):
             group = group._replace(plan=group.plan._replace(version=version))
@@ -206,7 +213,7 @@ class Session:
         try:
             again: list[Reply] = yield Calls(self.calls(pinned, stale))
         except ModelNotFound as error:
-            return (yield from self.ask_again(group, error))
+            return (yield from self._of_one_version(*(yield from self.ask_again(group, error))))
         known = dict(enumerate(replies)) | dict(zip(stale, again, strict=True))
         return group, [known[number] for number in range(len(group.chunks))]
 
@@ -267,6 +274,10 @@ class Session:
                 called, arrays = _fit(inputs, model, spec.signature)
                 asked = spec._replace(version=model.version, version_label=None) if self._protocol == "rest" else spec
                 (reply,) = yield Calls([Call(partial(self._codec.predict, asked, arrays, called))])
+                answered = model
+                if reply.version not in (None, model.version):  # a newer version, which may take something else
+                    self._cache.answered(spec, reply.version)
+                    answered = yield from self._model_of(reply.version, spec)
                 break
             except (InvalidInput, UnknownSignature) as error:
                 if fresh or error.code == "INVALID_ARGUMENT":  # what a known version refuses, a newer one may take
@@ -276,9 +287,8 @@ class Session:
                 if spec.version is not None or swaps > MAX_SWAPS:
                     raise
             model, fresh = None, True
-        if reply.version not in (None, model.version):  # a newer version, which may take something else
-            self._cache.answered(spec, reply.version)
-            _fit(inputs, (yield from self._model_of(reply.version, spec)), spec.signature)
+        if answered is not model:
+            _fit(inputs, answered, spec.signature)
         outputs: dict[str, np.ndarray] = reply.outputs
         return outputs
 

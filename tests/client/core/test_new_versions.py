@@ -135,6 +135,30 @@ def test_a_version_that_is_unloaded_during_a_call_is_replaced_for_all_of_it(kind
         first = (first + len(result)) % (30 if len(results) > 3 else len(result))
 
 
+CALLS_OF_ONE_REQUEST = {
+    "classify": lambda client: client.classify(PICTURES[:10]).probabilities,
+    "stream": lambda client: next(iter(client.classify_stream([PICTURES[:10]]))).probabilities,
+    "predict": lambda client: client.predict({"images": PICTURES[:10]})["probabilities"],
+}
+
+
+@pytest.mark.parametrize("call", CALLS_OF_ONE_REQUEST.values(), ids=CALLS_OF_ONE_REQUEST)
+@pytest.mark.parametrize("first", [0, 1], ids=["names unknown", "names known"])
+def test_a_version_that_is_unloaded_after_it_has_answered_is_replaced(kind, call, first):
+    """Before the client has read its metadata or its class names."""
+
+    def hook(number: int) -> None:
+        if number >= at:
+            model.unloaded.update((1, 2))
+
+    at = 2 * first  # the request and the names
+    model = Model(FIRST_PIXEL, version=lambda number: 1 if number < at else 2 if number == at else 3, hook=hook)
+    with model_server(model, "grpc") as target, opened(kind, target, timeout=60) as client:
+        if first:
+            assert client.classify(PICTURES[:10]).model_version == 1
+        assert call(client).argmax(axis=1).tolist() == list(range(10))
+
+
 def test_over_rest_all_chunks_go_to_the_version_of_the_metadata(kind):
     model = Model(FIRST_PIXEL, version=lambda number: 1 if number < 3 else 2)
     with model_server(model, "rest") as target, opened(kind, target, batch_size=10, timeout=60) as client:
