@@ -30,25 +30,27 @@ Scored = list[tuple[bytes, float]]
 
 def read_input(content: memoryview, budget: Budget) -> np.ndarray:
     """The serialized Examples of an Input message, [N] bytes; a context is put before each."""
-    context = b""
+    context = bytearray()
     examples: list[bytes] = []
     try:
         for field, _, value in protobuf.fields(content):
             if field not in (1, 2):
                 continue
-            context, examples = b"", []  # of a oneof the last counts
+            context, examples = bytearray(), []  # of a oneof the last counts
             for inner, _, part in protobuf.fields(protobuf.as_block(value)):
                 if inner == 1:
-                    examples.append(bytes(protobuf.as_block(part)))
+                    example = protobuf.as_block(part)
+                    budget.take(2 * (STRING_BYTES + len(example)))
+                    examples.append(bytes(example))
                 elif inner == 2 and field == 2:
-                    context += bytes(protobuf.as_block(part))
+                    context += protobuf.as_block(part)
     except WireError as error:
         raise ServingError("INTERNAL", "Error parsing serialized input.") from error
     if not examples:
         raise invalid("Input is empty.")
-    budget.take(sum(map(len, examples)) + (STRING_BYTES + len(context)) * len(examples))
+    budget.take(len(context) * len(examples))
     array = np.empty(len(examples), object)
-    array[:] = [context + example for example in examples]
+    array[:] = [bytes(context) + example for example in examples] if context else examples
     check_images(array.tolist(), budget)
     return array
 

@@ -10,9 +10,12 @@ from hangtag.model import ModelSpec
 from hangtag.optional import require
 
 from ..errors import ServingError, invalid
+from ..limits import Budget
 from ..models.servable import Servable
 
 log = logging.getLogger("hangtag.serving")
+
+_PARSED_BYTES = 24  # that a byte of a message may take once protobuf has parsed it
 
 
 @cache
@@ -37,8 +40,9 @@ def fill_spec(message: Any, servable: Servable, signature_name: str) -> None:
     message.signature_name = signature_name or "serving_default"
 
 
-def parse(message: Any, body: bytes) -> Any:
-    """A request message; ServingError if the bytes are none."""
+def parse(message: Any, body: bytes, budget: Budget) -> Any:
+    """A request message; ServingError if the bytes are none, or may take too much memory as objects."""
+    budget.take(_PARSED_BYTES * len(body))
     try:
         return message.FromString(body)
     except Exception as error:  # protobuf's DecodeError, whose home differs between its implementations
@@ -51,9 +55,9 @@ def unreadable(error: Exception) -> ServingError:
     return ServingError("INTERNAL", "")
 
 
-def read_spec(content: memoryview) -> ModelSpec:
+def read_spec(content: memoryview, budget: Budget) -> ModelSpec:
     """A serialized ModelSpec."""
-    return spec_of(parse(api("model_pb2").ModelSpec, bytes(content)))
+    return spec_of(parse(api("model_pb2").ModelSpec, bytes(content), budget))
 
 
 def to_bytes(message: Any) -> bytes:

@@ -36,7 +36,7 @@ _MODEL = "/tensorflow.serving.ModelService/"
 PREDICT = _PREDICTION + "Predict"
 RELOAD = _MODEL + "HandleReloadConfigRequest"
 
-_PARSED_BYTES = 24  # that a byte of tf.Examples may take once protobuf has parsed it
+_FIELD_BYTES = 64  # counted for each field of a request, so that their number is bounded
 _ENTRY_BYTES = 1 << 14  # that an input or a name in the output filter takes in memory, apart from its content
 
 
@@ -48,9 +48,9 @@ def methods(models: Models, encode: Encode, recorder: Recorder, limits: Limits =
         _PREDICTION + "Classify": partial(_recorded, recorder, models, "Classify", read_examples, _classify),
         _PREDICTION + "Regress": partial(_recorded, recorder, models, "Regress", read_examples, _regress),
         _PREDICTION + "MultiInference": partial(_multi_inference, models, limits),
-        _PREDICTION + "GetModelMetadata": partial(grpc_model_service.metadata, models),
-        _MODEL + "GetModelStatus": partial(grpc_model_service.status, models),
-        RELOAD: partial(grpc_model_service.reload, models),
+        _PREDICTION + "GetModelMetadata": partial(grpc_model_service.metadata, models, limits),
+        _MODEL + "GetModelStatus": partial(grpc_model_service.status, models, limits),
+        RELOAD: partial(grpc_model_service.reload, models, limits),
     }
 
 
@@ -128,10 +128,11 @@ def read_predict(body: bytes, limits: Limits = DEFAULT) -> PredictRequest:
     budget = Budget(limits)
     try:
         for field, kind, value in protobuf.fields(memoryview(body)):
+            budget.take(_FIELD_BYTES)
             if kind != protobuf.LENGTH or isinstance(value, int):
                 continue  # unknown to this message, as protobuf has it
             if field == 1:
-                spec = read_spec(value)
+                spec = read_spec(value, budget)
             elif field == 2:
                 alias, content = protobuf.map_entry(value)
                 budget.take(_ENTRY_BYTES)
@@ -198,8 +199,7 @@ def _regress(servable: Servable, request: _Examples) -> bytes:
 def _multi_inference(models: Models, limits: Limits, body: bytes) -> bytes:
     pb = api("inference_pb2")
     budget = Budget(limits)
-    budget.take(_PARSED_BYTES * len(body))
-    request = parse(pb.MultiInferenceRequest, body)
+    request = parse(pb.MultiInferenceRequest, body, budget)
     spec = checked_spec(spec_of(request.tasks[0].model_spec) if request.tasks else ModelSpec(""))
     answer = pb.MultiInferenceResponse()
     content = memoryview(request.input.SerializeToString())
@@ -217,17 +217,19 @@ def _multi_inference(models: Models, limits: Limits, body: bytes) -> bytes:
 def _read_examples(limits: Limits, body: bytes) -> _Examples:
     spec: ModelSpec | None = None
     content = memoryview(b"")
+    budget = Budget(limits)
     try:
         for field, kind, value in protobuf.fields(memoryview(body)):
+            budget.take(_FIELD_BYTES)
             if kind != protobuf.LENGTH or isinstance(value, int):
                 continue
             if field == 1:
-                spec = read_spec(value)
+                spec = read_spec(value, budget)
             elif field == 2:
                 content = value
     except WireError as error:
         raise unreadable(error) from error
-    return _Examples(checked_spec(spec), content, Budget(limits))
+    return _Examples(checked_spec(spec), content, budget)
 
 
 def fill_classification(result: Any, rows: list[classify.Scored]) -> None:

@@ -10,15 +10,16 @@ from typing import Any
 from hangtag.errors import CODES
 
 from ..errors import invalid
+from ..limits import Budget, Limits
 from ..models.registry import Models
 from ..models.servable import Servable
 from .grpc_messages import api, checked_spec, parse, spec_of, to_bytes
 
 
-def metadata(models: Models, body: bytes) -> bytes:
+def metadata(models: Models, limits: Limits, body: bytes) -> bytes:
     """GetModelMetadataRequest to GetModelMetadataResponse; raises ServingError."""
     pb = api("get_model_metadata_pb2")
-    request = parse(pb.GetModelMetadataRequest, body)
+    request = parse(pb.GetModelMetadataRequest, body, Budget(limits))
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")
     if not request.metadata_field:
@@ -42,10 +43,10 @@ def signature_map(servable: Servable) -> Any:
     return message
 
 
-def status(models: Models, body: bytes) -> bytes:
+def status(models: Models, limits: Limits, body: bytes) -> bytes:
     """GetModelStatusRequest to GetModelStatusResponse; raises ServingError."""
     pb = api("get_model_status_pb2")
-    request = parse(pb.GetModelStatusRequest, body)
+    request = parse(pb.GetModelStatusRequest, body, Budget(limits))
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")
     answer = pb.GetModelStatusResponse()
@@ -58,10 +59,10 @@ def status(models: Models, body: bytes) -> bytes:
     return to_bytes(answer)
 
 
-def reload(models: Models, body: bytes) -> bytes:
+def reload(models: Models, limits: Limits, body: bytes) -> bytes:
     """ReloadConfigRequest to ReloadConfigResponse, once every new model is available; raises ServingError."""
     pb = api("model_management_pb2")
-    request = parse(pb.ReloadConfigRequest, body)
+    request = parse(pb.ReloadConfigRequest, body, Budget(limits))
     if not request.config.HasField("model_config_list"):
         raise invalid(
             "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "

@@ -25,6 +25,7 @@ _CONTENT, _STRINGS = 4, 8  # TensorProto.tensor_content, string_val
 _LEFT_IN_PLACE = {_CONTENT: 1, 5: 4, 9: 4, 6: 8, 12: 8}  # fields and the bytes of a number
 _FLOATS = {5: "float_val", 6: "double_val", 9: "scomplex_val", 12: "dcomplex_val"}  # those of fixed width
 
+_BLOCK_BYTES = 200  # that a block takes as an object, apart from its content
 _EXPANDED = 24  # what the other fields may take once they are objects, in bytes for each byte that was sent
 
 _MAX_ELEMENTS = 2**63 - 1
@@ -55,6 +56,7 @@ def _other_fields(content: memoryview, blocks: dict[int, list[memoryview]], budg
             budget.take(_EXPANDED)
             rest += protobuf.number(field, value)
         elif kind == protobuf.LENGTH and field in _LEFT_IN_PLACE:
+            budget.take(_BLOCK_BYTES)
             if len(value) % _LEFT_IN_PLACE[field]:
                 raise WireError("a list of numbers is cut off")
             if field == _CONTENT:
