@@ -7,7 +7,7 @@ import os
 import re
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -37,9 +37,8 @@ from http2_frames import (
     literal,
     message,
 )
-from support import Server, eventually, serving
+from support import Server, eventually
 
-FASHION = Path(__file__).parents[2] / "serving" / "conformance" / "models" / "fashion"
 IMAGE = np.full((1, 28, 28), 7, np.uint8)
 REQUEST = predict_request(ModelSpec("fashion"), {"images": IMAGE})
 ROUNDS = int(os.environ.get("HANGTAG_HTTP2_ROUNDS", "1"))
@@ -47,16 +46,6 @@ ROUNDS = int(os.environ.get("HANGTAG_HTTP2_ROUNDS", "1"))
 MIB = 1 << 20
 
 pytestmark = pytest.mark.timeout(300 * ROUNDS)
-
-
-@pytest.fixture(scope="module", params=["native", "grpcio"])
-def server(request, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    flags = [f"--grpc_front={request.param}", "--enable_grpc_healthcheck_service"]
-    with serving(FASHION, tmp_path_factory.mktemp(request.param) / "log", *flags) as running:
-        check_answers(running)
-        yield running
-        assert "Traceback" not in running.log_text()
-        assert "panic" not in running.log_text()
 
 
 def check_answers(server: Server) -> None:
@@ -165,17 +154,15 @@ def test_health_watches_block_no_other_client(server):
             watch.cancel()
 
 
-def test_reloads_that_wait_for_a_model_block_no_other_client(server, tmp_path):
+def test_reloads_that_wait_for_a_model_block_no_other_client(server, models_config, tmp_path):
     """More of them than the server has threads, for a model that has no version."""
     from google.protobuf import text_format
     from tensorflow_serving.apis import model_management_pb2 as pb
 
-    def config(name: str, base_path: Path) -> str:
-        return f'config {{ name: "{name}" base_path: "{base_path}" model_platform: "tensorflow" }}'
-
     request = pb.ReloadConfigRequest()
-    listed = f"model_config_list {{ {config('fashion', FASHION)} {config('nowhere', tmp_path)} }}"
-    text_format.Parse(listed, request.config)
+    text_format.Parse(models_config.read_text(), request.config)
+    nowhere = {"name": "nowhere", "base_path": str(tmp_path), "model_platform": "tensorflow"}
+    request.config.model_config_list.config.add(**nowhere)
     with grpc.insecure_channel(server.grpc, [("grpc.enable_http_proxy", 0)]) as channel:
         reload = channel.unary_unary("/tensorflow.serving.ModelService/HandleReloadConfigRequest")
         futures = [reload.future(request.SerializeToString(), timeout=1) for _ in range(40)]

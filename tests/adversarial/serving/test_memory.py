@@ -10,7 +10,6 @@ import gzip
 import os
 import struct
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -20,29 +19,14 @@ import requests
 from hangtag.model import ModelSpec
 from hangtag.protocol import protobuf
 from hangtag.protocol.grpc_codec import predict_request
-from support import Server, serving
+from support import Server
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
-MODELS = Path(__file__).parents[2] / "serving" / "conformance" / "models"
 ROUNDS = int(os.environ.get("HANGTAG_ADVERSARIAL_ROUNDS", "40"))
 MIB = 1 << 20
 SERVICE = "/tensorflow.serving.PredictionService/"
 PREDICT, CLASSIFY = SERVICE + "Predict", SERVICE + "Classify"
-
-
-@pytest.fixture(scope="module", params=["native", "grpcio"])
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp(request.param)
-    config = folder / "models.config"
-    config.write_text((MODELS.parent / "models.config").read_text().replace("MODELS", str(MODELS)))
-    monitoring = folder / "monitoring.config"
-    monitoring.write_text("prometheus_config { enable: true }")
-    flags = [f"--grpc_front={request.param}", f"--model_config_file={config}", f"--monitoring_config_file={monitoring}"]
-    flags += ["--allow_version_labels_for_unavailable_models=true"]
-    with serving(MODELS / "fashion", folder / "log", *flags) as running:
-        requests.post(f"{running.rest}/v1/models/types:predict", json={"instances": [0.5]}, timeout=60)
-        yield running
 
 
 def resident(server: Server, key: str = "VmRSS") -> int:
@@ -97,17 +81,34 @@ def test_a_few_bytes_do_not_become_many_class_names(server, growth):
     assert growth() < 16 * MIB
 
 
-@pytest.mark.parametrize("field", [2, 3, 8], ids=["inputs", "output_filter", "strings"])
-def test_very_many_empty_fields(server, growth, field):
+SPEC = protobuf.block(1, protobuf.text(1, "fashion") + protobuf.text(3, "classify"))
+FIELDS = {
+    "model_spec": (PREDICT, lambda many: SPEC + many(1)),
+    "inputs": (PREDICT, lambda many: SPEC + many(2)),
+    "output_filter": (PREDICT, lambda many: SPEC + many(3)),
+    "unknown": (PREDICT, lambda many: SPEC + many(9)),
+    "float_val": (PREDICT, lambda many: request("float32", "x", tensor(1, [MIB], many(5)), "types")),
+    "string_val": (PREDICT, lambda many: request("float32", "x", tensor(7, [MIB], many(8)), "types")),
+    "examples": (CLASSIFY, lambda many: SPEC + protobuf.block(2, protobuf.block(1, many(1)))),
+    "metadata_field": (SERVICE + "GetModelMetadata", lambda many: SPEC + many(2)),
+}
+
+
+@pytest.mark.parametrize(("method", "make"), FIELDS.values(), ids=FIELDS)
+def test_very_many_empty_fields(server, growth, method, make):
     """Two bytes each, of which every object in memory takes fifty times as much."""
-    many = protobuf.block(field, b"") * MIB
-    if field == 8:
-        body = request("float32", "x", tensor(7, [MIB], many), "types")
-    else:
-        body = predict_request(ModelSpec("types"), {}) + many
-    code, _ = refused(server, body)
+    body = make(lambda field: protobuf.block(field, b"") * (4 * MIB))
+    code, _ = refused(server, body, method)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
-    assert growth() < 100 * len(body)
+    assert growth() < 20 * len(body)
+
+
+def test_a_context_in_very_many_pieces_is_read_in_time(server):
+    """If each piece copied all before it, this would take an hour."""
+    context = protobuf.block(2, protobuf.block(1, b"")) * (2 * MIB)
+    body = SPEC + protobuf.block(2, protobuf.block(2, context + protobuf.block(1, b"")))
+    code, _ = refused(server, body, CLASSIFY)
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
 
 
 LONG = MIB // 2
@@ -147,9 +148,7 @@ def test_a_long_string_is_not_repeated_for_many_elements(server, growth):
 def test_a_context_is_not_repeated_for_many_examples(server, growth):
     """It is put before each of them."""
     examples = protobuf.block(1, b"") * 100_000 + protobuf.block(2, b"a" * MIB)
-    body = protobuf.block(1, protobuf.text(1, "fashion") + protobuf.text(3, "classify"))
-    body += protobuf.block(2, protobuf.block(2, examples))
-    code, text = refused(server, body, CLASSIFY)
+    code, text = refused(server, SPEC + protobuf.block(2, protobuf.block(2, examples)), CLASSIFY)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert "--max_tensor_bytes" in text
     assert growth() < 64 * MIB
@@ -210,9 +209,8 @@ def test_image_headers_that_claim_too_much(server, images):
 @pytest.mark.parametrize("method", [CLASSIFY, PREDICT])
 def test_images_in_examples_that_claim_too_much(server, method):
     serialized = example(jpeg(22_000, 22_000))
-    spec = protobuf.block(1, protobuf.text(1, "fashion") + protobuf.text(3, "classify"))
     if method == CLASSIFY:
-        body = spec + protobuf.block(2, protobuf.block(1, protobuf.block(1, serialized)))
+        body = SPEC + protobuf.block(2, protobuf.block(1, protobuf.block(1, serialized)))
     else:
         body = request("classify", "inputs", tensor(7, [1], protobuf.block(8, serialized)))
     code, text = refused(server, body, method)
