@@ -10,6 +10,7 @@ memory grew by more than a tenth after the first third.
 from __future__ import annotations
 
 import argparse
+import base64
 import gzip
 import json
 import re
@@ -30,6 +31,7 @@ import numpy as np
 from hangtag import Client
 from hangtag.errors import HangtagError
 from hangtag.model import ModelSpec
+from hangtag.protocol import protobuf
 from hangtag.protocol.grpc_codec import predict_request
 from serving import free_port, running
 
@@ -174,6 +176,32 @@ def made_up_names(address: str) -> None:
     http2(address, *(h2.call(1 + 2 * n, body) for n, body in enumerate(bodies)))
 
 
+def huge_images(address: str) -> None:
+    """JPEG headers that claim 22,000 x 22,000 pixels, base64 over REST."""
+    head = b"\xff\xd8\xff\xc0\0\x0b\x08" + struct.pack(">HHB", 22_000, 22_000, 1) + b"\1\x11\0" + bytes(600)
+    rows = [{"b64": base64.b64encode(head).decode()}] * 50
+    http(address, post(json.dumps({"signature_name": "encoded_images", "instances": rows}).encode()), wait=2)
+
+
+def few_values(address: str) -> None:
+    """One index for ten million elements, which is refused, and for as many class names as the limits allow."""
+    http2(
+        address, *(h2.call(1 + 2 * n, _labels(size)) for n, size in enumerate((10_000_000, 500_000, 500_000))), wait=3
+    )
+
+
+def many_fields(address: str) -> None:
+    http2(address, h2.call(1, CALL + protobuf.block(3, b"") * 5_000))
+
+
+def _labels(size: int) -> bytes:
+    """A request for the names of `size` classes that has one index."""
+    shape = protobuf.block(2, protobuf.block(2, protobuf.number(1, size)))
+    tensor = protobuf.number(1, 9) + shape + protobuf.block(10, b"\7")  # DT_INT64, int64_val
+    spec = protobuf.block(1, protobuf.text(1, "fashion") + protobuf.text(3, "labels"))
+    return spec + protobuf.block(2, protobuf.block(1, b"index") + protobuf.block(2, tensor))
+
+
 HTTP_ATTACKS = (
     idle_connections,
     half_bodies,
@@ -183,8 +211,9 @@ HTTP_ATTACKS = (
     deep_json,
     wrong_json,
     unread_answers,
+    huge_images,
 )
-GRPC_ATTACKS = (half_open_calls, rapid_resets, endless_headers, pings, made_up_names)
+GRPC_ATTACKS = (half_open_calls, rapid_resets, endless_headers, pings, made_up_names, few_values, many_fields)
 
 
 def main() -> int:
