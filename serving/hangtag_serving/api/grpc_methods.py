@@ -37,7 +37,7 @@ PREDICT = _PREDICTION + "Predict"
 RELOAD = _MODEL + "HandleReloadConfigRequest"
 
 _FIELD_BYTES = 64  # counted for each field of a request, so that their number is bounded
-_ENTRY_BYTES = 1 << 14  # that an input or a name in the output filter takes in memory, apart from its content
+_ENTRY_BYTES = 1 << 14  # that a spec, an input or a name in the output filter takes, apart from its content
 
 
 def methods(models: Models, encode: Encode, recorder: Recorder, limits: Limits = DEFAULT) -> dict[str, Method]:
@@ -132,10 +132,11 @@ def read_predict(body: bytes, limits: Limits = DEFAULT) -> PredictRequest:
             if kind != protobuf.LENGTH or isinstance(value, int):
                 continue  # unknown to this message, as protobuf has it
             if field == 1:
+                budget.take(_ENTRY_BYTES)
                 spec = read_spec(value, budget)
             elif field == 2:
-                alias, content = protobuf.map_entry(value)
                 budget.take(_ENTRY_BYTES)
+                alias, content = protobuf.map_entry(value)
                 inputs[alias] = parse_tensor(content, budget)
             elif field == 3:
                 budget.take(_ENTRY_BYTES + len(value))
@@ -224,6 +225,7 @@ def _read_examples(limits: Limits, body: bytes) -> _Examples:
             if kind != protobuf.LENGTH or isinstance(value, int):
                 continue
             if field == 1:
+                budget.take(_ENTRY_BYTES)
                 spec = read_spec(value, budget)
             elif field == 2:
                 content = value
