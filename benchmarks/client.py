@@ -1,6 +1,7 @@
 """The client's figures, each compared with the peers' in the same run.
 
-    python benchmarks/client.py [--only imports,size,codec,grpc,serve,rest,stream] [--base-path models/fashion]
+    python benchmarks/client.py [--only imports,size,codec,grpc,photos,memory,serve,rest,stream]
+        [--base-path models/fashion]
 
 Peers: tensorflow-serving-api with make_tensor_proto, ovmsclient 2023.1 with a fixed version, requests with
 json.dumps(tolist()). ovmsclient is installed into build/benchmarks, a folder of its own. `serve` needs a model under
@@ -39,6 +40,8 @@ def main() -> int:
         "size": size,
         "codec": codec,
         "grpc": constant_grpc,
+        "photos": photos,
+        "memory": memory,
         "serve": lambda: embedded(arguments.base_path),
         "rest": constant_rest,
         "stream": stream,
@@ -91,8 +94,9 @@ def per_round(ours: list[float], theirs: list[float]) -> list[float]:
 
 
 @contextmanager
-def constant(protocol: str) -> Iterator[str]:
-    server = subprocess.Popen([sys.executable, str(HERE / "servers.py"), protocol], stdout=subprocess.PIPE, text=True)
+def constant(protocol: str, *shape: int) -> Iterator[str]:
+    command = [sys.executable, str(HERE / "servers.py"), protocol, *map(str, shape)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         yield f"127.0.0.1:{server.stdout.readline().strip()}"
     finally:
@@ -210,9 +214,9 @@ def codec() -> None:
     )  # fmt: skip
 
 
-def best(times: Times) -> list[float]:
+def best(times: Times, prefix: str = "10,000") -> list[float]:
     """Seconds for 10,000 images at the chunk size that is best over all rounds."""
-    sizes = {key: values for key, values in times.items() if key.startswith("10,000")}
+    sizes = {key: values for key, values in times.items() if key.startswith(prefix)}
     for key, values in sizes.items():
         note(f"{key}, thousand images a second", f"{10 / min(values):.0f}")
     return min(sizes.values(), key=min)
@@ -232,23 +236,56 @@ def _grpc(target: str) -> dict[str, Times]:
 def constant_grpc() -> None:
     with constant("grpc") as target:
         found = _grpc(target)
+        run_async = side_by_side({"": lambda: work("async_hangtag", target)})[""]
     times = found["hangtag"]
-    figure(
-        "classify-256", "`classify` of 256 images, gRPC", "the round trip of the same bytes",
-        per_round(times["classify 256"], times["raw round trip of 256"]),
-        part="grpc", absolute=f"{1e6 * min(times['classify 256']):.0f} us",
-    )  # fmt: skip
+    for count in (1, 32, 256):
+        figure(
+            f"classify-{count}", f"`classify` of {count} image{'s' * (count > 1)}, gRPC",
+            "the round trip of the same bytes",
+            per_round(times[f"classify {count}"], times[f"raw round trip of {count}"]),
+            part="grpc", absolute=f"{1e6 * min(times[f'classify {count}']):.0f} us",
+        )  # fmt: skip
     ours = best(times)
     for key, peer in (("grpc-10000", "tensorflow-serving-api"), ("grpc-10000-ovms", "ovmsclient")):
         figure(
             key, "10,000 images, gRPC, constant server", f"{peer} at its best chunk size",
             per_round(best(found[peer]), ours), part="grpc", speed=True, absolute=f"{10 / min(ours):.0f} k images/s",
         )  # fmt: skip
+    figure(
+        "grpc-10000-threads", "10,000 images, gRPC, constant server",
+        "tensorflow-serving-api in four threads, at its best chunk size",
+        per_round(best(found["tensorflow-serving-api"], "four threads"), ours), part="grpc", speed=True,
+    )  # fmt: skip
+    figure(
+        "grpc-10000-async", "10,000 images by AsyncClient, gRPC", "Client",
+        per_round(run_async["AsyncClient"], run_async["Client"]), part="grpc",
+    )  # fmt: skip
+
+
+def photos() -> None:
+    with constant("grpc", 224, 224, 3) as target:
+        found = side_by_side({"": lambda: work("photos", target)})[""]
+    figure(
+        "photos", "64 photos of 224 x 224 x 3, gRPC", "requests of the same bytes, all at once",
+        per_round(found["classify"], found["raw"]), part="photos", absolute=f"{1000 * min(found['classify']):.1f} ms",
+    )  # fmt: skip
+
+
+def memory() -> None:
+    with constant("grpc") as target:
+        found = side_by_side({"": lambda: work("memory", target)})[""]
+    figure("memory", "memory beside 10,000 images, gRPC", "their bytes", found["bytes for each"], part="memory")
 
 
 def embedded(base_path: Path) -> None:
     with hangtag_serve(base_path) as target:
         found = _grpc(target)
+        by_path = side_by_side({"": lambda: work("files", target)})[""]
+    figure(
+        "files", "2,000 JPEG files, gRPC, `hangtag serve`", "the same files, already in memory",
+        per_round(by_path["paths"], by_path["bytes"]), part="serve",
+        absolute=f"{2 / min(by_path['paths']):.1f} k files/s",
+    )  # fmt: skip
     ours = best(found["hangtag"])
     figure(
         "grpc-10000-serve", "10,000 images, gRPC, `hangtag serve`", "tensorflow-serving-api at its best chunk size",

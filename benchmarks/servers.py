@@ -1,14 +1,16 @@
 """Servers that answer a constant, so that only the client's cost shows: gRPC on pygrpc-native, REST on uvloop.
 
-    python benchmarks/servers.py grpc|rest
+    python benchmarks/servers.py grpc|rest [HEIGHT WIDTH [3]]
 
-Prints its port. An answer has one row of ten probabilities for each image that was asked about.
+Prints its port. An answer has one row of ten probabilities for each image that was asked about. Images are of 28 x 28
+pixels, or over gRPC of the size given.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import sys
 from functools import lru_cache
 
@@ -20,7 +22,8 @@ from hangtag.protocol import dtypes, protobuf, tensors
 from hangtag.protocol.grpc_codec import model_spec
 
 ROW = np.array([0.01, 0.01, 0.02, 0.01, 0.03, 0.01, 0.01, 0.05, 0.05, 0.8], "f4")
-PIXELS = 28 * 28
+SHAPE = ([int(size) for size in sys.argv[2:]] if __name__ == "__main__" else []) or [28, 28]
+PIXELS = math.prod(SHAPE)
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 SPEC = protobuf.block(2, model_spec(ModelSpec("fashion", 1, None, "serving_default")))
@@ -60,7 +63,7 @@ def signature(inputs: tuple[str, bytes], outputs: tuple[str, bytes]) -> bytes:
 
 def metadata(body: bytes) -> bytes:
     named = {
-        "serving_default": signature(("images", info(4, [-1, 28, 28])), ("probabilities", info(1, [-1, 10]))),
+        "serving_default": signature(("images", info(4, [-1, *SHAPE])), ("probabilities", info(1, [-1, 10]))),
         "labels": signature(("index", info(9, [-1])), ("class_name", info(7, [-1]))),
     }
     found = b"".join(

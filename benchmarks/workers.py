@@ -7,11 +7,14 @@ Prints a JSON object of measurements: seconds, the least of a few repetitions, u
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -113,16 +116,106 @@ def grpc_hangtag(target: str) -> dict[str, float]:
     from servers import PREDICT
 
     with grpc.insecure_channel(target, [("grpc.enable_http_proxy", 0)]) as channel:
-        body = predict_request(ModelSpec("fashion", None, None, "serving_default"), {"images": IMAGES[:256]})
+        spec = ModelSpec("fashion", None, None, "serving_default")
+
+        def request(count: int) -> bytes:
+            return predict_request(spec, {"images": IMAGES[:count]})
+
         raw = channel.unary_unary(PREDICT)
         with Client(target, channel=channel) as client:
             client.classify(IMAGES)
-            raw_times, classify_times = alternately(lambda: raw(body), lambda: client.classify(IMAGES[:256]))
-            return {
-                "raw round trip of 256": raw_times,
-                "classify 256": classify_times,
-                "10,000 images": least(lambda: client.classify(IMAGES)),
-            }
+            found = {"10,000 images": least(lambda: client.classify(IMAGES))}
+            for count in (1, 32, 256):
+                body, images = request(count), IMAGES[:count]
+                raw_times, classify_times = alternately(
+                    lambda body=body: raw(body), lambda images=images: client.classify(images)
+                )
+                found |= {f"raw round trip of {count}": raw_times, f"classify {count}": classify_times}
+            return found
+
+
+def async_hangtag(target: str) -> dict[str, float]:
+    """10,000 images in turn by AsyncClient and by Client, in one event loop and in one thread."""
+    from hangtag import AsyncClient, Client
+
+    async def both() -> dict[str, float]:
+        times: dict[str, list[float]] = {"AsyncClient": [], "Client": []}
+        async with AsyncClient(target) as client:
+            with Client(target) as threaded:
+                for _ in range(REPEATS):
+                    began = time.perf_counter()
+                    await client.classify(IMAGES)
+                    between = time.perf_counter()
+                    threaded.classify(IMAGES)
+                    times["Client"].append(time.perf_counter() - between)
+                    times["AsyncClient"].append(between - began)
+        return {name: min(found) for name, found in times.items()}
+
+    return asyncio.run(both())
+
+
+def photos(target: str) -> dict[str, float]:
+    """64 photos of 224 x 224 x 3 pixels, 9.6 MB in all, beside requests of the same bytes and number."""
+    import grpc
+
+    from hangtag import Client
+    from hangtag.model import ModelSpec
+    from hangtag.protocol.grpc_codec import predict_request
+    from servers import PREDICT
+
+    images = np.random.default_rng(0).integers(0, 256, (64, 224, 224, 3)).astype(np.uint8)
+    spec = ModelSpec("fashion", None, None, "serving_default")
+    limits = [("grpc.enable_http_proxy", 0), ("grpc.max_send_message_length", -1)]
+    with grpc.insecure_channel(target, limits) as channel, Client(target, channel=channel) as client:
+        raw = channel.unary_unary(PREDICT)
+        rows = client.classify(images) and round((2 << 20) / images[0].nbytes)
+        bodies = [predict_request(spec, {"images": part}) for part in chunked(rows, images)]
+
+        def send() -> None:
+            for call in [raw.future(body) for body in bodies]:
+                call.result()
+
+        times: dict[str, list[float]] = {"raw": [], "classify": []}
+        for _ in range(REPEATS):
+            for name, action in (("raw", send), ("classify", lambda: client.classify(images))):
+                began = time.perf_counter()
+                action()
+                times[name].append(time.perf_counter() - began)
+    return {name: sorted(found)[REPEATS // 2] for name, found in times.items()}
+
+
+def memory(target: str) -> dict[str, float]:
+    """How much memory a call of 10,000 images takes beside them, in bytes for each of theirs."""
+    from hangtag import Client
+
+    with Client(target) as client:
+        for _ in range(20):
+            client.classify(IMAGES[:256])
+        before = resident()
+        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+        for _ in range(10):
+            client.classify(IMAGES)
+        return {"bytes for each": (resident("VmHWM") - before) * 2**20 / IMAGES.nbytes}
+
+
+def files(target: str) -> dict[str, float]:
+    """2,000 JPEG files by their paths, beside the same files that are already in memory."""
+    from PIL import Image
+
+    from hangtag import Client
+
+    with tempfile.TemporaryDirectory() as folder, Client(target) as client:
+        paths = [Path(folder) / f"{number}.jpg" for number in range(2000)]
+        for path, image in zip(paths, IMAGES, strict=False):
+            Image.fromarray(image).save(path)
+        held = [path.read_bytes() for path in paths]
+        times: dict[str, list[float]] = {"paths": [], "bytes": []}
+        for _ in range(7):
+            for name, images in (("bytes", held), ("paths", paths)):
+                began = time.perf_counter()
+                client.classify(images)
+                times[name].append(time.perf_counter() - began)
+    return {name: min(found) for name, found in times.items()}
 
 
 def grpc_tensorflow(target: str) -> dict[str, float]:
@@ -133,16 +226,19 @@ def grpc_tensorflow(target: str) -> dict[str, float]:
     with grpc.insecure_channel(target, [("grpc.enable_http_proxy", 0)]) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
 
-        def classify(size: int) -> np.ndarray:
-            parts = []
-            for images in chunked(size):
-                request = predict_pb2.PredictRequest()
-                request.model_spec.name = "fashion"
-                request.inputs["images"].CopyFrom(tf.make_tensor_proto(images))
-                parts.append(tf.make_ndarray(stub.Predict(request, 60).outputs["probabilities"]))
-            return np.concatenate(parts).argmax(axis=1)
+        def predict(images: np.ndarray) -> np.ndarray:
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = "fashion"
+            request.inputs["images"].CopyFrom(tf.make_tensor_proto(images))
+            return tf.make_ndarray(stub.Predict(request, 60).outputs["probabilities"])
 
-        return {f"10,000 images by {size}": least(lambda size=size: classify(size)) for size in CHUNKS}
+        def classify(size: int, call: Callable[..., Iterator[np.ndarray]] = map) -> np.ndarray:
+            return np.concatenate(list(call(predict, chunked(size)))).argmax(axis=1)
+
+        with ThreadPoolExecutor(4) as pool:
+            return {f"10,000 images by {size}": least(lambda size=size: classify(size)) for size in CHUNKS} | {
+                f"four threads, by {size}": least(lambda size=size: classify(size, pool.map)) for size in CHUNKS
+            }
 
 
 def grpc_ovms(target: str) -> dict[str, float]:
@@ -227,10 +323,10 @@ def stream(target: str) -> dict[str, float]:
     return {name: min(found) for name, found in times.items()} | {"growth in MiB": peak[0] - before}
 
 
-def resident() -> float:
-    """MiB of memory that this process holds."""
+def resident(field: str = "VmRSS") -> float:
+    """MiB of memory that this process holds; VmHWM is the peak."""
     fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(fields["VmRSS"].split()[0]) / 1024
+    return int(fields[field].split()[0]) / 1024
 
 
 if __name__ == "__main__":
