@@ -3,7 +3,8 @@
     python benchmarks/edge.py [--base-path models/fashion]
 
 With TLS, a token and all limits, as shipped. Each figure is a ratio of median latencies in one run: the call through
-the edge to the same call without it. nginx comes from the Debian package, as in the tests.
+the edge to the same call without it. The figures beside it are the floor: an nginx that only passes requests on, with
+TLS and without. nginx comes from the Debian package, as in the tests.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,22 +24,83 @@ from figures import record
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from edges import TOKEN, Certificates, edge
+from edges import TOKEN, Certificates, edge, listening
 from hangtag import TLS, Client
-from support import serving
+from programs import program
+from support import Server, free_port, serving
 
-ROUNDS = 5
-CALLS = {1: 200, 32: 100, 256: 40}  # of each kind in a round, by images in a call
+ROUNDS = 9
+CALLS = {1: 100, 32: 50, 256: 15}  # of each way in a round, by images in a call
+TURNS = 5  # calls of one way before the next has its turn: what else the machine does hits all ways alike
+WAYS = {
+    "": "through the edge",
+    "_nginx_tls": "through a bare nginx, TLS",
+    "_nginx": "through a bare nginx, no TLS",
+}
+Targets = tuple[str, str]  # of gRPC and REST
 
 
-def median(call: Callable[[], object], count: int) -> float:
-    """Seconds."""
-    times = []
-    for _ in range(count):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+@contextmanager
+def bare_nginx(folder: Path, server: Server, secrets: Path | None) -> Iterator[Targets]:
+    """An nginx with the shipped buffers and connections kept to the server, and nothing else."""
+    folder.mkdir()
+    grpc_port, rest_port = free_port(), free_port()
+    temporary = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("proxy", "fastcgi", "uwsgi", "scgi"))
+    tls = f"ssl_certificate {secrets}/tls.crt; ssl_certificate_key {secrets}/tls.key;" if secrets else ""
+    ssl = "ssl " if secrets else ""
+    kept = "keepalive 128; keepalive_requests 1000000;"
+    (folder / "nginx.conf").write_text(f"""
+        user root; worker_processes auto; pid {folder}/pid; events {{}}
+        http {{
+          access_log off; client_body_temp_path {folder}/body; {temporary} {tls}
+          client_max_body_size 64m; client_body_buffer_size 256k; keepalive_requests 1000000;
+          upstream grpc {{ server {server.grpc}; {kept} }}
+          upstream rest {{ server {server.rest.removeprefix("http://")}; {kept} }}
+          server {{
+            listen 127.0.0.1:{grpc_port} {ssl}http2;
+            http2_body_preread_size 1m;
+            location / {{ grpc_pass grpc://grpc; grpc_buffer_size 64k; }}
+          }}
+          server {{
+            listen 127.0.0.1:{rest_port} {ssl};
+            location / {{
+              proxy_pass http://rest; proxy_http_version 1.1; proxy_set_header Connection "";
+              proxy_buffer_size 16k; proxy_buffers 8 64k;
+            }}
+          }}
+        }}""")
+    nginx = program("nginx", "usr/sbin/nginx")
+    command = [nginx, "-p", folder, "-c", folder / "nginx.conf", "-e", "stderr", "-g", "daemon off;"]
+    s = "s" if secrets else ""
+    with listening(command, grpc_port, folder / "log"):
+        yield f"grpc{s}://localhost:{grpc_port}", f"http{s}://localhost:{rest_port}"
+
+
+def medians(clients: Mapping[str, Client], images: np.ndarray, calls: int) -> dict[str, float]:
+    """Seconds of a call, by way."""
+    times: dict[str, list[float]] = {way: [] for way in clients}
+    for _ in range(max(1, calls // TURNS)):
+        for way, client in clients.items():
+            for _ in range(TURNS):
+                start = time.perf_counter()
+                client.classify(images)
+                times[way].append(time.perf_counter() - start)
+    return {way: statistics.median(seconds) for way, seconds in times.items()}
+
+
+def compare(protocol: str, clients: Mapping[str, Client], images: np.ndarray) -> None:
+    """Record each way's ratio to the way without nginx."""
+    for count, calls in CALLS.items():
+        medians(clients, images[:count], TURNS)  # connections, metadata and plans
+        rounds = [medians(clients, images[:count], calls) for _ in range(ROUNDS)]
+        for way, name in WAYS.items():
+            record(
+                f"edge.{protocol.lower()}_{count}{way}",
+                f"{protocol} {name}, {count} images a call: latency",
+                "the same call without nginx",
+                [seconds[way] / seconds["direct"] for seconds in rounds],
+                command="python benchmarks/edge.py",
+            )
 
 
 def main() -> int:
@@ -45,35 +108,27 @@ def main() -> int:
     parser.add_argument("--base-path", type=Path, default=Path("models/fashion"))
     arguments = parser.parse_args()
     images = np.random.default_rng(0).integers(0, 256, (max(CALLS), 28, 28), np.uint8)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with ExitStack() as opened:
+        folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
         folder.chmod(0o755)
         Certificates(folder)
         (folder / "tokens.map").write_text(f'"Bearer {TOKEN}" me;\n')
-        with (
-            serving(arguments.base_path.absolute(), folder / "log") as server,
-            edge(folder / "nginx", folder, [server.rest.removeprefix("http://")], [server.grpc]) as running,
-        ):
-            options = {"tls": TLS(ca=folder / "ca.crt"), "headers": {"Authorization": f"Bearer {TOKEN}"}}
-            for protocol, direct, through in (("gRPC", server.grpc, "grpcs"), ("REST", server.rest, "https")):
-                target = f"{through}://localhost:{running.port}"
-                with Client(direct) as alone, Client(target, **options) as behind:
-                    for count, calls in CALLS.items():
-                        ratios = []
-                        for _ in range(ROUNDS):
-                            seconds = [
-                                median(lambda client=client, rows=count: client.classify(images[:rows]), calls)
-                                for client in (alone, behind)
-                            ]
-                            ratios.append(seconds[1] / seconds[0])
-                        record(
-                            f"edge.{protocol.lower()}_{count}",
-                            f"{protocol} through the edge, {count} images a call: latency",
-                            "the same call without the edge",
-                            ratios,
-                            command="python benchmarks/edge.py",
-                        )
-                        print(f"{protocol} {count:>4} images: {statistics.median(ratios):.2f} x", flush=True)
+        server = opened.enter_context(serving(arguments.base_path.absolute(), folder / "log"))
+        rest = server.rest.removeprefix("http://")
+        running = opened.enter_context(edge(folder / "edge", folder, [rest], [server.grpc]))
+        targets = {
+            "direct": (server.grpc, server.rest),
+            "": (f"grpcs://localhost:{running.port}", f"https://localhost:{running.port}"),
+            "_nginx_tls": opened.enter_context(bare_nginx(folder / "tls", server, folder)),
+            "_nginx": opened.enter_context(bare_nginx(folder / "plain", server, None)),
+        }
+        for position, protocol in enumerate(("gRPC", "REST")):
+            clients = {}
+            for way, addresses in targets.items():
+                secure = addresses[position].startswith(("grpcs:", "https:"))
+                options = {"tls": TLS(ca=folder / "ca.crt"), "headers": {"Authorization": f"Bearer {TOKEN}"}}
+                clients[way] = opened.enter_context(Client(addresses[position], **(options if secure else {})))
+            compare(protocol, clients, images)
     return 0
 
 
