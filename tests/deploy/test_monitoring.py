@@ -33,7 +33,7 @@ NEEDS_FAILURE = {
 }
 """Alerts find nothing while all is well; test_rules.py makes each of them fire."""
 
-RECORDED = Path(__file__).parent / "recorded"
+FAILED_LOADS = Path(__file__).parent / "failed_loads"
 """TensorFlow Serving's status and metrics after version 3 came without saved_model.pb and the file of 5 was cut."""
 
 
@@ -183,12 +183,12 @@ def test_failures_are_counted_by_their_status(monitored, traffic):
 # ---- versions that do not load
 
 
-class Recorded(BaseHTTPRequestHandler):
-    """Answers as TensorFlow Serving did when the files were recorded."""
+class FailedLoads(BaseHTTPRequestHandler):
+    """Answers status and metrics as TensorFlow Serving does after two versions failed; the files are written by hand."""
 
     def do_GET(self) -> None:
         is_status = self.path == "/v1/models/fashion"
-        body = (RECORDED / ("status.json" if is_status else "metrics.txt")).read_bytes()
+        body = (FAILED_LOADS / ("status.json" if is_status else "metrics.txt")).read_bytes()
         self.send_response(200)
         self.send_header("Content-Type", "application/json" if is_status else "text/plain")
         self.send_header("Content-Length", str(len(body)))
@@ -200,23 +200,23 @@ class Recorded(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def recorded_server() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Recorded)
+def failing_server() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), FailedLoads)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
 
 
-def test_the_alert_on_failed_loads_fires_on_the_recorded_server(recorded_server, tmp_path):
-    """With its status and metrics as they were, of which `increase(load_attempt_count)` shows nothing."""
+def test_the_alert_on_failed_loads_fires(failing_server, tmp_path):
+    """By a server's status and metrics, of which `increase(load_attempt_count)` shows nothing."""
     for number in (2, 3, 5):
         (tmp_path / "models" / "fashion" / str(number)).mkdir(parents=True)
     here = {"MODEL_NAME": "fashion", "MODEL_BASE_PATH": str(tmp_path / "models")}
     (tmp_path / "prometheus").mkdir()
     with (
-        exporting(f"http://{recorded_server}", **here) as exporter,
-        running_prometheus(tmp_path / "prometheus", recorded_server, exporter) as url,
+        exporting(f"http://{failing_server}", **here) as exporter,
+        running_prometheus(tmp_path / "prometheus", failing_server, exporter) as url,
     ):
 
         def firing() -> list[dict]:
@@ -230,7 +230,7 @@ def test_the_alert_on_failed_loads_fires_on_the_recorded_server(recorded_server,
         assert found == []
 
 
-def test_the_exporter_compares_the_disk_with_the_server(recorded_server, tmp_path):
+def test_the_exporter_compares_the_disk_with_the_server(failing_server, tmp_path):
     """By the policies of the config; a config that cannot be read and a server that is away are metrics as well."""
     for number in (2, 3):
         (tmp_path / "fashion" / str(number)).mkdir(parents=True)
@@ -241,7 +241,7 @@ def test_the_exporter_compares_the_disk_with_the_server(recorded_server, tmp_pat
         config.write_text(f"model_config_list {{ config {{ {entry} {policy} }} }}")
         return requests.get(f"http://{address}/metrics", timeout=20).text
 
-    with exporting(f"http://{recorded_server}", f"--config={config}") as address:
+    with exporting(f"http://{failing_server}", f"--config={config}") as address:
         newest = metrics(address, "")
         assert 'hangtag_version_missing{model_name="fashion",version="3"} 1' in newest
         assert 'hangtag_version_state{model_name="fashion",version="2",state="AVAILABLE"} 1' in newest
