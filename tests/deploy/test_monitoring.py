@@ -184,7 +184,7 @@ def test_failures_are_counted_by_their_status(monitored, traffic):
 
 
 class FailedLoads(BaseHTTPRequestHandler):
-    """Answers status and metrics as TensorFlow Serving does after two versions failed; the files are written by hand."""
+    """Answers status and metrics as TensorFlow Serving does after two failed loads; see the folder's README."""
 
     def do_GET(self) -> None:
         is_status = self.path == "/v1/models/fashion"
