@@ -75,9 +75,9 @@ def test_a_server_killed_under_load_costs_no_call(exported, secrets, server, ima
             )
 
         try:
-            rounds(20)
+            rounds(5)
             assert victim.stop(signal.SIGKILL) == -signal.SIGKILL
-            rounds(40)
+            rounds(10)
             died = len(running.log_text())
             with serving(exported, tmp_path / "again", *flags, wait=False):
                 for address in (mortal_grpc, mortal_rest):

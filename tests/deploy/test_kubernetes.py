@@ -161,8 +161,8 @@ def test_it_runs_the_same_server_and_check_as_compose(objects):
         for container, service in ((server, compose["tfserving"]), (check, compose["check"])):
             assert container["image"].removesuffix("-gpu") == service["image"]
             assert container["command"] == service["entrypoint"]
-            own = [flag for flag in container["args"] if "gpu_memory" not in flag]
-            assert own == [*flags[:2], "--model_config_file=/config/models.config", *flags[2:]]
+        own = [flag for flag in server["args"] if "gpu_memory" not in flag]
+        assert own == [*flags[:2], "--model_config_file=/config/models.config", *flags[2:]]
         assert server["image"].endswith("-gpu") == ("nvidia.com/gpu" in server["resources"]["limits"])
 
 
@@ -173,7 +173,14 @@ def test_the_configuration_is_the_one_in_serving_config(objects):
         volumes = deployment["spec"]["template"]["spec"]["volumes"]
         (name,) = [volume["configMap"]["name"] for volume in volumes if volume["name"] == "config"]
         (data,) = [one["data"] for one in objects.values() if one["metadata"]["name"] == name]
-        assert set(data) == {"models.config", "batching.config", "monitoring.config", "ready.sh", "check.sh"}
+        assert set(data) == {
+            "models.config",
+            "batching.config",
+            "monitoring.config",
+            "ready.sh",
+            "check.sh",
+            "start.sh",
+        }
         for file, text in data.items():
             assert text == (folder / file).read_text() or (file == "models.config" and text in own)
 

@@ -137,16 +137,11 @@ def _examine_service(subject: str, service: Service, folder: Path) -> Iterator[F
         if _is_public(port):
             message = f"publishes {_shown(port)} on all interfaces, and the server asks no client for credentials"
             yield Finding(WARN, "public-port", subject, message, '"127.0.0.1:PORT:PORT", and the edge for others')
-    runs_once = service.get("restart") == "no"
-    if not container.probes and not container.is_embedded and not runs_once:
+    if not container.probes and not container.is_embedded:
         fix = 'test: ["CMD", "bash", "/config/ready.sh"], which is ready only when every model can answer'
         yield Finding(WARN, "no-probe", subject, "has no health check", fix)
     yield from _examine_binds(subject, service, container)
-    if (
-        "-gpu" in container.image
-        and not runs_once
-        and "devices" not in str((service.get("deploy") or {}).get("resources") or {})
-    ):
+    if "-gpu" in container.image and "devices" not in str((service.get("deploy") or {}).get("resources") or {}):
         message = "runs the GPU image without a GPU: it falls back to the CPU"
         yield Finding(WARN, "gpu-device", subject, message, "deploy.resources.reservations.devices, as gpu.yaml has")
 

@@ -99,10 +99,10 @@ def _configs_in(text: str, name: str) -> Any:
 
 def is_server(image: str, arguments: Sequence[str]) -> bool:
     """Whether a container with this image and command is a model server: TensorFlow Serving's or the embedded one."""
-    command = " ".join(arguments)
-    if "hangtag doctor" in command:
-        return False
-    return image.startswith((CPP_IMAGE, EMBEDDED_IMAGE)) or CPP_SERVER in command or "hangtag serve" in command
+    if any(program in " ".join(arguments) for program in (CPP_SERVER, "hangtag serve", "tf_serving_entrypoint.sh")):
+        return True
+    runs_entrypoint = not arguments or arguments[0].startswith("-")
+    return runs_entrypoint and image.startswith((CPP_IMAGE, EMBEDDED_IMAGE))
 
 
 def split_command(value: Any) -> list[str]:
@@ -125,6 +125,7 @@ def examine_container(container: Container) -> Iterator[Finding]:
         yield Finding(WARN, "image-tag", container.subject, message, f"{CPP_IMAGE}:2.20.0, or a digest")
     yield from examine_flags(container.subject, container.flags, is_embedded=container.is_embedded)
     yield from _examine_mounts(container)
+    yield from _examine_scripts(container)
     yield from _examine_probes(container)
     if not container.has_memory_limit:
         message = "has no memory limit: one large request or a second version can take the machine down"
@@ -207,15 +208,25 @@ def _examine_probes(container: Container) -> Iterator[Finding]:
             if models is not None and asked not in models:
                 message = f"its health check asks for {asked}, and {_listed(models)} served: it never succeeds"
                 yield Finding(FAIL, "probe-model", subject, message, "bash /config/ready.sh asks for every model")
-        for script in re.findall(r"(/\S+\.sh)\b", text):
-            is_mounted, source, name = container.source(script)
-            if container.is_embedded and not is_mounted:
-                continue  # its image has scripts of its own
-            if not is_mounted or not _has(source, name):
-                message = f"its health check runs {script}, which is not mounted: it never succeeds"
-                yield Finding(
-                    FAIL, "probe-script", subject, message, f"mount the folder with {PurePosixPath(script).name}"
-                )
+
+
+def _examine_scripts(container: Container) -> Iterator[Finding]:
+    probes = " ".join(container.expand(probe.replace("$$", "$")) for probe in container.probes)
+    for script in _missing_scripts(container, " ".join(container.command)):
+        message = f"its command runs {script}, which is not mounted: it does not start"
+        yield Finding(FAIL, "script", container.subject, message, f"mount the folder with {PurePosixPath(script).name}")
+    for script in _missing_scripts(container, probes):
+        message, fix = f"its health check runs {script}, which is not mounted: it never succeeds", "mount its folder"
+        yield Finding(FAIL, "probe-script", container.subject, message, fix)
+
+
+def _missing_scripts(container: Container, command: str) -> Iterator[str]:
+    """The scripts that a command runs and no mount has; an image has scripts of its own."""
+    for script in dict.fromkeys(re.findall(r"(/\S+\.sh)\b", command)):
+        is_mounted, source, name = container.source(script)
+        is_own = not is_mounted and (container.is_embedded or script.endswith("tf_serving_entrypoint.sh"))
+        if not is_own and not (is_mounted and _has(source, name)):
+            yield script
 
 
 def _has(source: Source, name: str) -> bool:
