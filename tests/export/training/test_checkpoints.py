@@ -52,14 +52,15 @@ def interrupt_after(epochs: int):
 @pytest.mark.parametrize(
     ("architecture", "options"),
     [
-        ("dense", {}),
-        ("dense", {"validation_split": 0.2, "learning_rate": 0.02}),
-        ("cnn", {"batch_size": 64}),
+        ("dense", {"validation_split": 0.2, "learning_rate": 0.02}),  # too high: the best epoch is not the last
+        ("cnn", {"validation_split": 0}),  # with augmentation, dropout, and a rate that depends on the step
     ],
-    ids=["dense", "best epoch", "cnn"],
+    ids=["dense", "cnn"],
 )
 def test_a_continued_training_ends_as_if_it_had_not_been_interrupted(few, architecture, options, tmp_path):
-    options = {"epochs": 4, "log": tmp_path / "training.csv"} | options
+    options |= {"epochs": 4, "batch_size": 32, "log": tmp_path / "training.csv"}
+    if architecture == "cnn":
+        few = replace(few, train_images=few.train_images[:64], train_labels=few.train_labels[:64])
     whole = train(few, architecture, **options)
     rows = (tmp_path / "training.csv").read_text()
     (tmp_path / "training.csv").unlink()

@@ -51,6 +51,8 @@ def test_one_seed_gives_one_set_of_weights_bit_for_bit(few, name, monkeypatch):
     if name == "compiled":  # by XLA, as when there is more to train on
         name = "logits"
         monkeypatch.setattr(fit, "COMPILED_STEPS", 0)
+    if name == "cnn":
+        few = replace(few, train_images=few.train_images[:96], train_labels=few.train_labels[:96])
     assert same(trained(few, name).model, trained(few, name).model)
 
 
@@ -124,7 +126,7 @@ def test_training_ends_when_no_epoch_gets_better(some):
 
 
 def test_small_classes_count_as_much_as_large_ones(dataset):
-    """Nine shirts to a T-shirt: without weights, T-shirts are hardly ever found."""
+    """Nine shirts to a T-shirt: without weights, hardly any T-shirt is recognised."""
     shirts = np.flatnonzero(dataset.train_labels == 6)[:900]
     tops = np.flatnonzero(dataset.train_labels == 0)[:100]
     places = np.concatenate([shirts, tops])
@@ -163,6 +165,7 @@ def test_resuming_continues_where_the_optimizer_was(some, tmp_path, ending):
 
 def test_a_learning_rate_of_one_cycle_rises_and_falls(few):
     """The cnn's recipe; looked at after each epoch."""
+    few = replace(few, train_images=few.train_images[:64], train_labels=few.train_labels[:64])
     keras = require("keras", extra="export", what="the test")
     rates: list[float] = []
 
@@ -232,15 +235,17 @@ def test_the_dense_layers_are_those_asked_for():
         architectures.build("cnn", (28, 28), 10, (128,))
 
 
-@pytest.mark.parametrize("name", ["dense", "dense-512", "logits", "cnn"])
-@pytest.mark.parametrize("shape", [(28, 28), (9, 17, 3), (130, 97, 3)], ids=["grey", "colour", "large"])
-@pytest.mark.parametrize("temperature", [1.0, 1.7])
-def test_what_is_served_are_probabilities(name, shape, temperature):
-    served = with_probabilities(architectures.build(name, shape, 4), temperature)
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("dense", (28, 28)), ("logits", (9, 17, 3)), ("cnn", (28, 28)), ("cnn", (9, 17, 3)), ("cnn", (130, 97, 3))],
+)
+def test_what_is_served_are_probabilities(name, shape):
+    model = architectures.build(name, shape, 4)
     images = np.random.default_rng(0).random((3, *shape), np.float32)
-    answers = served(images).numpy()
-    assert answers.shape == (3, 4)
-    assert np.allclose(answers.sum(axis=1), 1, atol=1e-5)
+    for temperature in (1.0, 1.7):
+        answers = with_probabilities(model, temperature)(images).numpy()
+        assert answers.shape == (3, 4)
+        assert np.allclose(answers.sum(axis=1), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize(
