@@ -8,6 +8,7 @@ import re
 
 import pytest
 import yaml
+from compose_spec import PyCompose
 
 from hangtag_serving.doctor.compose import interpolate
 from hangtag_serving.flags import add_flags
@@ -19,6 +20,14 @@ DOCKER = ROOT / "serving" / "docker"
 @pytest.fixture(scope="module")
 def compose() -> dict:
     return yaml.safe_load((DOCKER / "compose.yaml").read_text())
+
+
+@pytest.mark.parametrize("name", ["compose", "gpu", "embedded"])
+def test_the_files_are_valid_by_the_compose_specification(name):
+    """Every key and every value, with the variables at their defaults."""
+    text = (DOCKER / f"{name}.yaml").read_text().replace("!reset ", "")
+    document = interpolate(yaml.safe_load(text), {})
+    assert "tfserving" in PyCompose.from_yaml(yaml.safe_dump(document)).service_names()
 
 
 def test_every_service_is_hardened(compose):
