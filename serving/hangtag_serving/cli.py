@@ -24,7 +24,7 @@ def register(commands: Any) -> None:
         "and meanings of tensorflow_model_server's.",
         examples=[
             "hangtag serve",
-            "hangtag serve --model_base_path=models/fashion --port=8500 --rest_api_port=8501",
+            "hangtag serve --model_base_path=models/goods --port=8500 --rest_api_port=8501",
         ],
     )
     add_flags(serve)

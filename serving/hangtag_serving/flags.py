@@ -63,10 +63,12 @@ def add_flags(serve: argparse.ArgumentParser) -> None:
 
     def flag(name: str, default: Any, text: str, kind: Any = None) -> None:
         kind = kind or type(default)
+        shown = {bool: "BOOL", int: "N", float: "SECONDS", Path: "FILE"}.get(kind, "TEXT")
         if kind is bool:
-            serve.add_argument(f"--{name}", type=boolean, nargs="?", const=True, default=default, help=text)
+            options: dict[str, Any] = {"type": boolean, "nargs": "?", "const": True}
         else:
-            serve.add_argument(f"--{name}", type=kind, default=default, help=text)
+            options = {"type": kind}
+        serve.add_argument(f"--{name}", metavar=shown, default=default, help=text, **options)
 
     flag("host", "127.0.0.1", "address to listen on (default %(default)s: this machine only)")
     flag("port", 8500, "of gRPC; 0 is off (default %(default)s)")

@@ -26,7 +26,7 @@ from ..errors import HangtagError, InvalidInput
 from ..model import ModelMetadata
 from ..protocol import dtypes
 from . import connection, inputs
-from .terminal import done
+from .terminal import counted, done
 
 _MOST_CALLERS = 10_000  # a thread each
 _HIGHEST_RATE = 1_000_000
@@ -84,7 +84,7 @@ def _bench(arguments: argparse.Namespace) -> int:
                 print(line, flush=True)
     succeeded = sum(step.requests for step in finished)
     best = max((step.images_per_second for step in finished), default=0.0)
-    done(f"{succeeded:,} requests, at best {best:,.0f} images/s", next_step="hangtag compare, or other --concurrency")
+    done(f"{counted(succeeded, 'request')}, at best {best:,.0f} images/s", next_step="hangtag compare")
     return 0 if succeeded else 1
 
 

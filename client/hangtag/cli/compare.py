@@ -19,7 +19,7 @@ from ..config.target import parse_target
 from ..errors import InvalidInput
 from . import connection
 from .inputs import Array, Files, find
-from .terminal import Progress, done, one_line
+from .terminal import Progress, counted, done, one_line
 
 BATCH = 32
 """Images a call while comparing: enough calls for a median, large enough to be typical."""
@@ -158,7 +158,7 @@ def register(commands: Any) -> None:
         "true labels, also which is more accurate, and whether the difference is significant.",
         examples=[
             "hangtag compare --label stable --label canary",
-            "hangtag compare photos/ --target localhost:8500 --target http://localhost:8501 --json",
+            "hangtag compare photos/ --version 1 --version 2 --json",
         ],
     )
     parser.add_argument(
@@ -206,8 +206,8 @@ def _compare(arguments: argparse.Namespace) -> int:
     else:
         _print(result, source)
     done(
-        f"compared on {result.images:,} images",
-        next_step="" if truth is not None else "give true labels by --truth FILE.npy, or folders named as the classes",
+        f"compared on {counted(result.images, 'image')}",
+        next_step="" if truth is not None else "--truth FILE.npy says which is more accurate",
     )
     return 0
 
@@ -286,7 +286,7 @@ def _print(result: Comparison, source: Files | Array) -> None:
     for side in (left, right):
         accuracy = "-" if side.accuracy is None else f"{side.accuracy:.4f}"
         print(f"{side.name:{width}}  {side.model_version or '-':>7}  {accuracy:>8}  {side.p50_ms:>6.2f}")
-    print(f"they agree on {result.agreement:.2%} of {result.images:,} images")
+    print(f"they agree on {result.agreement:.2%} of {counted(result.images, 'image')}")
     if result.p_value is not None:
         print(f"only {left.name} is right: {result.only_left_right:,}; only {right.name}: {result.only_right_right:,}")
         verdict = "significant" if result.p_value < SIGNIFICANT else "not significant"

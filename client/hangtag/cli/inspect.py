@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import mmap
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from .terminal import colour, done, one_line
 
 _LARGEST_CARD = 16 << 20  # bytes
 _SHOWN = 20  # class names, in the table
-_WIDTH = 100
+_WIDTH = 80
 
 
 class Inspected(NamedTuple):
@@ -199,7 +200,8 @@ def _names_line(names: Sequence[str] | None) -> str:
     if names is None:
         return "class names: none in the model; give them by --labels FILE"
     more = f", … {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-    return one_line(f"{len(names):,} classes: {', '.join(names[:_SHOWN])}{more}")
+    text = one_line(f"{len(names):,} classes: {', '.join(names[:_SHOWN])}{more}")
+    return textwrap.fill(text, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _spec_dict(spec: TensorSpec) -> dict[str, Any]:

@@ -53,9 +53,9 @@ class Parser(argparse.ArgumentParser):
             message += suggestion(choice["given"], known)
         if "did you mean" not in message:
             message += f" ({self.prog} --help explains the arguments)"
-        from .terminal import error_line
+        from .terminal import colour, error_line
 
-        self.exit(2, f"{self.prog}: {error_line(message)}\n")
+        self.exit(2, f"{colour(f'{self.prog}:', 'fail', sys.stderr)} {error_line(message)}\n")
 
 
 def suggestion(given: str, known: Iterable[str]) -> str:

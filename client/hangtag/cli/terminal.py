@@ -61,6 +61,15 @@ def done(text: str, *, next_step: str = "") -> None:
         print(one_line(text) + advice, file=sys.stderr)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "image"), counted(10000, "image")
+    ('1 image', '10,000 images')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 class Progress:
     """A progress bar on a terminal, if tqdm is installed and there is more than one image; else nothing."""
 

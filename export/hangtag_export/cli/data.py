@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from hangtag.cli.terminal import done
 from hangtag.errors import HangtagError, InvalidInput
 
 
@@ -43,6 +44,7 @@ def _data(arguments: argparse.Namespace) -> int:
     print(f"Fashion-MNIST: {len(dataset.train_labels):,} training and {len(dataset.test_labels):,} test images")
     print(dataset.origin)
     if arguments.save is None:
+        done("found the data", next_step="hangtag export")
         return 0
     partial = arguments.save.with_name(f".{arguments.save.name}.partial")
     try:
@@ -60,4 +62,5 @@ def _data(arguments: argparse.Namespace) -> int:
         partial.unlink(missing_ok=True)
         raise HangtagError(f"cannot write {arguments.save}: {error.strerror}") from error
     print(f"saved {arguments.save}")
+    done("saved the test images", next_step=f"hangtag evaluate {arguments.save}")
     return 0

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hangtag.cli.terminal import done
+from hangtag.cli.terminal import counted, done
 
 from . import argument_types
 
@@ -24,8 +24,8 @@ def register(commands: Any) -> None:
         "versions",
         description="List published versions, remove old ones, and choose which version a label stands for.",
         examples=[
-            "hangtag versions list --config serving/models.config",
-            "hangtag versions promote 3 --label stable --config serving/models.config --target localhost:8500",
+            "hangtag versions list --config models.config",
+            "hangtag versions promote 3 --config models.config --target localhost:8500",
         ],
     )
     actions = versions.add_subparsers(metavar="ACTION", required=True)
@@ -136,6 +136,7 @@ def _list(arguments: argparse.Namespace) -> int:
         size = f"{version.size / 1e6:.2f} MB"
         labels = ", ".join(version.labels) or "-"
         print(f"{version.version:>7}  {version.created or '-':25}  {accuracy:>8}  {size:>9}  {labels}")
+    done(counted(len(listed), "version"), next_step="hangtag versions promote, rollback or prune")
     return 0
 
 
@@ -147,7 +148,7 @@ def _prune(arguments: argparse.Namespace) -> int:
     base_path = _base_path(arguments, config)
     removed = prune(base_path, arguments.keep, config)
     print(f"removed {', '.join(map(str, removed)) or 'nothing'}")
-    done(f"{len(removed)} versions removed from {base_path}", next_step="hangtag versions list")
+    done(f"{counted(len(removed), 'version')} removed from {base_path}", next_step="hangtag versions list")
     return 0
 
 

@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from hangtag.cli.terminal import colour, one_line
+from hangtag.cli.terminal import colour, counted, done, one_line
 from hangtag.errors import InvalidInput
 from hangtag.optional import require
 
@@ -26,7 +26,13 @@ _MODEL_FILES = (".keras", ".h5", ".hdf5", ".tflite")
 def register(commands: Any) -> None:
     """Add the command to the command line."""
     doctor = commands.add_parser(
-        "doctor", help="report what would go wrong with models, a config file, a deployment or a running server"
+        "doctor",
+        description="Find problems of models, config files, deployment files and running servers. Exit code 1 if "
+        "something would fail.",
+        examples=[
+            "hangtag doctor models/fashion serving/docker/compose.yaml",
+            "hangtag doctor localhost:8500 --model fashion",
+        ],
     )
     doctor.add_argument(
         "subjects",
@@ -34,7 +40,7 @@ def register(commands: Any) -> None:
         nargs="*",
         default=["models/fashion"],
         help="a base path, a model config, a compose file (with its overrides), a Kubernetes file, a kustomize folder, "
-        "or a server's host:port or http://host:port (default %(default)s)",
+        "or a server's host:port or http://host:port (default models/fashion)",
     )
     doctor.add_argument("--model", default="fashion", help="the model's name on the server (default %(default)s)")
     doctor.add_argument(
@@ -65,11 +71,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     if arguments.metrics is not None:
         return _serve_metrics(arguments)
-    failed = False
+    failures = 0
     for finding in _examine(arguments):
         print(json.dumps(finding.document(), ensure_ascii=False) if arguments.json else _line(finding), flush=True)
-        failed = failed or finding.level == FAIL
-    return 1 if failed else 0
+        failures += finding.level == FAIL
+    done(f"found {counted(failures, 'problem')}", next_step="" if failures else "hangtag status")
+    return 1 if failures else 0
 
 
 def _serve_metrics(arguments: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from ...errors import HangtagError, InvalidInput
 from ...results import Classification
 from .. import connection, inputs
 from ..inputs import Source
-from ..terminal import Progress, done
+from ..terminal import Progress, counted, done
 from . import output
 from .bad_images import Taken, name_images
 
@@ -115,11 +115,11 @@ def _classify(arguments: argparse.Namespace) -> int:
 
 def _say_done(arguments: argparse.Namespace, count: int) -> None:
     files = [file for file in (arguments.output, arguments.plot) if file]
-    images = f"{count:,} image{'' if count == 1 else 's'}"
     if files:
-        done(f"classified {images} into {' and '.join(files)}")
+        done(f"classified {counted(count, 'image')} into {' and '.join(files)}")
     else:
-        done(f"classified {images}", next_step="--top 3 for more classes, --output rows.csv for a file")
+        advice = "--output rows.csv writes a file" if arguments.top > 1 else "--top 3 shows more classes"
+        done(f"classified {counted(count, 'image')}", next_step=advice)
 
 
 def _width(sources: list[Source], total: int) -> int:
