@@ -83,24 +83,30 @@ def train(base_path: Path, keras_file: Path, epochs: int) -> Path:
 def serving(base_path: Path) -> Iterator[dict[str, str]]:
     """Run `hangtag serve` on free ports; yields the targets once it is ready."""
     grpc_port, rest_port = free_ports(2)
-    flags = [f"--model_base_path={base_path}", f"--port={grpc_port}", f"--rest_api_port={rest_port}"]
-    server = subprocess.Popen([*HANGTAG, "serve", *flags])
     targets = {"grpc": f"127.0.0.1:{grpc_port}", "rest": f"http://127.0.0.1:{rest_port}"}
-    try:
-        with Client(targets["rest"], model=base_path.name) as client:
-            deadline = time.monotonic() + 120
-            while not client.ready():
-                if server.poll() is not None or time.monotonic() > deadline:
-                    raise DemoError("the server did not become ready")
-                time.sleep(0.1)
+    flags = [f"--model_base_path={base_path}", f"--port={grpc_port}", f"--rest_api_port={rest_port}"]
+    with running("serve", *flags) as server, Client(targets["rest"], model=base_path.name) as client:
+        deadline = time.monotonic() + 120
+        while not client.ready():
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise DemoError("the server did not become ready")
+            time.sleep(0.1)
         yield targets
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `hangtag` with these arguments in the background until the block ends."""
+    process = subprocess.Popen([*HANGTAG, *arguments])
+    try:
+        yield process
     finally:
-        server.terminate()
+        process.terminate()
         try:
-            server.wait(20)
+            process.wait(20)
         except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+            process.kill()
+            process.wait()
 
 
 def free_ports(count: int) -> list[int]:

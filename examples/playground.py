@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from demo import HANGTAG, free_ports
+from demo import HANGTAG, free_ports, running
 
 
 def main() -> int:
@@ -27,23 +27,16 @@ def main() -> int:
     if not versions:
         print(f"{arguments.base_path} holds no version: train one with `make train`", file=sys.stderr)
         return 2
+    grpc_port, rest_port = free_ports(2)
+    targets = ["--target", f"127.0.0.1:{grpc_port}", "--target", f"http://127.0.0.1:{rest_port}"]
+    page = [*HANGTAG, "playground", *targets, "--model", base_path.name, "--port", str(arguments.port)]
     with tempfile.TemporaryDirectory() as folder:
         flags = write_config(Path(folder), base_path, versions)
-        grpc_port, rest_port = free_ports(2)
-        server = subprocess.Popen([*HANGTAG, "serve", *flags, f"--port={grpc_port}", f"--rest_api_port={rest_port}"])
-        targets = ["--target", f"127.0.0.1:{grpc_port}", "--target", f"http://127.0.0.1:{rest_port}"]
-        page = [*HANGTAG, "playground", *targets, "--model", base_path.name, "--port", str(arguments.port)]
-        try:
-            return subprocess.run(page).returncode
-        except KeyboardInterrupt:
-            return 0
-        finally:
-            server.terminate()
+        with running("serve", *flags, f"--port={grpc_port}", f"--rest_api_port={rest_port}"):
             try:
-                server.wait(20)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+                return subprocess.run(page).returncode
+            except KeyboardInterrupt:
+                return 0
 
 
 def newest_two(base_path: Path) -> list[int]:

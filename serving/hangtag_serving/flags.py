@@ -1,16 +1,14 @@
 """The flags of `hangtag serve`: tensorflow_model_server's, with its defaults, and a few of our own.
 
-Source: tensorflow_serving/model_servers/main.cc. Where the C++ server prints ``unknown argument`` and runs, we stop
-and name the nearest flag: a typo must not be silent.
+Source: tensorflow_serving/model_servers/main.cc, 2.20.0. Where the C++ server prints ``unknown argument`` and runs, we
+stop and name the nearest flag: a typo must not be silent.
 """
 
 from __future__ import annotations
 
 import argparse
-import difflib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from .machine import usable_cores
 
@@ -37,6 +35,22 @@ WITHOUT_EFFECT = (
     "xla_cpu_compilation_enabled",
     "xla_gpu_compilation_enabled",
 )
+
+OWN = {
+    "access_log",
+    "fast",
+    "grace_seconds",
+    "grpc_front",
+    "host",
+    "max_image_pixels",
+    "max_inflated_bytes",
+    "max_json_depth",
+    "max_request_bytes",
+    "max_tensor_bytes",
+    "path_map",
+    "serve_older_versions",
+}
+"""The flags that tensorflow_model_server does not have; it has all others."""
 
 DEFAULT_BASE_PATH = "models/fashion"
 
@@ -141,23 +155,3 @@ def add_flags(serve: argparse.ArgumentParser) -> None:
     )
     for name in WITHOUT_EFFECT:
         serve.add_argument(f"--{name}", nargs="?", help=argparse.SUPPRESS)
-    _name_nearest(serve)
-
-
-def _name_nearest(serve: argparse.ArgumentParser) -> None:
-    """Answer an unknown flag with the nearest known one."""
-    known = sorted(option for action in serve._actions for option in action.option_strings if option.startswith("--"))
-    parse = serve.parse_known_args
-
-    def complain(unknown: str) -> NoReturn:
-        name = unknown.split("=")[0]
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        serve.error(f"unknown flag {name}" + (f": did you mean {near[0]}?" if near else ""))
-
-    def parse_known_args(arguments: Sequence[str] | None = None, namespace: Any = None) -> Any:
-        namespace, unknown = parse(arguments, namespace)
-        if unknown:
-            complain(unknown[0])
-        return namespace, unknown
-
-    serve.parse_known_args = parse_known_args  # type: ignore[method-assign,assignment]

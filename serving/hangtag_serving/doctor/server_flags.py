@@ -4,39 +4,23 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from ..flags import add_flags
+from ..flags import OWN, add_flags
 from .findings import FAIL, WARN, Finding
 
 Flags = Mapping[str, str]
 
-_NAMES = """
-    allow_version_labels_for_unavailable_models batching_parameters_file enable_batching enable_grpc_healthcheck_service
-    enable_model_warmup enable_per_model_batching_parameters enable_profiler enable_serialization_as_tensor_content
-    enable_signature_method_name_check file_system_poll_wait_seconds flush_filesystem_caches grpc_channel_arguments
-    grpc_max_threads grpc_socket_path load_retry_interval_micros max_num_load_retries mixed_precision model_base_path
-    model_config_file model_config_file_poll_wait_seconds model_name monitoring_config_file num_load_threads
-    num_request_iterations_for_warmup num_tflite_interpreters_per_pool num_tflite_pools num_unload_threads
-    per_process_gpu_memory_fraction platform_config_file port prefer_tflite_model
-    remove_unused_fields_from_bundle_metagraph rest_api_enable_cors_support rest_api_num_threads rest_api_port
-    rest_api_timeout_in_ms saved_model_tags skip_initialize_tpu ssl_config_file tensorflow_inter_op_parallelism
-    tensorflow_intra_op_parallelism tensorflow_session_config_file tensorflow_session_parallelism
-    thread_pool_factory_config_file use_alts_credentials version xla_cpu_compilation_enabled xla_gpu_compilation_enabled
-"""
-CPP_FLAGS = frozenset(_NAMES.split())
-"""tensorflow_model_server's flags. Source: tensorflow_serving/model_servers/main.cc, 2.20.0."""
-
 
 @cache
-def embedded_flags() -> frozenset[str]:
-    """The flags of `hangtag serve`: the C++ server's and its own."""
+def known_flags(*, is_embedded: bool) -> frozenset[str]:
+    """The flags of `hangtag serve`, or those of tensorflow_model_server."""
     parser = argparse.ArgumentParser(add_help=False)
     add_flags(parser)
-    return CPP_FLAGS | set(re.findall(r"--(\w+)", parser.format_help()))
+    names = frozenset(vars(parser.parse_args([])))
+    return names if is_embedded else names - OWN
 
 
 def is_on(flags: Flags, name: str) -> bool:
@@ -143,7 +127,7 @@ CPP_RULES = (
 
 def examine_flags(subject: str, flags: Flags, *, is_embedded: bool) -> Iterator[Finding]:
     """Unknown flags, then the mistakes above."""
-    known = embedded_flags() if is_embedded else CPP_FLAGS
+    known = known_flags(is_embedded=is_embedded)
     for flag in flags:
         if flag not in known:
             nearest = difflib.get_close_matches(flag, sorted(known), 1)
