@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hangtag_serving.doctor.config_file import examine_config
+from hangtag_serving.doctor import FAIL, OK, WARN, Finding
 from hangtag_serving.doctor.deployment import examine_deployment
-from hangtag_serving.doctor.findings import FAIL, OK, WARN, Finding
+from hangtag_serving.doctor.model_files import examine_config
 from support import ROOT, run
 
 BROKEN = ROOT / "tests" / "deploy" / "broken"

@@ -13,9 +13,8 @@ import pytest
 
 from fake_server import FIRST_PIXEL, Model, Refused, model_server
 from hangtag.cli.main import main
-from hangtag_serving.doctor.base_path import examine_base_path
-from hangtag_serving.doctor.config_file import examine_config
-from hangtag_serving.doctor.findings import FAIL, OK, WARN, Finding
+from hangtag_serving.doctor import FAIL, OK, WARN, Finding
+from hangtag_serving.doctor.model_files import examine_base_path, examine_config
 from hangtag_serving.doctor.running_server import examine_server
 from support import ROOT, free_port, run, serving
 

@@ -16,7 +16,7 @@ from hangtag.errors import InvalidInput
 from hangtag.optional import require
 
 from ..flags import path_map
-from .findings import FAIL, Finding
+from . import FAIL, Finding
 
 _ADDRESS = re.compile(r"localhost|.*:\d+|.*://.*|(unix|dns|ipv4|ipv6):.*")
 _COMPOSE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
@@ -119,7 +119,7 @@ def _examine_one(subject: str, arguments: argparse.Namespace) -> Iterator[Findin
     if path.suffix.lower() in _MODEL_FILES:
         raise InvalidInput(f"{subject} is a Keras model, not a served version: hangtag publish {subject}")
     _require_serving("on a model config file")
-    from .config_file import examine_config
+    from .model_files import examine_config
 
     return examine_config(path, dict(arguments.path_map))
 
@@ -131,7 +131,7 @@ def _examine_folder(folder: Path, arguments: argparse.Namespace) -> Iterator[Fin
     if is_kustomization(folder) or compose:
         return _examine_files(compose[:1] or [folder], arguments)
     _require_serving("on models")
-    from .base_path import examine_base_path
+    from .model_files import examine_base_path
 
     return examine_base_path(folder)
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from . import FAIL, WARN, Finding
 from .container import CPP_SERVER, Container, Source, examine_container, is_server, split_command
-from .findings import FAIL, WARN, Finding
 
 Service = Mapping[str, Any]
 

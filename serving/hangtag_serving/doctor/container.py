@@ -12,8 +12,8 @@ from typing import Any
 from hangtag.errors import InvalidInput
 
 from ..errors import ServingError
-from .access import examine_access
-from .findings import FAIL, WARN, Finding
+from . import FAIL, WARN, Finding
+from .model_files import examine_access
 
 CPP_SERVER = "tensorflow_model_server"
 CPP_IMAGE = "tensorflow/serving"

@@ -10,10 +10,9 @@ from typing import Any
 
 from hangtag.optional import require
 
+from . import FAIL, OK, Finding
 from .compose import examine_compose
-from .findings import FAIL, OK, Finding
-from .kubernetes import examine_objects
-from .prerequisites import examine_prerequisites
+from .kubernetes import examine_objects, examine_prerequisites
 
 _BUILD_SECONDS = 60
 

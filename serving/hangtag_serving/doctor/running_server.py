@@ -17,7 +17,7 @@ from hangtag.errors import from_status
 from hangtag.model import ModelMetadata, ModelSpec
 from hangtag.protocol import grpc_codec, protobuf
 
-from .findings import FAIL, OK, WARN, Finding
+from . import FAIL, OK, WARN, Finding
 
 _AT_ONCE = 32  # calls; the C++ server's default is four threads for each core
 _TIMED = 21

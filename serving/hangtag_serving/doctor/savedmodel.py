@@ -14,7 +14,7 @@ from hangtag.optional import require
 from ..errors import ServingError
 from ..models.servable import Servable
 from ..models.warmup import warm_up
-from .findings import FAIL, OK, WARN, Finding
+from . import FAIL, OK, WARN, Finding
 
 IMAGE_TENSORFLOW = (2, 20)
 """TensorFlow of the serving image that compose.yaml and the Kubernetes files run."""

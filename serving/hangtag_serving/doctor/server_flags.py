@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from ..flags import OWN, add_flags
-from .findings import FAIL, WARN, Finding
+from . import FAIL, WARN, Finding
 
 Flags = Mapping[str, str]
 
