@@ -20,7 +20,6 @@ from . import FAIL, Finding
 
 _ADDRESS = re.compile(r"localhost|.*:\d+|.*://.*|(unix|dns|ipv4|ipv6):.*")
 _COMPOSE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
-_MODEL_FILES = (".keras", ".h5", ".hdf5", ".tflite")
 
 
 def register(commands: Any) -> None:
@@ -116,11 +115,11 @@ def _examine_one(subject: str, arguments: argparse.Namespace) -> Iterator[Findin
     path = _existing(subject)
     if path.is_dir():
         return _examine_folder(path.absolute(), arguments)
-    if path.suffix.lower() in _MODEL_FILES:
+    from .model_files import MODEL_SUFFIXES, examine_config
+
+    if path.suffix.lower() in MODEL_SUFFIXES:
         raise InvalidInput(f"{subject} is a Keras model, not a served version: hangtag publish {subject}")
     _require_serving("on a model config file")
-    from .model_files import examine_config
-
     return examine_config(path, dict(arguments.path_map))
 
 

@@ -14,7 +14,8 @@ from ..models.version_policy import Specific, scan
 from . import FAIL, OK, WARN, Finding
 from .savedmodel import examine_version
 
-_MODEL_FILES = (".keras", ".h5", ".hdf5", ".tflite")
+MODEL_SUFFIXES = (".keras", ".h5", ".hdf5", ".tflite")
+"""Of models that TensorFlow Serving does not read."""
 
 CONTAINER_USER = 65534
 """The user of the server in compose.yaml and the Kubernetes files: nobody."""
@@ -122,7 +123,7 @@ def _examine_names(base_path: Path, names: list[str], versions: Mapping[int, Pat
         path = base_path / name
         if path in versions.values() or name.startswith("."):
             continue
-        if path.suffix.lower() in _MODEL_FILES:
+        if path.suffix.lower() in MODEL_SUFFIXES:
             message = "is not a SavedModel: TensorFlow Serving does not read such files"
             fix = f"hangtag publish {path} --base-path {base_path}"
             yield Finding(WARN if versions else FAIL, "model-file", str(path), message, fix)
