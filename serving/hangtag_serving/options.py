@@ -14,13 +14,12 @@ from hangtag.errors import InvalidInput
 
 from .api.rest_resources import RestOptions
 from .batching.parameters import BatchingOptions, read_batching
-from .config_files import ModelConfig, not_local, read_config
+from .config_files import ModelConfig, not_local, parse_file, read_config
 from .flags import DEFAULT_BASE_PATH
 from .grpc.interface import Tls
 from .limits import DEFAULT, Limits
 from .models.lifecycle import ManagerOptions
 from .models.saved_model import LoadOptions
-from .text_format import parse_file
 
 log = logging.getLogger("hangtag.serving")
 

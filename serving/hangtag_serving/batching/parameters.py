@@ -11,8 +11,8 @@ from pathlib import Path
 
 from hangtag.errors import InvalidInput
 
+from ..config_files import parse_file
 from ..machine import usable_cores
-from ..text_format import parse_file
 
 
 @dataclass(frozen=True)

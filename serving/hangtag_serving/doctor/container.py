@@ -11,6 +11,7 @@ from typing import Any
 
 from hangtag.errors import InvalidInput
 
+from ..config_files import parse_config, read_config
 from ..errors import ServingError
 from . import FAIL, WARN, Finding
 from .model_files import examine_access
@@ -76,25 +77,14 @@ class Container:
         _, source, name = self.source(config)
         try:
             if isinstance(source, Path):
-                from ..config_files import read_config
-
                 configs = read_config(source / name if name != "." else source, {})
             elif source is not None and name in source:
-                configs = _configs_in(source[name], config)
+                configs = parse_config(source[name], config, {})
             else:
                 return None
         except (InvalidInput, ServingError):
             return None
         return {config.name: str(config.base_path) for config in configs}
-
-
-def _configs_in(text: str, name: str) -> Any:
-    from tensorflow_serving.config import model_server_config_pb2
-
-    from ..config_files import from_message
-    from ..text_format import parse_text
-
-    return from_message(parse_text(text, model_server_config_pb2.ModelServerConfig(), name), {})
 
 
 def is_server(image: str, arguments: Sequence[str]) -> bool:

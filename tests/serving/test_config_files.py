@@ -9,8 +9,8 @@ import threading
 import pytest
 
 from hangtag import InvalidInput
-from hangtag_serving import text_format
-from hangtag_serving.text_format import parse_file, read_text
+from hangtag_serving import config_files
+from hangtag_serving.config_files import parse_file, read_text
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no mkfifo")
@@ -21,7 +21,7 @@ def test_a_pipe_is_read_and_one_without_a_writer_does_not_block(tmp_path, monkey
     writer.start()
     assert read_text(pipe, "file") == "content"
     writer.join()
-    monkeypatch.setattr(text_format, "_PIPE_SECONDS", 0.1)
+    monkeypatch.setattr(config_files, "_PIPE_SECONDS", 0.1)
     assert read_text(pipe, "file") == ""
 
 
@@ -33,7 +33,7 @@ def test_what_cannot_be_read_is_refused(tmp_path, monkeypatch):
     (tmp_path / "latin").write_bytes(b"\xff")
     with pytest.raises(InvalidInput, match="it is not UTF-8 text"):
         read_text(tmp_path / "latin", "file")
-    monkeypatch.setattr(text_format, "_MAX_BYTES", 10)
+    monkeypatch.setattr(config_files, "_MAX_BYTES", 10)
     (tmp_path / "long").write_text("x" * 11)
     with pytest.raises(InvalidInput, match="larger than 10 bytes"):
         read_text(tmp_path / "long", "file")
