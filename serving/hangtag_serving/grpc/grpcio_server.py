@@ -169,7 +169,10 @@ class GrpcioServer:
         if not self._arrived:
             self._loop.call_soon(self._answer_arrived)
         self._arrived.append((answer, body))
-        return await answer
+        try:
+            return await answer
+        finally:
+            del answer  # its exception holds this frame, and with it the request, until the garbage collector runs
 
     async def _watch(self, body: bytes, context: Any) -> AsyncIterator[bytes]:
         try:
@@ -254,6 +257,8 @@ def _set_result(answer: asyncio.Future[bytes], body: bytes) -> None:
 
 
 def _set_exception(answer: asyncio.Future[bytes], error: Exception) -> None:
+    if isinstance(error, ServingError):  # without the frames that raised it, which hold the request and the future
+        error = ServingError(error.code, error.message)
     if not answer.done():
         answer.set_exception(error)
 

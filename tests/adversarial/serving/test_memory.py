@@ -19,7 +19,7 @@ import requests
 from hangtag.model import ModelSpec
 from hangtag.protocol import protobuf
 from hangtag.protocol.grpc_codec import predict_request
-from support import Server
+from support import Server, eventually
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -229,6 +229,14 @@ def test_images_in_examples_as_json_that_claim_too_much(server):
 def test_ordinary_images_pass(server):
     document = {"signature_name": "raw", "instances": [{"b64": base64.b64encode(jpeg(4000, 3000)).decode()}]}
     assert requests.post(f"{server.rest}/v1/models/types:predict", json=document, timeout=60).status_code == 200
+
+
+def test_refused_requests_are_freed_at_once(server):
+    """And not when the garbage collector runs, which it does not while no request comes."""
+    before = resident(server)
+    for _ in range(10):
+        assert refused(server, predict_request(ModelSpec("x" * 2 * MIB), {}))[0] is grpc.StatusCode.NOT_FOUND
+    eventually(lambda: resident(server) - before < 32 * MIB, "the memory of the requests")
 
 
 def test_long_and_many_model_names_do_not_fill_the_metrics(server):
