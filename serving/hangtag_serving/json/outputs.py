@@ -24,8 +24,8 @@ _CARRIED = frozenset((1, 2, 3, 4, 5, 6, 9, 10, 22, 23))  # DataType numbers: flo
 
 _TEXTS_AT_ONCE = 1 << 16
 
-# What a value takes in memory until it is JSON: as text alone, or as an object as well.
-_TEXT_BYTES, _OBJECT_BYTES = 32, 200
+# What a value takes in memory until it is JSON: as text alone, or as an object as well, and how often its own bytes.
+_TEXT_BYTES, _OBJECT_BYTES, _COPIES = 32, 200, 4
 
 
 def predictions(outputs: Mapping[str, np.ndarray], as_rows: bool, budget: Budget) -> bytes:
@@ -42,7 +42,7 @@ def predictions(outputs: Mapping[str, np.ndarray], as_rows: bool, budget: Budget
         if array.dtype.kind in "iufb" and array.ndim and (array.dtype.kind != "f" or np.isfinite(array).all()):
             budget.take(_TEXT_BYTES * array.size)
             return orjson.dumps({key: np.ascontiguousarray(array)}, option=orjson.OPT_SERIALIZE_NUMPY)
-    budget.take(_OBJECT_BYTES * sum(array.size for array in outputs.values()) + bytes_of(outputs.values()))
+    budget.take(_OBJECT_BYTES * sum(array.size for array in outputs.values()) + _COPIES * bytes_of(outputs.values()))
     if len(outputs) == 1:
         return dump({key: _values(name, array)})
     values = {name: _values(name, array) for name, array in outputs.items()}

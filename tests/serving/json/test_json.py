@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hangtag.protocol import dtypes
 from hangtag_serving.errors import ServingError
 from hangtag_serving.fast.json_arrays import JsonTemplates, read_numbers
-from hangtag_serving.json import parser
+from hangtag_serving.json import outputs, parser
 from hangtag_serving.json.excerpts import excerpt
 from hangtag_serving.json.inputs import decode_base64
 from hangtag_serving.json.request import Request
@@ -87,6 +87,30 @@ def test_json_is_read_as_python_reads_it(value):
 
     text = json.dumps(value)
     assert same(plain(parser.parse(text.encode())), json.loads(text))
+
+
+OUTPUTS = {
+    "one of numbers": {"a": np.zeros((100, 10), np.float32)},
+    "one with NaN": {"a": np.full((100, 10), np.nan, np.float32)},
+    "two": {"a": np.zeros((100, 5)), "b": np.zeros((100, 5), np.int32)},
+    "strings": {"a": np.array([[b"a" * 100]] * 100, object)},
+    "bytes": {"a_bytes": np.array([[b"a" * 100]] * 100, object)},
+}
+
+
+@pytest.mark.parametrize("arrays", OUTPUTS.values(), ids=OUTPUTS)
+def test_outputs_are_counted_before_they_become_json(arrays):
+    """As text, and as the objects that they are on the way."""
+    outputs.predictions(arrays, True, Budget())
+    tracemalloc.start()
+    try:
+        text = outputs.predictions(arrays, True, Budget())
+        needed = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(text) > 3000
+    with pytest.raises(ServingError, match="max_tensor_bytes"):
+        outputs.predictions(arrays, True, Budget(Limits(tensor_bytes=needed // 2)))
 
 
 @pytest.mark.parametrize(
