@@ -23,8 +23,14 @@ def rest_server(options: ServerOptions, models: Models, recorder: Recorder, list
     """REST on a socket that is bound already."""
 
     def fast(server: RestServer) -> RestFastPath:
-        depth, batching = options.rest.max_json_depth, options.batching is not None
-        return RestFastPath(server, models, recorder, max_json_depth=depth, shares_runs=not batching)
+        return RestFastPath(
+            server,
+            models,
+            recorder,
+            max_json_depth=options.rest.max_json_depth,
+            limits=options.limits,
+            shares_runs=options.batching is None,
+        )
 
     return RestServer(
         listener,

@@ -22,7 +22,7 @@ from ..api.rest_resources import Answer, refusal
 from ..api.tensor_types import number_of
 from ..errors import ServingError
 from ..json import outputs as json_outputs
-from ..limits import Budget
+from ..limits import DEFAULT, Budget, Limits
 from ..models.registry import Models
 from ..models.servable import PREPARED_BYTES, Servable
 from ..request_log import Recorder
@@ -37,7 +37,7 @@ log = logging.getLogger("hangtag.serving")
 _NAME = r"(?:[\w.~-]|%[0-9a-fA-F]{2})+"  # the other characters of a path are left to the plain path
 _PREDICT = re.compile(rf"/v1/models/({_NAME})(?:/versions/(\d{{1,18}}))?:predict", re.ASCII)
 _MAX_PATH = 256
-_MAX_TEXT_BYTES = 64 << 20  # parsing takes up to eight times as much; larger ones are counted value by value
+_PARSED = 8  # times its text that an array may take while it is parsed; larger ones are counted value by value
 _MAX_DTYPES, _MAX_DTYPE_BYTES = 512, 1 << 20  # of signatures: clients choose their names
 _DTYPE_BYTES = 512  # that one takes besides the names
 _INLINE_SECONDS = 0.001  # a batch that is expected to take longer runs in the pool
@@ -75,10 +75,17 @@ class RestFastPath:
     """Takes the requests that it can answer. `shares_runs` is off where --enable_batching makes the batches."""
 
     def __init__(
-        self, host: Host, models: Models, recorder: Recorder, *, max_json_depth: int, shares_runs: bool
+        self,
+        host: Host,
+        models: Models,
+        recorder: Recorder,
+        *,
+        max_json_depth: int,
+        limits: Limits = DEFAULT,
+        shares_runs: bool,
     ) -> None:
         self._host, self._models, self._metrics = host, models, recorder.metrics
-        self._max_depth, self._shares_runs = max_json_depth, shares_runs
+        self._max_depth, self._limits, self._shares_runs = max_json_depth, limits, shares_runs
         self._templates = JsonTemplates()
         self._dtypes: BoundedCache[tuple[ModelSpec, str], int] = BoundedCache(_MAX_DTYPES, _MAX_DTYPE_BYTES)
         self._runner = BatchRunner(recorder, "REST", self._write, self._fail, shares_runs=shares_runs)
@@ -93,7 +100,7 @@ class RestFastPath:
         """Answer a POST now or later; False if it is not of the form that this path can read."""
         spec = _model(path) if len(path) <= _MAX_PATH else None
         numbers = self._templates.match(body) if spec is not None else None
-        if spec is None or numbers is None or len(numbers.text) > _MAX_TEXT_BYTES:
+        if spec is None or numbers is None or _PARSED * len(numbers.text) > self._limits.tensor_bytes:
             return False
         dtype_number = self._dtypes.get((spec, numbers.signature_name))
         if dtype_number is None:
@@ -199,7 +206,7 @@ class RestFastPath:
 
     def _write(self, target: BatchTarget, reply_to: _ReplyTo, arrays: list[np.ndarray]) -> None:
         outputs = dict(zip(target.outputs, arrays, strict=True))
-        body = json_outputs.predictions(outputs, reply_to.as_rows, Budget(target.servable.limits))
+        body = json_outputs.predictions(outputs, reply_to.as_rows, Budget(self._limits))
         self._host.answered(reply_to.origin, Answer(200, body))
 
     def _fail(self, reply_to: _ReplyTo, error: ServingError) -> None:
