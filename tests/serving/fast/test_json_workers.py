@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +17,7 @@ import pytest
 from hangtag.protocol import dtypes
 from hangtag_serving.fast import json_workers
 from hangtag_serving.fast.json_workers import JsonWorkers
-from support import PATIENCE
+from support import PATIENCE, eventually
 
 UINT8 = dtypes.BY_NAME["DT_UINT8"].number
 TEXT = memoryview(b"[[1, 2], [3, 4]]")
@@ -85,3 +89,38 @@ def test_without_a_worker_the_caller_parses():
         workers.close()
 
     asyncio.run(main())
+
+
+SERVER = """
+import asyncio
+from hangtag_serving.fast.json_workers import JsonWorkers
+
+async def main():
+    workers = JsonWorkers(asyncio.get_running_loop(), 2)
+    while len(workers._ready) < 2:
+        workers.submit(memoryview(b"[1]"), 4, 254, lambda _: None, lambda: None)
+        await asyncio.sleep(0.05)
+    print(*(worker._process.pid for worker in workers._ready), flush=True)
+    await asyncio.sleep(3600)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_workers_end_with_their_server():
+    """Killed, and one of them stopped at that time."""
+    with subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True) as server:
+        workers = server.stdout.readline().split()
+        assert len(workers) == 2
+        os.kill(int(workers[0]), signal.SIGSTOP)
+        server.kill()
+        os.kill(int(workers[0]), signal.SIGCONT)
+    eventually(lambda: not any(is_worker(number) for number in workers), "the workers to end")
+
+
+def is_worker(number: str) -> bool:
+    """Whether a process of that number still is one."""
+    with suppress(OSError):
+        return b"json_workers" in Path(f"/proc/{number}/cmdline").read_bytes()
+    return False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,27 +15,15 @@ import requests
 from hangtag.protocol import dtypes
 from hangtag_serving.fast.json_arrays import LARGE_BYTES, JsonTemplates, read_numbers
 from hangtag_serving.fast.json_workers import worker_count
-from serving_metrics import metric, monitoring
-from support import Server, eventually, serving
-
-MODELS = Path(__file__).parents[1] / "conformance" / "models"
+from serving_metrics import metric
+from support import Server, eventually
 
 needs_workers = pytest.mark.skipif(worker_count() == 0, reason="one core: the server parses JSON itself")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("rest")
-    with serving(MODELS / "fashion", folder / "log", monitoring(folder)) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The same without fast paths."""
-    folder = tmp_path_factory.mktemp("plain")
-    with serving(MODELS / "fashion", folder / "log", monitoring(folder), "--fast=off") as running:
-        yield running
+@pytest.fixture
+def server(native: Server) -> Server:
+    return native
 
 
 def images(count: int, seed: int = 0) -> np.ndarray:
@@ -157,16 +144,6 @@ def test_a_worker_that_is_killed_costs_no_request_and_is_replaced(server):
         for answer in answers:
             np.testing.assert_allclose(answer, expected, atol=1e-6)
     assert not set(ready_workers(server)) & set(killed)
-
-
-@needs_workers
-def test_workers_end_with_their_server(tmp_path):
-    with serving(MODELS / "fashion", tmp_path / "log") as server:
-        workers = ready_workers(server)
-        os.kill(workers[0], signal.SIGSTOP)
-        server.process.kill()
-        os.kill(workers[0], signal.SIGCONT)
-    eventually(lambda: not any(command_of(str(worker)) for worker in workers), "the workers to end")
 
 
 def test_a_template_is_only_for_a_document_that_is_understood():
