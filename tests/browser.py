@@ -1,4 +1,7 @@
-"""A real headless Chromium, driven by selenium: the machine's own, else Debian's package unpacked without root."""
+"""A real headless Chromium, driven by selenium: the machine's own, else Debian's package unpacked without root.
+
+`Page` is the playground in it.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,19 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import Select
 
 from programs import tree
+from support import eventually
 
 _FLAGS = (
     "--headless=new",
@@ -56,3 +64,38 @@ def chromium(*flags: str, **environment: str) -> Iterator[webdriver.Chrome]:
             yield opened
         finally:
             opened.quit()
+
+
+class Page:
+    """The page as a person sees it: elements by CSS selector, and waiting for what they show."""
+
+    def __init__(self, browser: webdriver.Chrome, url: str) -> None:
+        self.browser, self.url = browser, url
+
+    def open(self, tab: str = "") -> None:
+        self.browser.get("about:blank")
+        self.browser.get(f"{self.url}/#{tab}")
+        self.wait(lambda: self.text("#status").startswith(("Connected", "已连接")), "a connection")
+
+    def __getitem__(self, selector: str) -> WebElement:
+        return self.browser.find_element(By.CSS_SELECTOR, selector)
+
+    def all(self, selector: str) -> list[WebElement]:
+        return self.browser.find_elements(By.CSS_SELECTOR, selector)
+
+    def text(self, selector: str) -> str:
+        found = self.all(selector)
+        return found[0].text if found else ""
+
+    def wait(self, condition: Callable[[], object], what: str) -> None:
+        def holds() -> object:
+            try:
+                return condition()
+            except StaleElementReferenceException:  # the page has just been drawn again
+                return False
+
+        eventually(holds, what)
+
+    def choose(self, select: str, value: str) -> None:
+        self.wait(lambda: self.all(f"{select} option[value='{value}']"), f"{value} in {select}")
+        Select(self[select]).select_by_value(value)

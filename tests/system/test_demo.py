@@ -1,9 +1,10 @@
-"""The demo, and that it stops what it started."""
+"""The demo, the example behind `make playground`, and that both stop what they started."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from support import PATIENCE, ROOT
+from hangtag import Client
+from playgrounds import MODELS, Playground
+from support import PATIENCE, ROOT, eventually
 
 DEMO = [sys.executable, str(ROOT / "examples" / "demo.py"), "--epochs=1"]
 
@@ -89,3 +92,26 @@ def test_an_interrupted_demo_stops_its_training(tmp_path):
     assert demo.returncode == 143
     assert processes_of(demo.pid) == []
     assert list((tmp_path / "fashion").glob("[0-9]*")) == []
+
+
+def test_the_example_serves_the_newest_two_versions_and_stops_what_it_started():
+    """examples/playground.py, which make playground runs."""
+    command = [
+        sys.executable,
+        "-u",
+        ROOT / "examples" / "playground.py",
+        "--port=0",
+        f"--base-path={MODELS / 'fashion'}",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            lines = iter(process.stdout.readline, "")
+            url = next(found[0] for line in lines if (found := re.search(r"http://\S+(?=/ \(Ctrl)", line)))
+            started = Playground(process, url, [])
+            eventually(lambda: started.get("/api/state").json()["labels"] == {"stable": 2, "canary": 3}, "both labels")
+            model_server = started.get("/api/state").json()["targets"]["grpc"]
+        finally:
+            process.terminate()
+        assert process.wait(60) == 143
+    with Client(model_server, retries=0) as client:
+        assert not client.ready()

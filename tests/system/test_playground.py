@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
-from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import Select
 
-from browser import chromium
+from browser import Page, chromium
 from hangtag import Client
 from hangtag.fashion_mnist import CLASS_NAMES, CLASS_NAMES_ZH
-from playgrounds import MODELS, Playground, playground, two_version_server, write_config
-from support import ROOT, Server, eventually, free_port
+from playgrounds import Playground, playground, two_version_server, write_config
+from support import Server, free_port
 
 
 @pytest.fixture(scope="module")
@@ -50,41 +44,6 @@ def running(server: Server) -> Iterator[Playground]:
 def browser() -> Iterator[Chrome]:
     with chromium() as opened:
         yield opened
-
-
-class Page:
-    """The page as a person sees it: elements by CSS selector, and waiting for what they show."""
-
-    def __init__(self, browser: Chrome, url: str) -> None:
-        self.browser, self.url = browser, url
-
-    def open(self, tab: str = "") -> None:
-        self.browser.get("about:blank")
-        self.browser.get(f"{self.url}/#{tab}")
-        self.wait(lambda: self.text("#status").startswith(("Connected", "已连接")), "a connection")
-
-    def __getitem__(self, selector: str) -> WebElement:
-        return self.browser.find_element(By.CSS_SELECTOR, selector)
-
-    def all(self, selector: str) -> list[WebElement]:
-        return self.browser.find_elements(By.CSS_SELECTOR, selector)
-
-    def text(self, selector: str) -> str:
-        found = self.all(selector)
-        return found[0].text if found else ""
-
-    def wait(self, condition: Callable[[], object], what: str) -> None:
-        def holds() -> object:
-            try:
-                return condition()
-            except StaleElementReferenceException:  # the page has just been drawn again
-                return False
-
-        eventually(holds, what)
-
-    def choose(self, select: str, value: str) -> None:
-        self.wait(lambda: self.all(f"{select} option[value='{value}']"), f"{value} in {select}")
-        Select(self[select]).select_by_value(value)
 
 
 @pytest.fixture
@@ -330,26 +289,3 @@ def test_every_control_has_a_name_and_is_reached_by_the_keyboard(page, again):
         active = page.browser.switch_to.active_element
         reached.add(active.get_attribute("id") or active.get_attribute("class"))
     assert {"language", "model", "which", "other", "file", "draw", "shuffle"} <= reached
-
-
-def test_the_example_serves_the_newest_two_versions_and_stops_what_it_started():
-    """examples/playground.py, which make playground runs."""
-    command = [
-        sys.executable,
-        "-u",
-        ROOT / "examples" / "playground.py",
-        "--port=0",
-        f"--base-path={MODELS / 'fashion'}",
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            lines = iter(process.stdout.readline, "")
-            url = next(found[0] for line in lines if (found := re.search(r"http://\S+(?=/ \(Ctrl)", line)))
-            started = Playground(process, url, [])
-            eventually(lambda: started.get("/api/state").json()["labels"] == {"stable": 2, "canary": 3}, "both labels")
-            model_server = started.get("/api/state").json()["targets"]["grpc"]
-        finally:
-            process.terminate()
-        assert process.wait(60) == 143
-    with Client(model_server, retries=0) as client:
-        assert not client.ready()
