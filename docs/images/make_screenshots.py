@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -32,6 +33,12 @@ from support import serving  # noqa: E402
 FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd">
 <fontconfig><dir>{fonts}/usr/share/fonts</dir><cachedir>{cache}</cachedir></fontconfig>"""
 DESKTOP, TALL, LIVE, PHONE = (1200, 880), (1200, 1090), (1200, 880), (390, 844)
+
+BOOT = (
+    *((17, 4), (24, 4), (24, 23), (4, 23), (4, 18), (12, 16), (17, 12), (17, 4)),
+    *((20, 5), (20, 20), (7, 20), (16, 17), (22, 8), (22, 20)),
+)
+"""Strokes of a boot, on the board of 28 x 28."""
 
 
 class Camera:
@@ -135,13 +142,14 @@ def live(camera: Camera, swap: Callable[[], None]) -> None:
 
 def phone(camera: Camera, swap: Callable[[], None]) -> None:
     camera.open(PHONE)
-    camera.choose("#which", "label:stable")
     camera.find("#draw").click()
     board = camera.find("#canvas")
+    scale = board.size["width"] / 28
     pen = ActionChains(camera.browser, duration=10)
-    pen.move_to_element_with_offset(board, -60, -70).click_and_hold()
-    for x, y in ((0, 140), (40, 0), (0, -90), (40, 0), (0, 90), (40, 0), (0, -140), (-120, 0), (120, 12), (-118, 10)):
-        pen.move_by_offset(x, y)
+    start, *others = [((x - 14) * scale, (y - 14) * scale) for x, y in BOOT]
+    pen.move_to_element_with_offset(board, *map(round, start)).click_and_hold()
+    for before, place in pairwise([start, *others]):
+        pen.move_by_offset(*(round(to) - round(at) for at, to in zip(before, place, strict=True)))
     pen.release().perform()
     time.sleep(1)
     camera.browser.execute_script("document.querySelector('.tabs').scrollIntoView()")
