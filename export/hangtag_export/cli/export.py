@@ -51,7 +51,12 @@ def register(commands: Any) -> None:
     )
 
     train = export.add_argument_group("training")
-    train.add_argument("--architecture", choices=NAMES, help="default dense; cnn for a folder of images")
+    train.add_argument(
+        "--architecture",
+        metavar="NAME",
+        choices=NAMES,
+        help=f"one of {', '.join(NAMES)} (default dense; cnn for a folder of images)",
+    )
     train.add_argument(
         "--weights",
         metavar="imagenet|none|FILE",

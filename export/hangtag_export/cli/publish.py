@@ -22,7 +22,7 @@ def register(commands: Any) -> None:
         "run code that is stored in it: publish only files that you trust.",
         examples=[
             "hangtag publish cats.keras --class-names cat,dog --pixels 0..1",
-            "hangtag publish exported/ --class-names names.txt --pixels -1..1 --scores logits",
+            "hangtag publish saved/ --class-names names.txt --pixels -1..1 --scores logits",
         ],
     )
     parser._negative_number_matcher = re.compile(r"-\d")  # "-1..1" is a value, not a flag
