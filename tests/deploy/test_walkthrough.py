@@ -63,7 +63,7 @@ esac""",
         "hangtag",
         f"""case "$1" in
   serve) exit 0 ;;
-  export) echo "hangtag $*" >> {log}; cp -r {second} {new}/.3 && mv {new}/.3 {new}/3 ;;
+  export) echo "hangtag $*" >> {log}; cp -r {second} {new}/.2 && mv {new}/.2 {new}/2 ;;
   *) exec {shlex.join(HANGTAG)} "$@" ;;
 esac""",
     )
@@ -71,8 +71,7 @@ esac""",
 
 @pytest.mark.parametrize("model", ["fashion", "goods"])
 def test_the_page_runs_from_top_to_bottom(project, model, exported, two_versions, kubectl, monkeypatch):
-    for number in ("1", "2"):
-        shutil.copytree(exported / "1", project / "models" / model / number)
+    shutil.copytree(exported, project / "models" / model)
     stand_ins(project, model, two_versions / "2", kubectl)
     ports = {"8500": str(free_port()), "8501": str(free_port())}
     text = re.sub(r"localhost:(8500|8501)", lambda port: f"127.0.0.1:{ports[port[1]]}", script())
