@@ -3,6 +3,7 @@
     python benchmarks/training.py speed         `hangtag export`'s training beside the tutorial's `model.fit`, in turns
     python benchmarks/training.py determinism   seconds an epoch with and without deterministic ops
     python benchmarks/training.py accuracy      the dense architectures after 5 and 10 epochs, mean of three seeds
+    python benchmarks/training.py photos        `hangtag export` on 3 x 200 drawn photos: accuracy, minutes, two seeds
     python benchmarks/training.py memory        peak memory of an epoch on 25,000 generated photos of 224x224 in colour
 
 Read ratios: seconds depend on the machine and on what else runs on it.
@@ -120,6 +121,22 @@ def accuracy(dataset: Dataset) -> None:
             print(f"{name:9} {epochs:2} epochs: {mean:.4f} ({each}), {seconds:.1f} s an epoch", flush=True)
 
 
+def photos(dataset: Dataset | None) -> None:
+    """Test accuracy of the default architecture on drawn photos, by the how-to's command."""
+    with tempfile.TemporaryDirectory() as scratch:
+        draw = [sys.executable, str(Path(__file__).parents[1] / "tests" / "make_photos.py"), f"{scratch}/shapes"]
+        subprocess.run(draw, check=True)
+        for seed in SEEDS[:2]:
+            command = [sys.executable, "-m", "hangtag.cli", "export", "--dataset", "shapes", "--seed", str(seed)]
+            start = time.perf_counter()
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=scratch) as process:
+                printed = process.stdout.read() if process.stdout else ""
+                usage = os.wait4(process.pid, 0)[2]
+            (accuracy,) = (line.split()[2].rstrip(",") for line in printed.splitlines() if line.startswith("test acc"))
+            took = f"{time.perf_counter() - start:.0f} s, {usage.ru_utime + usage.ru_stime:.0f} s of CPU time"
+            print(f"seed {seed}: test accuracy {accuracy}, {took}", flush=True)
+
+
 def memory(dataset: Dataset | None, photos: int = 25_000) -> None:
     """Peak memory of `hangtag export`, all of it, on a tenth of the photos and on all."""
     image = require("PIL.Image", extra="export", what="the benchmark")
@@ -149,7 +166,7 @@ def memory(dataset: Dataset | None, photos: int = 25_000) -> None:
 
 
 def main() -> None:
-    commands = {"speed": speed, "determinism": determinism, "accuracy": accuracy, "memory": memory}
+    commands = {"speed": speed, "determinism": determinism, "accuracy": accuracy, "photos": photos, "memory": memory}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=commands, nargs="+")
     chosen = parser.parse_args().what

@@ -8,9 +8,12 @@ from typing import Any
 from hangtag.optional import require
 
 SHIFT = 2 / 28  # of the height, at most, in each direction: two pixels of 28
-ROTATION = math.radians(15)  # at most, either way
-ZOOM = 0.2  # at most: 0.8 to 1.2 times the size
+ROTATION = math.radians(30)  # at most, either way
+ZOOM = 1.35  # at most: the size is divided or multiplied by this
+STRETCH = 1.2  # at most, of the width, while the height shrinks by as much, or the other way round
 CONTRAST = 0.4  # at most, of each colour separately: 0.6 to 1.4 times the distance from the mean
+BRIGHTNESS = 0.1  # at most, of each colour separately, added or subtracted
+MIXTURE = 0.15  # at most, of the other two colours that each colour gets, or of itself that it loses
 
 
 def shift(images: Any, seed: Any) -> Any:
@@ -31,43 +34,38 @@ def shift(images: Any, seed: Any) -> Any:
 
 
 def photo(images: Any, seed: Any) -> Any:
-    """Half of the images mirrored, each turned, zoomed, shifted, and of other colours; in and out as for `shift`."""
+    """Half of the images mirrored, each turned, zoomed, stretched, shifted, and of other colours; as for `shift`."""
     tf = require("tensorflow", extra="export", what="training")
     count, (height, width) = tf.shape(images)[0], images.shape[1:3]
     grey = len(images.shape) == 3
     pixels = tf.cast(_mirrored(images, seed), tf.float32) / 255.0
-    angle, zoom, down, right = tf.unstack(tf.random.stateless_uniform([4, count], (seed, 1), -1.0, 1.0))
-    angle, zoom = angle * ROTATION, 1 + zoom * ZOOM
+    angle, zoom, stretch, down, right = tf.unstack(tf.random.stateless_uniform([5, count], (seed, 1), -1.0, 1.0))
+    angle, zoom, stretch = angle * ROTATION, ZOOM**zoom, STRETCH**stretch
     down, right = down * SHIFT * height, right * SHIFT * width
     cos, sin = tf.cos(angle) / zoom, tf.sin(angle) / zoom
     # Output pixel (x, y) comes from (a x + b y + c, d x + e y + f): a turn about the centre, then a shift.
+    a, b, d, e = cos / stretch, -sin / stretch, sin * stretch, cos * stretch
     middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
-    zero = tf.zeros_like(cos)
-    transforms = tf.stack(
-        [
-            cos,
-            -sin,
-            middle_x - cos * middle_x + sin * middle_y + right,
-            sin,
-            cos,
-            middle_y - sin * middle_x - cos * middle_y + down,
-            zero,
-            zero,
-        ],
-        axis=1,
-    )
+    c = middle_x - a * middle_x - b * middle_y + right
+    f = middle_y - d * middle_x - e * middle_y + down
+    zero = tf.zeros_like(a)
     pixels = tf.raw_ops.ImageProjectiveTransformV3(
         images=pixels[..., tf.newaxis] if grey else pixels,
-        transforms=transforms,
+        transforms=tf.stack([a, b, c, d, e, f, zero, zero], axis=1),
         output_shape=tf.constant([height, width]),
         fill_value=0.0,
         interpolation="BILINEAR",
         fill_mode="REFLECT",
     )
     mean = tf.reduce_mean(pixels, axis=[1, 2], keepdims=True)
-    contrast = 1 + CONTRAST * tf.random.stateless_uniform(tf.shape(mean), (seed, 2), -1.0, 1.0)
-    pixels = tf.clip_by_value((pixels - mean) * contrast + mean, 0.0, 1.0)
-    return tf.reshape(pixels, tf.concat([[count], images.shape[1:]], axis=0))
+    contrast, brightness = tf.unstack(
+        tf.random.stateless_uniform(tf.concat([[2], tf.shape(mean)], axis=0), (seed, 2), -1.0, 1.0)
+    )
+    pixels = (pixels - mean) * (1 + CONTRAST * contrast) + mean + BRIGHTNESS * brightness
+    if not grey:
+        mixture = tf.eye(3) + MIXTURE * tf.random.stateless_uniform([count, 3, 3], (seed, 3), -1.0, 1.0)
+        pixels = tf.einsum("nhwc,ncd->nhwd", pixels, mixture)
+    return tf.reshape(tf.clip_by_value(pixels, 0.0, 1.0), tf.concat([[count], images.shape[1:]], axis=0))
 
 
 BY_NAME = {"shift": shift, "photo": photo}
