@@ -14,9 +14,10 @@ import pytest
 
 import hangtag
 from fake_server import FIRST_PIXEL, Model, busy, model_server
-from hangtag import AsyncClient, Client, async_client, errors, plots
+from hangtag import AsyncClient, Client, async_client, errors
 from hangtag import client as client_module
 from hangtag.cli import compare
+from hangtag.plots import predictions
 
 
 class WebPage(BaseHTTPRequestHandler):
@@ -46,7 +47,7 @@ def places(server) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    "module", [hangtag, client_module, async_client, errors, compare, plots], ids=lambda module: module.__name__
+    "module", [hangtag, client_module, async_client, errors, compare, predictions], ids=lambda module: module.__name__
 )
 def test_every_example_does_what_it_shows(module, server, images, places, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

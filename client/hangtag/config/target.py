@@ -1,4 +1,4 @@
-"""Where the server is, which of the two protocols it speaks, and whose certificates are trusted."""
+"""Where the server is, which of the two protocols it uses, and whose certificates are trusted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BARE_IPV6 = re.compile(r"[0-9a-fA-F.]*:[0-9a-fA-F.]*:[0-9a-fA-F.:]*")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the server is, and which of the two protocols it speaks.
+    """Where the server is, and which of the two protocols it uses.
 
     `address` is a URL for REST, and a gRPC name (``host:port``, ``dns:///…``, ``unix:…``) for gRPC. It may hold a
     password, so it is for connecting only; errors and logs show ``str(target)``.

@@ -19,7 +19,7 @@ from . import metrics
 from .images import Row
 
 _TOP = 10  # classes in one answer
-_PROBE = {"timeout": 2.0, "retries": 0}  # for one look at the server's state
+_PROBE = {"timeout": 2.0, "retries": 0}  # to read the server's state once
 _MOST_CLIENTS, _LARGEST_SIDE = 24, 4096  # the latter in pixels, of an image that a model may ask for
 
 
@@ -83,12 +83,12 @@ class ModelServer:
 
     def _connect(self, choice: Choice, **options: Any) -> AsyncClient:
         if choice.protocol not in self._targets:
-            raise InvalidInput(f"no target speaks {choice.protocol!r}: start the playground with another --target")
+            raise InvalidInput(f"no target for {choice.protocol!r}: start the playground with another --target")
         which: dict[str, Any] = {"model": choice.model, "version": choice.version, "version_label": choice.label}
         return AsyncClient(self._targets[choice.protocol], **which, **self._options | options)
 
     async def client(self, choice: Choice, *, probe: bool = False) -> AsyncClient:
-        """The client of `choice`; one that is soon out of patience if it is a `probe`."""
+        """The client of `choice`; with a short timeout if it is a `probe`."""
         key = (choice, probe)
         client = self._clients.pop(key, None) or self._connect(choice, **(_PROBE if probe else {}))
         self._clients[key] = client  # the one used last is the last to be closed
@@ -129,7 +129,7 @@ class ModelServer:
         return {"version": version, "protocol": choice.protocol, "milliseconds": milliseconds, "top": top}
 
     async def state(self, model: str) -> dict[str, Any]:
-        """What the page shows of the server and of one model; raises nothing when the server is away."""
+        """What the page shows of the server and of one model; raises nothing when the server does not answer."""
         looks = await asyncio.gather(*(self._look(protocol, model) for protocol in self._targets), self._metrics(model))
         summary = looks.pop()
         errors = {name: look for name, look in zip(self._targets, looks, strict=True) if isinstance(look, HangtagError)}

@@ -57,7 +57,7 @@ def application(servers: ModelServer, samples: Samples | None, host: str = "127.
         except TimeoutError:
             return _refusal(408, f"the upload took longer than {_UPLOAD_SECONDS:g} seconds", "Timeout")
         except Exception as error:
-            if isinstance(error, ConnectionResetError):  # the page went away
+            if isinstance(error, ConnectionResetError):  # the page was closed
                 raise
             request.app.logger.exception("%s %s failed", request.method, request.path)
             return _refusal(500, "the playground failed: its terminal shows why", "Internal")

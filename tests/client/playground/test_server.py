@@ -201,7 +201,7 @@ def test_what_is_no_image_is_refused_in_one_sentence(page, data, status, message
         ({"which": "version:9"}, 502, "Servable not found"),
         ({"which": "label:none"}, 502, "label"),
         ({"model": "shoes"}, 502, "Servable not found"),
-        ({"protocol": "carrier pigeon"}, 400, "no target speaks"),
+        ({"protocol": "soap"}, 400, "no target for"),
         ({"sample": "10000"}, 400, "no such test image"),
         ({"sample": "-1"}, 400, "no whole number"),
         ({"sample": "٣"}, 400, "no whole number"),

@@ -1,4 +1,4 @@
-// Versions, throughput and latency from the server's own counters: the difference between two looks at them.
+// Versions, throughput and latency from the server's own counters: the difference between two readings.
 import { $, fill, h, on, post, server } from "./common.js";
 import { figure } from "./evaluate.js";
 import { locale, number, t } from "./text.js";
