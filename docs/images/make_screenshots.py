@@ -84,8 +84,18 @@ class Camera:
         for at, part in enumerate(parts):
             whole.paste(part, (at * (part.width + gap), 0))
         file = Path(__file__).parent / f"playground-{name}.png"
-        whole.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(file, optimize=True)
+        few_colours(whole).save(file, optimize=True)
         print(f"{file.relative_to(ROOT)}: {file.stat().st_size // 1024} KB")
+
+
+def few_colours(image: Image.Image) -> Image.Image:
+    """The image in 256 colours: the most frequent ones are kept exactly, so that no surface gets a tint."""
+    counted = sorted(image.getcolors(image.width * image.height), reverse=True)
+    palette = [channel for _, colour in counted[:176] for channel in colour]
+    palette += image.quantize(80, Image.Quantize.MAXCOVERAGE).getpalette()[: 80 * 3]
+    colours = Image.new("P", (1, 1))
+    colours.putpalette(palette)
+    return image.quantize(palette=colours, dither=Image.Dither.NONE)
 
 
 def find(camera: Camera, condition: Callable[[], bool]) -> None:
