@@ -66,7 +66,10 @@ class Budget:
 
 def bytes_of(arrays: Iterable[np.ndarray]) -> int:
     """What arrays take in memory, strings included."""
-    return sum(
-        sum(map(len, array.ravel().tolist())) + array.size * STRING_BYTES if array.dtype == object else array.nbytes
-        for array in arrays
-    )
+    total = 0
+    for array in arrays:
+        if array.dtype.hasobject:
+            total += sum(map(len, array.ravel().tolist())) + array.size * STRING_BYTES
+        else:
+            total += array.nbytes
+    return total

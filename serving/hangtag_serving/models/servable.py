@@ -120,14 +120,17 @@ class Servable:
         for position, alias in enumerate(call.aliases):
             if inputs[alias].dtype != call.dtypes[position]:
                 self._check_dtype(signature_name, position, alias, inputs[alias])
-        rows = max((len(array) for array in inputs.values() if array.ndim), default=0)
-        budget = budget or Budget(self.limits)
-        budget.take(rows * call.row_bytes)
+        known = call.row_bytes * max([len(array) for array in inputs.values() if array.ndim], default=0)
+        if budget is not None or known > self.limits.tensor_bytes:
+            budget = budget or Budget(self.limits)
+            budget.take(known)
         if self.batched is not None:
             results = self.batched((signature_name, *call.outputs), partial(self._run, call, api), inputs)
         else:
             results = self._run(call, api, inputs)
-        budget.take(max(bytes_of(results) - rows * call.row_bytes, 0))
+        more = bytes_of(results) - known
+        if more > 0:
+            (budget or Budget(self.limits)).take(more)
         if call.outputs == chosen:
             return results
         named = dict(zip(call.outputs, results, strict=True))
