@@ -45,7 +45,7 @@ class Certificates:
         self.ca.cert_pem.write_to_path(self.folder / "ca.crt")
         self._write("tls", self.ca.issue_cert("localhost", "127.0.0.1"))
         self._write("client", self.ca.issue_cert("client@example.org"))
-        self._write("stranger", trustme.CA().issue_cert("client@example.org"))
+        self._write("unknown", trustme.CA().issue_cert("client@example.org"))
 
     def _write(self, name: str, made: trustme.LeafCert) -> None:
         made.private_key_pem.write_to_path(self.folder / f"{name}.key")

@@ -2,7 +2,7 @@
 # Exit 0 when every model that is served can answer, else 1: the health check of compose and the probe of Kubernetes.
 #
 # The names come from the model config that the server reads, or from MODEL_NAME if it is set, so that no other file names
-# a model. Of each model it asks for the metadata: that is 200 only when a version can answer, while the status is 200 also
+# a model. It requests the metadata of each model: that is 200 only when a version can answer, while the status is 200 also
 # for a model that failed. TensorFlow Serving's image has neither curl nor wget; bash opens the socket itself.
 config=${MODEL_CONFIG_FILE:-/config/models.config}
 port=${REST_PORT:-8501}

@@ -43,7 +43,7 @@ pinned() {
       depth=$((depth + 1))
     else
       name=$(value name "$block")
-      if [[ $depth == 2 && $block != *model_version_policy* && -n ${pins[$name]:-} ]]; then
+      if [[ $depth == 2 && -n $name && -n ${pins[$name]:-} && $block != *model_version_policy* ]]; then
         block+=" model_version_policy { specific { versions: ${pins[$name]} } } "
       fi
       depth=$((depth - 1))
@@ -66,17 +66,19 @@ base_path() {
 
 # pin MODEL VERSION: leave that version out. Exit 1 if no other can be served.
 pin() {
-  local versions older
-  versions=$(find "$(base_path "$1")/" -maxdepth 1 -regex '.*/[0-9]+' -printf '%f\n' 2>/dev/null | sort -n)
-  older=$(awk -v broken="$2" '$1 + 0 < broken + 0' <<<"$versions" | tail -n 1)
+  local number older="" before
+  before=$(pinned)
+  while read -r number; do
+    ((10#$number >= 10#$2)) || older=$((10#$number))
+  done < <(find "$(base_path "$1")/" -maxdepth 1 -regex '.*/[0-9]+' -printf '%f\n' 2>/dev/null | sort -n)
   pins[$1]=$older
   if [[ -z $older ]]; then
     echo "version $2 of $1 does not load, and there is no older one: publish it again" >&2
     exit 1
   fi
   pinned >"$copy"
-  if ! grep -q "versions: $older }" "$copy"; then
-    echo "version $2 of $1 does not load, and models.config asks for it: publish it again, or name another version" >&2
+  if [[ $(<"$copy") == "$before" ]]; then
+    echo "version $2 of $1 does not load, and models.config requires it: publish it again, or name another version" >&2
     exit 1
   fi
   echo "version $2 of $1 does not load: starting with version $older. Publish it again, or move it out of the way:" \

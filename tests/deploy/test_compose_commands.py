@@ -148,19 +148,20 @@ def test_a_restart_with_broken_newest_versions_serves_the_one_before(compose, fo
 
 
 @pytest.mark.parametrize(
-    ("config", "printed"),
+    ("config", "broken", "printed"),
     [
-        (None, "serves {'goods': [1]}"),
-        ("", "serves {'fashion': [3], 'goods': [1]}"),
-        ("model_version_policy { specific { versions: 2 } }", "models.config asks for it: publish it again, or name"),
-        ("model_version_policy { latest { num_versions: 2 } }", "models.config asks for it: publish it again, or name"),
+        (None, ["goods/2"], "serves {'goods': [1]}"),
+        ("", ["goods/2"], "serves {'fashion': [3], 'goods': [1]}"),
+        ("", ["goods/2", "fashion/3"], "serves {'fashion': [1], 'goods': [1]}"),
+        ("model_version_policy { specific { versions: 2 } }", ["goods/2", "fashion/3"], "models.config requires it"),
+        ("model_version_policy { latest { num_versions: 2 } }", ["goods/2"], "models.config requires it"),
     ],
-    ids=["variable", "two models", "a version", "a policy"],
+    ids=["variable", "one of two models", "both", "a version", "a policy"],
 )
-def test_only_versions_that_the_config_does_not_choose_are_replaced(compose, folder, config, printed):
-    for path in ("goods/1", "goods/2", "fashion/3"):
+def test_only_versions_that_the_config_does_not_choose_are_replaced(compose, folder, config, broken, printed):
+    for path in ("goods/1", "goods/2", "fashion/1", "fashion/3"):
         (folder / "models" / path).mkdir(parents=True)
-        if path != "goods/2":
+        if path not in broken:
             (folder / "models" / path / "saved_model.pb").touch()
     (folder / "config" / "models.config").write_text(f"""# config {{ name: "goods" }}
         model_config_list: {{

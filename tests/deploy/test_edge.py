@@ -70,11 +70,11 @@ def test_the_sdk_goes_through_it_as_it_is(open_edge, mutual_edge, scheme):
 @both
 @pytest.mark.parametrize("token", [None, new_token()], ids=["missing", "wrong"])
 def test_the_edge_refuses_calls_without_a_known_token(open_edge, predict, protocol, token):
-    with open_edge.caller(token) as stranger:
+    with open_edge.caller(token) as unknown:
         with pytest.raises(HangtagError, match="requires a token that it knows") as caught:
-            stranger.ask(predict[protocol])
+            unknown.ask(predict[protocol])
         assert caught.value.code == "UNAUTHENTICATED"
-        answer = stranger.http("GET", "/v1/models/fashion")
+        answer = unknown.http("GET", "/v1/models/fashion")
         assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
 
 
@@ -87,7 +87,7 @@ def test_plain_http_is_refused(open_edge):
 
 
 @both
-def test_mutual_tls_lets_in_who_shows_certificate_and_token(mutual_edge, predict, protocol):
+def test_mutual_tls_requires_a_certificate_and_a_token(mutual_edge, predict, protocol):
     with mutual_edge.caller(TOKEN, "client") as caller:
         assert caller.ask(predict[protocol]).outputs["probabilities"].shape == (32, 10)
     with mutual_edge.caller(None, "client") as caller, pytest.raises(HangtagError, match="requires a token"):
@@ -96,7 +96,7 @@ def test_mutual_tls_lets_in_who_shows_certificate_and_token(mutual_edge, predict
         with pytest.raises(HangtagError, match="requires a client certificate") as caught:
             caller.ask(predict[protocol])
         assert caught.value.code == "PERMISSION_DENIED"
-    with mutual_edge.caller(TOKEN, "stranger") as caller, pytest.raises(HangtagError, match="requires a client cert"):
+    with mutual_edge.caller(TOKEN, "unknown") as caller, pytest.raises(HangtagError, match="requires a client cert"):
         caller.ask(predict[protocol])
 
 

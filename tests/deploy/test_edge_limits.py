@@ -62,12 +62,12 @@ def test_the_token_stays_at_the_edge(recording):
     """Neither the servers behind it nor the log get to see it, known or not."""
     recording.go.set()
     wrong = new_token()
-    with recording.edge.caller(TOKEN) as alice, recording.edge.caller(wrong) as stranger:
+    with recording.edge.caller(TOKEN) as alice, recording.edge.caller(wrong) as unknown:
         assert alice.http("GET", f"/v1/models/fashion?token={TOKEN}").status_code == 200
         alice.grpc(PREDICT)
-        assert stranger.http("GET", "/v1/models/fashion").status_code == 401
+        assert unknown.http("GET", "/v1/models/fashion").status_code == 401
         with pytest.raises(grpc.RpcError):
-            stranger.grpc(PREDICT)
+            unknown.grpc(PREDICT)
     assert len(recording.seen) == 2
     for headers in recording.seen:
         assert "authorization" not in headers

@@ -126,7 +126,7 @@ def traffic(monitored: Server, images: np.ndarray) -> Iterator[None]:
             while not stop.wait(0.05):
                 client.classify(images[:32])
                 with contextlib.suppress(HangtagError):
-                    client.predict({"images": [b"rubbish"]}, signature="encoded_images")
+                    client.predict({"images": [b"garbage"]}, signature="encoded_images")
 
     callers = [threading.Thread(target=call, args=(target,)) for target in (monitored.grpc, monitored.rest)]
     for caller in callers:

@@ -58,10 +58,10 @@ def test_an_empty_a_missing_and_a_misplaced_base_path(base_path, tmp_path):
     [
         (lambda version: (version / "saved_model.pb").unlink(), "does not appear to contain a SavedModel"),
         (lambda version: shutil.rmtree(version / "variables"), "does not load"),
-        (lambda version: (version / "saved_model.pb").write_bytes(b"rubbish"), "does not load"),
-        (lambda version: warmup(version).write_bytes(b"rubbish" * 20), "a warmup request fails"),
+        (lambda version: (version / "saved_model.pb").write_bytes(b"garbage"), "does not load"),
+        (lambda version: warmup(version).write_bytes(b"garbage" * 20), "a warmup request fails"),
     ],
-    ids=["no graph", "no variables", "rubbish", "warmup"],
+    ids=["no graph", "no variables", "garbage", "warmup"],
 )
 def test_a_newest_version_that_would_not_load(base_path, damage, message):
     shutil.copytree(base_path / "1", base_path / "2")
@@ -79,7 +79,7 @@ def warmup(version: Path) -> Path:
     return path
 
 
-def test_names_and_modes_that_the_server_stumbles_over(base_path):
+def test_folder_names_and_modes_that_the_server_cannot_use(base_path):
     (base_path / "v2").mkdir()
     (base_path / ".staging").mkdir()
     (base_path / "1" / "saved_model.pb").chmod(0o600)

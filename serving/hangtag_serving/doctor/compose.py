@@ -135,7 +135,7 @@ def _examine_service(subject: str, service: Service, folder: Path) -> Iterator[F
         yield Finding(WARN, "root", subject, "runs as root", 'user: "65534:65534"')
     for port in service.get("ports") or []:
         if _is_public(port):
-            message = f"publishes {_shown(port)} on all interfaces, and the server asks no client for credentials"
+            message = f"publishes {_shown(port)} on all interfaces, and the server requires no credentials"
             yield Finding(WARN, "public-port", subject, message, '"127.0.0.1:PORT:PORT", and the edge for others')
     if not container.probes and not container.is_embedded:
         fix = 'test: ["CMD", "bash", "/config/ready.sh"], which is ready only when every model can answer'

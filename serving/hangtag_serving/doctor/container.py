@@ -196,8 +196,8 @@ def _examine_probes(container: Container) -> Iterator[Finding]:
                 yield Finding(FAIL, "probe-tool", subject, message, 'test: ["CMD", "bash", "/config/ready.sh"]')
         for asked in re.findall(r"/v1/models/([^/:\s\"']+)", text):
             if models is not None and asked not in models:
-                message = f"its health check asks for {asked}, and {_listed(models)} served: it never succeeds"
-                yield Finding(FAIL, "probe-model", subject, message, "bash /config/ready.sh asks for every model")
+                message = f"its health check requests {asked}, and {_listed(models)} served: it never succeeds"
+                yield Finding(FAIL, "probe-model", subject, message, "bash /config/ready.sh checks every model")
 
 
 def _examine_scripts(container: Container) -> Iterator[Finding]:

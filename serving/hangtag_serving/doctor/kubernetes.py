@@ -177,7 +177,7 @@ def examine_prerequisites(subject: str, objects: Sequence[Object], *, cluster: b
     for needed in prerequisites(objects):
         if not cluster:
             message = f"needs {needed.what}, which is not in these files"
-            yield Finding(WARN, "prerequisite", subject, message, f"{needed.fix}; --cluster asks the cluster for it")
+            yield Finding(WARN, "prerequisite", subject, message, f"{needed.fix}; --cluster looks it up in the cluster")
             continue
         there, answer = _get(needed.query)
         if there:

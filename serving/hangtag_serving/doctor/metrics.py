@@ -2,7 +2,7 @@
 
 TensorFlow Serving's own metrics do not show it: a folder without saved_model.pb is not counted by
 `load_attempt_count`, a failed warmup counts as a success, and a failure that is counted appears with value 2 at once,
-so that `increase` over it is 0. So each scrape compares the versions on disk that the config asks for with the status
+so that `increase` over it is 0. So each scrape compares the versions on disk that the config selects with the status
 that the server reports.
 """
 
