@@ -6,11 +6,15 @@ python examples/make_notebooks.py --execute  run them too, with their outputs an
 
 from __future__ import annotations
 
+import re
 import sys
+from base64 import b64decode, b64encode
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
+LOG_LINES = re.compile(r"^(INFO:|WARNING:|Instructions for updating|Use `tf\.).*\n", re.MULTILINE)
 FILES = {"en": FOLDER / "fashion_mnist.ipynb", "zh": FOLDER / "fashion_mnist.zh-CN.ipynb"}
 
 # Each entry is a text in English and Chinese, or code. `language` is a variable of the first code cell.
@@ -186,7 +190,38 @@ def execute(made: Any) -> Any:
     """Run all cells of a notebook; returns it with its outputs."""
     from nbclient import NotebookClient
 
-    return NotebookClient(made, timeout=3600, kernel_name="python3").execute()
+    client = NotebookClient(made, timeout=3600, kernel_name="python3", record_timing=False)
+    return tidied(client.execute())
+
+
+def tidied(made: Any) -> Any:
+    """A notebook without TensorFlow's log lines, which name the machine's folders, and with smaller pictures."""
+    for cell in made.cells:
+        cell.metadata.pop("execution", None)
+        outputs: list[Any] = []
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream":
+                output.text = LOG_LINES.sub("", output.text)
+                if output.name == "stderr" or not output.text:
+                    continue
+                if outputs and outputs[-1].output_type == "stream":
+                    outputs[-1].text += output.text
+                    continue
+            elif "image/png" in output.data:
+                output.data["image/png"] = with_few_colours(output.data["image/png"])
+            outputs.append(output)
+        if "outputs" in cell:
+            cell.outputs = outputs
+    return made
+
+
+def with_few_colours(picture: str) -> str:
+    """A PNG in Base64 with at most 256 colours: a third of the size."""
+    from PIL import Image
+
+    small = BytesIO()
+    Image.open(BytesIO(b64decode(picture))).convert("RGB").quantize(256).save(small, "PNG", optimize=True)
+    return b64encode(small.getvalue()).decode()
 
 
 def main() -> None:
