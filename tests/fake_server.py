@@ -47,7 +47,7 @@ class Refused(Exception):
 class Model:
     """A model server's one model. `hook` is called with the number of each Predict and may raise Refused.
 
-    `version` tells the newest version, by the number of Predicts so far; `labels` and `unloaded` are version labels and
+    `version` gives the newest version, by the number of Predicts so far; `labels` and `unloaded` are version labels and
     versions that are not served any more.
     """
 

@@ -1,4 +1,4 @@
-"""Images that the client's tests send: the first pixel of each tells which it is."""
+"""Images that the client's tests send: the first pixel of each is its number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server tells about its models: signatures, tensor specs and version states."""
+"""What a server reports about its models: signatures, tensor specs and version states."""
 
 from __future__ import annotations
 

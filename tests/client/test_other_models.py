@@ -140,7 +140,7 @@ def test_one_score_an_image_needs_two_class_names(kind, protocol, shape):
             with pytest.raises(InvalidInput, match=r"one number an image, .* labels=\[negative, positive\]"):
                 client.classify(UNIT)
             assert client.predict({"keras_tensor_4": UNIT})["output_0"].ravel().tolist() == [0.25, 0.75, 0.5]
-        assert model.predicts == (2 if shape == [-1, -1] else 1)  # what the signature tells is not tried
+        assert model.predicts == (2 if shape == [-1, -1] else 1)  # what the signature says is not tried
         for options, positive in (({}, [0.25, 0.75, 0.5]), ({"scores": "logits"}, [0.562, 0.679, 0.622])):
             with opened(kind, target, model="other", labels=["cats", "dogs"], **options) as client:
                 for _ in range(2):  # the second time by what is remembered

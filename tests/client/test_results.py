@@ -51,7 +51,7 @@ def test_one_row_is_ready_for_json_too():
 
 
 def test_arrays_of_booleans_and_numbers_choose_images():
-    """Each with its own picture, and all that the whole result tells."""
+    """Each with its own picture, and all that the whole result says."""
     pictures = np.arange(2 * 9, dtype=np.uint8).reshape(2, 3, 3)
     whole = Classification(
         RESULT.probabilities, RESULT.class_names, model_version=3, thumbnails=pictures, independent=True

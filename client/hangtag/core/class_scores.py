@@ -25,7 +25,7 @@ FASHION_NAMES = (CLASS_NAMES, CLASS_NAMES_ZH)
 _SMALL = 56  # pixels: a larger image is no picture of 28 x 28 any more
 
 MAX_CLASSES = 1_000_000
-"""More names than this are not asked for: the server tells their number, and may be wrong."""
+"""More names than this are not asked for: the server reports their number, and may be wrong."""
 
 
 class ClassScores:

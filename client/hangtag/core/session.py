@@ -137,7 +137,7 @@ class Session:
     def calls(self, group: RequestGroup, only: Sequence[int] | None = None) -> list[Call[Reply]]:
         """The calls of a group, in order; or those with the numbers `only`.
 
-        Over REST they go to the very version that they were planned for, as no response tells its version.
+        Over REST they go to the very version that they were planned for, as no response names its version.
         """
         spec, plan, chunks, _, first = group
         codec, calls = self._codec, []

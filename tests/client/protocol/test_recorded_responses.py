@@ -53,7 +53,7 @@ def test_both_protocols_tell_the_same_of_a_model():
 
 
 def read_rest(name: str, **outputs: str) -> dict[str, np.ndarray]:
-    """The outputs of a recorded REST answer, whose dtypes (and names) only the signature tells."""
+    """The outputs of a recorded REST answer, whose dtypes (and names) only the signature gives."""
     signature = Signature({}, {output: TensorSpec("", dtype, (None,)) for output, dtype in outputs.items()})
     request = rest_codec.predict(ModelSpec("types"), {"x": np.zeros(1)}, signature)
     return request.decode(named(REST)[name].body).outputs

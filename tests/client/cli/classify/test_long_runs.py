@@ -116,7 +116,7 @@ def test_a_terminal_shows_a_bar_and_a_file_gets_none_of_it(tmp_path):
 
 
 def _read(terminal: int) -> str:
-    """What a terminal shows next; "" when its program has ended, which Linux tells as an error."""
+    """What a terminal shows next; "" when its program has ended, which Linux reports as an error."""
     try:
         return os.read(terminal, 4096).decode()
     except OSError:
