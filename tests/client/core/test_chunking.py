@@ -52,7 +52,7 @@ def test_a_stream_decides_on_floats_by_its_first_item(pixel_model):
     assert [part.indices.tolist() for part in pixel_model.classify_stream(black_first)] == [[7], [0]]
 
 
-def test_a_stream_asks_its_source_for_little_more_than_it_has_answered():
+def test_a_stream_reads_little_more_from_its_source_than_it_has_answered():
     """In bounded memory: with four calls under way, the source is never far ahead of the results."""
     given, ahead = [0], []
 

@@ -20,7 +20,7 @@ def test_nothing_in_nothing_out(pixel_model):
     assert list(pixel_model.classify_stream([])) == []
 
 
-def test_progress_is_told_in_images(kind, protocol):
+def test_progress_is_counted_in_images(kind, protocol):
     calls = []
     with model_server(Model(FIRST_PIXEL), protocol) as target, opened(kind, target, batch_size=8) as client:
         client.classify(PICTURES, progress=lambda done, total: calls.append((done, total)))

@@ -44,7 +44,7 @@ def test_every_file_of_the_page_is_served_with_its_type_and_policy(page):
     assert page.get("/../server.py").status_code == 404
 
 
-def test_the_page_asks_no_other_host_and_has_no_inline_code():
+def test_the_page_loads_nothing_from_other_hosts_and_has_no_inline_code():
     for file in STATIC.iterdir():
         text = file.read_text().replace("http://www.w3.org/2000/svg", "")
         assert not re.search(r"https?://|@import|innerHTML|eval\(", text), file
