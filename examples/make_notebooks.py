@@ -207,7 +207,7 @@ def tidied(made: Any) -> Any:
                 if outputs and outputs[-1].output_type == "stream":
                     outputs[-1].text += output.text
                     continue
-            elif "image/png" in output.data:
+            elif "image/png" in output.get("data", {}):
                 output.data["image/png"] = with_few_colours(output.data["image/png"])
             outputs.append(output)
         if "outputs" in cell:
