@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -22,10 +23,15 @@ def notebooks() -> ModuleType:
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_files_are_what_the_script_writes(notebooks, language):
-    """But for outputs."""
+    """But for outputs, which the files have: nine pictures, and no log line that names a folder of their author's."""
     stored = nbformat.read(notebooks.FILES[language], as_version=4)
     made = notebooks.notebook(language)
     assert [cell["source"] for cell in stored.cells] == [cell["source"] for cell in made.cells]
+    outputs = [output for cell in stored.cells for output in cell.get("outputs", [])]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 9
+    assert {output["output_type"] for output in outputs} <= {"stream", "display_data", "execute_result"}
+    assert not [output for output in outputs if re.search(r"/\w+/", output.get("text", ""))]
+    assert notebooks.FILES[language].stat().st_size < 600_000
 
 
 def test_every_cell_runs(notebooks, monkeypatch, tmp_path):
