@@ -165,7 +165,7 @@ def test_resuming_continues_where_the_optimizer_was(some, tmp_path, ending):
 
 def test_a_learning_rate_of_one_cycle_rises_and_falls(few):
     """The cnn's recipe; looked at after each epoch."""
-    few = replace(few, train_images=few.train_images[:64], train_labels=few.train_labels[:64])
+    few = replace(few, train_images=few.train_images[:160], train_labels=few.train_labels[:160])
     keras = require("keras", extra="export", what="the test")
     rates: list[float] = []
 
