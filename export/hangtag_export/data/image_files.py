@@ -30,7 +30,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 MAX_BYTES = 100_000_000
 """Size of a file; a photo has a few million bytes."""
 
-CACHE_BYTES = 512_000_000
+CACHE_BYTES = 256_000_000
 """Decoded images kept in memory, at most; if all do not fit, none are kept."""
 
 _LARGE = 8_000_000  # pixels; such images are decoded one at a time
