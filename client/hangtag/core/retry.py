@@ -52,9 +52,10 @@ class Attempts:
     def pause(self, error: HangtagError) -> float:
         """Seconds to wait before the next attempt; raises if there is to be none.
 
-        A refusal for load is tried again until the deadline, every other failure `retries` times. Full jitter (Brooker,
-        "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): uniform between 0 and an exponentially growing
-        bound, so that clients which failed together do not come back together.
+        A refusal for load is tried again until the deadline, every other failure `retries` times. Equal jitter (Brooker,
+        "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): between half and all of an exponentially growing
+        bound. So clients which failed together do not come back together, and ten retries outlast the restart of a
+        server, which takes some seconds.
         """
         if isinstance(error, DeadlineExceeded) and self._last is not None:
             raise DeadlineExceeded(f"{error}; before that: {self._last}", code=error.code) from error
@@ -64,7 +65,8 @@ class Attempts:
         if not error.retryable or self._failed > self._retries:
             raise error
         number = self._failed + self._refused
-        pause = random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(number, 10)))
+        bound = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(number, 10))
+        pause = random.uniform(bound / 2, bound)
         if pause >= self._deadline.end - time.monotonic():
             raise error
         log.info("attempt %d at %s failed, again in %.3f s: %s", number, self._path, pause, error)
