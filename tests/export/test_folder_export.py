@@ -136,7 +136,7 @@ def test_every_picture_is_drawn_and_every_epoch_logged(colour):
         "predictions",
         "confusion-matrix",
     }
-    assert sizes["predictions"][0] == 1500, "rows of three"
+    assert sizes["predictions"][0] == 1200, "rows of three"
     with (colour / "plots" / "training.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4, 5, 6]

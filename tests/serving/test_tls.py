@@ -78,7 +78,7 @@ def test_health_is_watched_through_it(servers, secrets):
         watched.cancel()
 
 
-@pytest.mark.parametrize("who", ["nobody", "stranger"])
+@pytest.mark.parametrize("who", ["nobody", "unknown"])
 def test_mutual_tls_refuses_other_clients(servers, secrets, who):
     """Without a certificate, or with one that the authority did not sign."""
     tls = TLS(ca=secrets / "ca.crt") if who == "nobody" else shown(secrets, who)
@@ -88,7 +88,7 @@ def test_mutual_tls_refuses_other_clients(servers, secrets, who):
 
 def test_a_server_that_the_client_cannot_trust_gets_no_call(servers, secrets):
     with pytest.raises(ServerUnavailable):
-        version(servers["tls"], TLS(ca=secrets / "stranger.crt"), retries=0)
+        version(servers["tls"], TLS(ca=secrets / "unknown.crt"), retries=0)
 
 
 def test_a_client_without_tls_is_refused(servers):

@@ -99,7 +99,7 @@ def test_the_command_line_names_a_picture(server, images, tmp_path):
         assert document["label"] == "Ankle boot"
         assert document["top"][0]["label"] == "Ankle boot"
         with Image.open(tmp_path / "plot.png") as plot:
-            assert plot.size == (500, 220)
+            assert plot.size == (400, 200)
     assert run("labels", "--target", server.grpc, "--language=zh").stdout.split() == list(CLASS_NAMES_ZH)
     assert run("status", "--target", server.rest).stdout.split() == ["1", "AVAILABLE"]
     assert "version 1 is ready" in run("wait", "--target", server.rest).stdout

@@ -50,8 +50,11 @@ def test_tls_over_grpc(authority, kind, demanding):
     with model_server(Model(FIRST_PIXEL), "grpc", credentials=credentials) as target:
         with opened(kind, f"grpcs://{target}", tls=TLS(authority["ca"], **ours)) as client:
             assert client.classify(PICTURES[:1]).indices.tolist() == [0]
-        for stranger in [None] + ([TLS(authority["ca"])] if demanding else []):
-            with opened(kind, f"grpcs://{target}", tls=stranger, retries=0) as client, pytest.raises(ServerUnavailable):
+        for other in [None] + ([TLS(authority["ca"])] if demanding else []):
+            with (
+                opened(kind, f"grpcs://{target}", tls=other, retries=0) as client,
+                pytest.raises(ServerUnavailable),
+            ):
                 client.labels()
 
 
@@ -64,8 +67,8 @@ def test_tls_over_rest(authority, kind, demanding):
         assert target.startswith("https://")
         with opened(kind, target, tls=TLS(authority["ca"], **ours)) as client:
             assert client.classify(PICTURES[:1]).indices.tolist() == [0]
-        for stranger in [None] + ([TLS(authority["ca"])] if demanding else []):
-            with opened(kind, target, tls=stranger, retries=0) as client, pytest.raises(ServerUnavailable):
+        for other in [None] + ([TLS(authority["ca"])] if demanding else []):
+            with opened(kind, target, tls=other, retries=0) as client, pytest.raises(ServerUnavailable):
                 client.labels()
 
 

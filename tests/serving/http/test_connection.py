@@ -118,9 +118,12 @@ def test_a_connection_with_many_requests_does_not_delay_others(careful):
         careful.process.send_signal(signal.SIGCONT)
         assert [code for code, _, _ in answers(one)][-2:] == [404, 200]
         assert [code for code, _, _ in answers(many)][-2:] == [404, 200]
-    names = re.findall(r'"model": ?"(one|many)"', careful.log_text()[seen:])
-    assert names.count("many") == total
-    assert names.index("one") < total
+
+    def names() -> list[str]:
+        return re.findall(r'"model": ?"(one|many)"', careful.log_text()[seen:])
+
+    eventually(lambda: names().count("many") == total, "all lines of the log")
+    assert names().index("one") < total
 
 
 @pytest.mark.parametrize("headers", [H2C, H2C + CLOSE, CLOSE + H2C], ids=["h2c", "h2c, close", "close, h2c"])
