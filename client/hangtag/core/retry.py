@@ -52,10 +52,10 @@ class Attempts:
     def pause(self, error: HangtagError) -> float:
         """Seconds to wait before the next attempt; raises if there is to be none.
 
-        A refusal for load is tried again until the deadline, every other failure `retries` times. Equal jitter (Brooker,
-        "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): between half and all of an exponentially growing
-        bound. So clients which failed together do not come back together, and ten retries outlast the restart of a
-        server, which takes some seconds.
+        A refusal for load is tried again until the deadline, every other failure `retries` times. Equal jitter
+        (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): between half and all of an
+        exponentially growing bound. So clients which failed together do not come back together, and ten retries outlast
+        the restart of a server, which takes some seconds.
         """
         if isinstance(error, DeadlineExceeded) and self._last is not None:
             raise DeadlineExceeded(f"{error}; before that: {self._last}", code=error.code) from error
