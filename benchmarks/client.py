@@ -214,28 +214,29 @@ def codec() -> None:
     )  # fmt: skip
 
 
-def best(times: Times, prefix: str = "10,000") -> list[float]:
+def best(times: Times) -> list[float]:
     """Seconds for 10,000 images at the chunk size that is best over all rounds."""
-    sizes = {key: values for key, values in times.items() if key.startswith(prefix)}
+    sizes = {key: values for key, values in times.items() if key.startswith("10,000")}
     for key, values in sizes.items():
         note(f"{key}, thousand images a second", f"{10 / min(values):.0f}")
     return min(sizes.values(), key=min)
 
 
-def _grpc(target: str) -> dict[str, Times]:
-    path = ovms()
-    return side_by_side(
-        {
-            "hangtag": lambda: work("grpc_hangtag", target),
-            "tensorflow-serving-api": lambda: work("grpc_tensorflow", target),
-            "ovmsclient": lambda: work("grpc_ovms", target, PYTHONPATH=path, http_proxy="", https_proxy=""),
-        }
-    )
+def _grpc(target: str, *, all_peers: bool) -> dict[str, Times]:
+    jobs = {
+        "hangtag": lambda: work("grpc_hangtag", target),
+        "tensorflow-serving-api": lambda: work("grpc_tensorflow", target),
+    }
+    if all_peers:
+        path = ovms()
+        jobs["tensorflow-serving-api, four threads"] = lambda: work("grpc_tensorflow_threads", target)
+        jobs["ovmsclient"] = lambda: work("grpc_ovms", target, PYTHONPATH=path, http_proxy="", https_proxy="")
+    return side_by_side(jobs)
 
 
 def constant_grpc() -> None:
     with constant("grpc") as target:
-        found = _grpc(target)
+        found = _grpc(target, all_peers=True)
         run_async = side_by_side({"": lambda: work("async_hangtag", target)})[""]
     times = found["hangtag"]
     for count in (1, 32, 256):
@@ -254,7 +255,7 @@ def constant_grpc() -> None:
     figure(
         "grpc-10000-threads", "10,000 images, gRPC, constant server",
         "tensorflow-serving-api in four threads, at its best chunk size",
-        per_round(best(found["tensorflow-serving-api"], "four threads"), ours), part="grpc", speed=True,
+        per_round(best(found["tensorflow-serving-api, four threads"]), ours), part="grpc", speed=True,
     )  # fmt: skip
     figure(
         "grpc-10000-async", "10,000 images by AsyncClient, gRPC", "Client",
@@ -279,7 +280,7 @@ def memory() -> None:
 
 def embedded(base_path: Path) -> None:
     with hangtag_serve(base_path) as target:
-        found = _grpc(target)
+        found = _grpc(target, all_peers=False)
         by_path = side_by_side({"": lambda: work("files", target)})[""]
     figure(
         "files", "2,000 JPEG files, gRPC, `hangtag serve`", "the same files, already in memory",

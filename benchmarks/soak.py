@@ -16,6 +16,7 @@ import json
 import re
 import shutil
 import socket
+import statistics
 import struct
 import sys
 import tempfile
@@ -243,10 +244,11 @@ def soak(front: str, version_folder: Path, seconds: float) -> int:
             finally:
                 load.stop()
     third = len(samples) // 3
-    grown = min(samples[-third:]) / max(samples[third : 2 * third]) - 1
+    middle, end = statistics.median(samples[third : 2 * third]), statistics.median(samples[-third:])
+    grown = end / middle - 1
     print(f"{front}: {load.counts['answers']} answers, {len(load.failures)} failed, {load.counts['attacks']} attacks, "
           f"{versions} versions")  # fmt: skip
-    print(f"{front}: {samples[third] / 1024:.0f} MiB after a third, {samples[-1] / 1024:.0f} at the end ({grown:+.1%})")
+    print(f"{front}: {middle / 1024:.0f} MiB in the second third, {end / 1024:.0f} in the last (medians, {grown:+.1%})")
     for failure in load.failures[:5]:
         print(failure)
     return 1 if load.failures or grown > 0.1 else 0
