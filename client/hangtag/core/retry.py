@@ -14,7 +14,8 @@ from ..errors import DeadlineExceeded, HangtagError, ModelNotFound, ServerBusy, 
 log = logging.getLogger("hangtag")
 
 _FIRST_PAUSE = 0.05  # seconds
-_LONGEST_PAUSE = 2.0  # seconds
+_LONGEST_PAUSE = 4.0  # seconds
+_LONGEST_PAUSE_BUSY = 2.0  # seconds; a server that refuses for load is there, and is asked until the deadline
 
 NOT_READY = (ServerUnavailable, ServerBusy, ModelNotFound, DeadlineExceeded)
 """The errors of a server that may yet become ready."""
@@ -54,8 +55,8 @@ class Attempts:
 
         A refusal for load is tried again until the deadline, every other failure `retries` times. Equal jitter
         (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): between half and all of an
-        exponentially growing bound. So clients which failed together do not come back together, and ten retries outlast
-        the restart of a server, which takes some seconds.
+        exponentially growing bound. So clients which failed together do not come back together, and ten retries take
+        more than ten seconds, longer than a server needs to restart.
         """
         if isinstance(error, DeadlineExceeded) and self._last is not None:
             raise DeadlineExceeded(f"{error}; before that: {self._last}", code=error.code) from error
@@ -65,7 +66,7 @@ class Attempts:
         if not error.retryable or self._failed > self._retries:
             raise error
         number = self._failed + self._refused
-        bound = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(number, 10))
+        bound = min(_LONGEST_PAUSE_BUSY if busy else _LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(number, 10))
         pause = random.uniform(bound / 2, bound)
         if pause >= self._deadline.end - time.monotonic():
             raise error
