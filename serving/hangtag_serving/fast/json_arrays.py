@@ -18,8 +18,8 @@ import simdjson
 
 from hangtag.protocol import dtypes
 
+from ..bounded_cache import BoundedCache
 from ..json.inputs import FLOATS, RANGES
-from .bounded_cache import BoundedCache
 
 LARGE_BYTES = 32 << 10
 """From this size on, parsing may be worth another process: see `json_workers`."""

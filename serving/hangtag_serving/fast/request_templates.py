@@ -22,11 +22,11 @@ from ..api.grpc_methods import Checked, PredictRequest, checked, read_predict, r
 from ..api.tensor_decoding import decode, parse
 from ..api.tensor_encoding import Encode, encode_content
 from ..api.tensor_types import number_of
+from ..bounded_cache import BoundedCache
 from ..errors import ServingError
 from ..limits import Budget
 from ..models.servable import PREPARED_BYTES, Servable
 from .batch_target import BatchTarget
-from .bounded_cache import BoundedCache
 
 _MAX_AROUND = 1024  # bytes around the content
 _MAX_LENGTHS = 256  # different lengths of requests

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from hangtag_serving.fast.bounded_cache import BoundedCache
+from hangtag_serving.bounded_cache import BoundedCache
 
 
 def stored(cache: BoundedCache[int, int], keys: range) -> list[int]:
