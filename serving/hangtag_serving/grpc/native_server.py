@@ -116,7 +116,7 @@ class NativeServer:
 
     def _dispatch(self, events: Iterable[_Event]) -> list[Batch]:
         """Batches known to be quick enough for this thread; all other calls and batches go to the pool."""
-        calls = [event for event in events if event[0] == pygrpc_native.EVENT_CALL and self._is_in_bounds(event)]
+        calls = [event for event in events if event[0] == pygrpc_native.EVENT_CALL and self._accept(event)]
         if not self._enter(len(calls)):
             for call in calls:
                 self._native.fail(call[1], CODES.index("UNAVAILABLE"), _STOPPING)
@@ -139,8 +139,8 @@ class NativeServer:
                 self._pool.submit(self._answer_batch, batch)
         return ours
 
-    def _is_in_bounds(self, call: _Event) -> bool:
-        """Whether a call's message may be read; if not, the call is refused with grpcio's text."""
+    def _accept(self, call: _Event) -> bool:
+        """Refuse a call whose message is too large, with grpcio's text; whether the call goes on."""
         size, limit = len(call[3]), self._max_message_bytes
         if size > limit:
             message = f"SERVER: Received message larger than max ({size} vs. {limit})"
