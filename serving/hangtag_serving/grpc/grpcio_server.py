@@ -80,11 +80,9 @@ class GrpcioServer:
         self._reloads.shutdown(wait=False, cancel_futures=True)
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_until_complete(self._serve())
-        finally:
-            self._loop.close()
+        # Of some calls grpc.aio has still the last step to do when it says that it has stopped: a runner ends all tasks.
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
 
     async def _serve(self) -> None:
         options = self._options
