@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
@@ -14,6 +14,17 @@ from .errors import MissingExtra
 
 _complete: set[str] = set()  # sys.modules also holds what another thread has only begun to import
 _importing = threading.RLock()
+_hidden_from_keras: tuple[str, ...] = ()
+
+
+def hide_notebooks_from_keras() -> None:
+    """Let Keras be imported without what it uses only in notebooks and with data frames, from now on.
+
+    These are 2 of the 5 seconds that TensorFlow's import takes where they are installed. For commands: a program that
+    imports Hangtag may use Keras with them.
+    """
+    global _hidden_from_keras
+    _hidden_from_keras = ("IPython", "matplotlib", "pandas", "sklearn")
 
 
 def require(module: str, *, extra: str, what: str) -> Any:
@@ -27,7 +38,8 @@ def require(module: str, *, extra: str, what: str) -> Any:
         return found
     try:
         # One thread at a time: two that hold standard error back at once would lose it, each saving the other's file.
-        with _importing, _stderr_held_back():
+        hidden = _hidden_from_keras if module in ("tensorflow", "keras") else ()
+        with _importing, _stderr_held_back(), _hidden(hidden):
             imported = import_module(module)
         _complete.add(module)
         return imported
@@ -35,6 +47,18 @@ def require(module: str, *, extra: str, what: str) -> Any:
         if error.name and error.name.split(".")[0] == module.split(".")[0]:
             raise MissingExtra(what, extra) from error
         raise
+
+
+@contextmanager
+def _hidden(names: Iterable[str]) -> Iterator[None]:
+    """Let the import of these modules fail, unless they are loaded already."""
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type] - None is what import takes for "not there"
+    try:
+        yield
+    finally:
+        for name in hidden:
+            sys.modules.pop(name, None)
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 IMPORT_IN_THREADS = """
 import sys, threading
 from pathlib import Path
@@ -31,3 +33,35 @@ def test_threads_that_import_at_once_get_whole_modules_and_keep_standard_error(t
         [sys.executable, "-c", IMPORT_IN_THREADS, tmp_path], capture_output=True, text=True, check=True
     )
     assert done.stderr == "heard []\n"
+
+
+KERAS = """
+def there(name):
+    try:
+        __import__(name)
+    except ImportError:
+        return False
+    return True
+
+found = there("pandas"), there("sklearn")
+"""
+IMPORT_KERAS = """
+import sys
+import sklearn
+from hangtag.cli.main import main
+from hangtag.optional import require
+if "command" in sys.argv:
+    main([])
+print(require("keras", extra="export", what="the test").found)
+import pandas
+"""
+
+
+@pytest.mark.parametrize(("way", "expected"), [("command", (False, True)), ("library", (True, True))])
+def test_commands_hide_from_keras_what_only_notebooks_need(way, expected, tmp_path):
+    """What is loaded already stays, and what was hidden can be imported afterwards."""
+    for name, text in (("keras", KERAS), ("pandas", ""), ("sklearn", ""), ("program", IMPORT_KERAS)):
+        (tmp_path / f"{name}.py").write_text(text)
+    command = [sys.executable, tmp_path / "program.py", way]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith(f"{expected}\n")

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from .. import __version__
 from ..errors import HangtagError
+from ..optional import hide_notebooks_from_keras
 from .parser import Parser, suggestion
 from .terminal import colour, error_line
 
@@ -109,6 +110,7 @@ def build_parser(names: Iterable[str] = tuple(COMMANDS)) -> argparse.ArgumentPar
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     _check_streams()
+    hide_notebooks_from_keras()
     arguments = argparse.Namespace(debug=False)
     try:
         try:
