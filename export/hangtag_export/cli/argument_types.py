@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import shlex
-import sys
+import warnings
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -131,10 +131,10 @@ def gates_and_keep(arguments: Namespace) -> dict[str, Any]:
 def config_for_keep(config: Path | None) -> Path | None:
     """The model config file whose versions --keep does not remove; a warning where none is given."""
     if config is None:
-        print(
+        warnings.warn(
             "--keep without --config FILE: versions that a label or a policy names are not known, and not spared "
             f"(--config {NONE} says that there are none)",
-            file=sys.stderr,
+            stacklevel=2,
         )
     return None if config == Path(NONE) else config
 
