@@ -80,7 +80,7 @@ class GrpcioServer:
         self._reloads.shutdown(wait=False, cancel_futures=True)
 
     def _run(self) -> None:
-        # Of some calls grpc.aio has still the last step to do when it says that it has stopped: a runner ends all tasks.
+        # When grpc.aio says that it has stopped, some calls have their last step to do: a runner ends all tasks.
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             runner.run(self._serve())
 
