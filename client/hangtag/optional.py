@@ -53,7 +53,8 @@ def require(module: str, *, extra: str, what: str) -> Any:
 def _hidden(names: Iterable[str]) -> Iterator[None]:
     """Let the import of these modules fail, unless they are loaded already."""
     hidden = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type] - None is what import takes for "not there"
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]  # what import takes for "not there"
     try:
         yield
     finally:
