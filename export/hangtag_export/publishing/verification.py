@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from hangtag import contract
-from hangtag.optional import require
+from hangtag.optional import hide_notebooks_from_keras, require
 
 from ..errors import ExportError
 from . import warmup
@@ -118,4 +118,5 @@ def _main(folder: str, images_file: str, classes: str, answers_file: str) -> Non
 
 
 if __name__ == "__main__":
+    hide_notebooks_from_keras()
     _main(*sys.argv[1:])
