@@ -7,24 +7,38 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from hangtag import Client
+from prestarted import Prestarted
 
 ROOT = Path(__file__).resolve().parent.parent
 HANGTAG = [sys.executable, "-m", "hangtag.cli"]
 PATIENCE = 240.0  # seconds; a bound for a machine under load, never a measure
 
 
-def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-    """Run `hangtag` with these arguments to its end."""
-    return subprocess.run(
-        [*HANGTAG, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False, **options
-    )
+def run(
+    *arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `hangtag` with these arguments to its end; with TensorFlow imported already, if the command needs it."""
+    if arguments[0] not in ("export", "publish", "doctor"):
+        return subprocess.run(
+            [*HANGTAG, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=cwd, env=env
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        stdout, stderr = Path(folder, "stdout"), Path(folder, "stderr")
+        process = Prestarted(arguments, stdout, stderr, cwd=cwd, env=env)
+        try:
+            code = process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        return subprocess.CompletedProcess(["hangtag", *arguments], code, stdout.read_text(), stderr.read_text())
 
 
 def free_port() -> int:
@@ -47,7 +61,7 @@ def eventually(condition, what: str, patience: float = PATIENCE):
 class Server:
     """A running `hangtag serve`."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes] | Prestarted
     grpc: str
     rest: str
     log: Path
@@ -72,14 +86,22 @@ def serving(
     wait: bool = True,
     model: str = "fashion",
     ports: tuple[int, int] | None = None,
+    prestarted: bool = True,
 ) -> Iterator[Server]:
-    """Run `hangtag serve` on free ports, or on these, until the block ends; `log` gets all it prints."""
+    """Run `hangtag serve` on free ports, or on these, until the block ends; `log` gets all it prints.
+
+    `prestarted` says whether TensorFlow is imported already: the command starts as users start it without.
+    """
     grpc, rest = ports or (free_port(), free_port())
-    command = [*HANGTAG, "serve", f"--model_base_path={base_path}", f"--port={grpc}", f"--rest_api_port={rest}", *flags]
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            command, stdout=file, stderr=file, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}
-        )
+    command = ["serve", f"--model_base_path={base_path}", f"--port={grpc}", f"--rest_api_port={rest}", *flags]
+    log.write_text("")
+    process: subprocess.Popen[bytes] | Prestarted
+    if prestarted:
+        process = Prestarted(command, log, log)
+    else:
+        with log.open("w") as file:
+            environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+            process = subprocess.Popen([*HANGTAG, *command], stdout=file, stderr=file, env=environment)
     server = Server(process, f"127.0.0.1:{grpc}", f"http://127.0.0.1:{rest}", log)
     try:
         if wait:

@@ -30,7 +30,9 @@ def test_a_port_that_is_taken_while_the_model_loads_is_one_sentence(tmp_path):
     """Two servers started together can both reserve a port; the second one to listen ends, and reports why."""
     (tmp_path / "fashion").mkdir()
     with (
-        serving(tmp_path / "fashion", tmp_path / "log", "--file_system_poll_wait_seconds=0.1", wait=False) as server,
+        serving(
+            tmp_path / "fashion", tmp_path / "log", "--file_system_poll_wait_seconds=0.1", wait=False, prestarted=False
+        ) as server,
         socket.socket() as other,
     ):
         eventually(lambda: "No versions of servable fashion" in server.log_text(), "the port to be reserved")
@@ -65,7 +67,7 @@ def test_a_version_that_does_not_come_up_is_freed(tmp_path, monkeypatch):
 def test_running_requests_finish_after_sigterm(tmp_path):
     """The server is stopped while clients call it: every call that it has accepted gets its answer."""
     images = np.zeros((2000, 28, 28), np.uint8)
-    with serving(FASHION, tmp_path / "log") as server:
+    with serving(FASHION, tmp_path / "log", prestarted=False) as server:
         outcomes: list[object] = []
 
         def call(target: str) -> None:
@@ -108,7 +110,10 @@ def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_runs_when_the_grace_is_over_is_cut(endless, tmp_path, front):
     """TensorFlow's runs cannot be stopped: the process ends without answering them."""
     flags = ["--grace_seconds=0.5", f"--grpc_front={front}"]
-    with serving(endless, tmp_path / "log", *flags, model="endless") as server, ThreadPoolExecutor() as pool:
+    with (
+        serving(endless, tmp_path / "log", *flags, model="endless", prestarted=False) as server,
+        ThreadPoolExecutor() as pool,
+    ):
 
         def call(target: str, file: Path) -> None:
             with Client(target, model="endless", timeout=PATIENCE, retries=0) as client:

@@ -109,7 +109,7 @@ def test_versions_come_and_go_under_a_base_path_that_was_empty(exported, images,
     """No port opens until there is something to serve, as with the C++ server; then each version takes over."""
     base_path = tmp_path / "fashion"
     base_path.mkdir()
-    with serving(base_path, tmp_path / "log", wait=False) as server, Client(server.grpc) as client:
+    with serving(base_path, tmp_path / "log", wait=False, prestarted=False) as server, Client(server.grpc) as client:
         eventually(lambda: "No versions of servable fashion found under base path" in server.log_text(), "the warning")
         assert "hangtag export" in server.log_text()
         assert "no port is open until then" in server.log_text()
