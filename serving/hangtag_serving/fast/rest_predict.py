@@ -19,7 +19,6 @@ from hangtag.model import ModelSpec
 
 from ..api.predict import check_method
 from ..api.rest_resources import Answer, refusal
-from ..api.tensor_types import number_of
 from ..bounded_cache import BoundedCache
 from ..errors import ServingError
 from ..json import outputs as json_outputs
@@ -27,6 +26,7 @@ from ..limits import DEFAULT, Budget, Limits
 from ..models.registry import Models
 from ..models.servable import PREPARED_BYTES, Servable
 from ..request_log import Recorder
+from ..tensor_types import number_of
 from .batch_target import BatchTarget
 from .coalescing import Batch, BatchRunner, Call
 from .json_arrays import LARGE_BYTES, JsonArray, JsonTemplates, read_numbers

@@ -16,10 +16,10 @@ import numpy as np
 from hangtag.protocol import dtypes
 from hangtag.protocol.dtypes import DataType
 
-from ..api.tensor_types import numpy_dtype, shape_text, short_name
 from ..errors import ServingError, invalid
 from ..image_sizes import check_images
 from ..limits import Budget
+from ..tensor_types import numpy_dtype, shape_text, short_name
 from .excerpts import excerpt
 from .parser import MISSING, Object
 
