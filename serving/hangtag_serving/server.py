@@ -20,11 +20,11 @@ from hangtag.optional import require
 from .config_files import ModelConfig
 from .errors import ServingError
 from .fast.tensorflow_tuning import for_small_models
+from .loading import Loader
 from .machine import raise_descriptor_limit
 from .metrics import Metrics
 from .models.config_watcher import watch_config
 from .models.lifecycle import ModelManager
-from .models.loading import Loader
 from .models.registry import Models
 from .options import ServerOptions
 from .request_log import Recorder

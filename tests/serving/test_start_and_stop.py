@@ -15,11 +15,11 @@ import pytest
 from hangtag import Client
 from hangtag.errors import HangtagError, ServerUnavailable
 from hangtag.optional import require
+from hangtag_serving.api.warmup import FILE
 from hangtag_serving.flags import add_flags
+from hangtag_serving.loading import Loader
 from hangtag_serving.metrics import Metrics
-from hangtag_serving.models.loading import Loader
 from hangtag_serving.models.servable import Servable
-from hangtag_serving.models.warmup import FILE
 from hangtag_serving.options import from_flags
 from support import PATIENCE, eventually, serving
 

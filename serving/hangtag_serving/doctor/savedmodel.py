@@ -11,9 +11,9 @@ from typing import Any
 from hangtag.contract import CARD, SERVING_DEFAULT, SIGNATURES, WARMUP
 from hangtag.optional import require
 
+from ..api.warmup import warm_up
 from ..errors import ServingError
 from ..models.servable import Servable
-from ..models.warmup import warm_up
 from . import FAIL, OK, WARN, Finding
 
 IMAGE_TENSORFLOW = (2, 20)

@@ -14,10 +14,10 @@ from tensorflow_serving.apis import inference_pb2, prediction_log_pb2
 from hangtag import Client
 from hangtag.fashion_mnist import CLASS_NAMES, CLASS_NAMES_ZH
 from hangtag.optional import require
+from hangtag_serving.api.warmup import FILE, warm_up
 from hangtag_serving.errors import ServingError
 from hangtag_serving.models.freezing import Parts
 from hangtag_serving.models.servable import Servable
-from hangtag_serving.models.warmup import FILE, warm_up
 from support import Server, eventually, serving
 
 WEIGHTS = np.random.default_rng(0).normal(size=(784, 10)).astype(np.float32) * 0.02

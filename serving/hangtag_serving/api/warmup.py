@@ -12,12 +12,12 @@ from typing import Any
 
 from hangtag.optional import require
 
-from ..api import classify
-from ..api.predict import check_inputs, chosen_outputs, read_tensors
-from ..api.tensor_decoding import TensorMessage
 from ..errors import ServingError, invalid
 from ..limits import Budget
-from .servable import Servable
+from ..models.servable import Servable
+from . import classify
+from .predict import check_inputs, chosen_outputs, read_tensors
+from .tensor_decoding import TensorMessage
 
 FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 MAX_RECORDS = 1000

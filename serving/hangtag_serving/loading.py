@@ -10,14 +10,14 @@ import numpy as np
 
 from hangtag.errors import InvalidInput
 
-from ..batching.parameters import BatchingOptions, read_batching
-from ..batching.scheduler import BatchScheduler
-from ..errors import ServingError, invalid
-from ..metrics import Metrics
-from ..options import ServerOptions
-from .saved_model import has_graph
-from .servable import Batched, Run, Servable
-from .warmup import warm_up
+from .api.warmup import warm_up
+from .batching.parameters import BatchingOptions, read_batching
+from .batching.scheduler import BatchScheduler
+from .errors import ServingError, invalid
+from .metrics import Metrics
+from .models.saved_model import has_graph
+from .models.servable import Batched, Run, Servable
+from .options import ServerOptions
 
 
 class Loader:
