@@ -12,12 +12,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hangtag.errors import HangtagError
 from hangtag.optional import require
 
-from .config_files import ModelConfig
 from .errors import ServingError
 from .fast.tensorflow_tuning import for_small_models
 from .loading import Loader
@@ -25,6 +25,7 @@ from .machine import raise_descriptor_limit
 from .metrics import Metrics
 from .models.config_watcher import watch_config
 from .models.lifecycle import ModelManager
+from .models.model_config import ModelConfig
 from .models.registry import Models
 from .options import ServerOptions
 from .request_log import Recorder
@@ -79,7 +80,8 @@ def _stop_at_signals(grace_seconds: float) -> threading.Event:
 
 def _serve(options: ServerOptions, listener: socket.socket | None, stop: threading.Event) -> int:
     if options.fast:
-        options = for_small_models(options)
+        load_options = for_small_models(options.load, [config.base_path for config in options.models])
+        options = replace(options, load=load_options)
     require("tensorflow", extra="serving", what="hangtag serve")
     gc.collect()
     gc.freeze()  # TensorFlow's objects stay: a collection would visit them all, for a tenth of a second

@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from ..models.saved_model import LoadOptions
 from ..models.version_policy import scan
-from ..options import ServerOptions
 
 log = logging.getLogger("hangtag.serving")
 
@@ -25,17 +25,16 @@ _SMALL_BYTES = 16 << 20
 _ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 
 
-def for_small_models(options: ServerOptions) -> ServerOptions:
-    """`options`, and the environment, made for small models if all models are small now.
+def for_small_models(options: LoadOptions, base_paths: Iterable[Path]) -> LoadOptions:
+    """`options`, and the environment, made for small models if those under all `base_paths` are small now.
 
     Flags and variables that are set stay as they are.
     """
-    if not _all_small(config.base_path for config in options.models):
+    if not _all_small(base_paths):
         return options
     os.environ.setdefault(_ONEDNN, "0")
     log.info("all models are small: TensorFlow runs each operation in one thread unless flags choose otherwise")
-    load = replace(options.load, intra_op_threads=options.load.intra_op_threads or 1)
-    return replace(options, load=load)
+    return replace(options, intra_op_threads=options.intra_op_threads or 1)
 
 
 def _all_small(base_paths: Iterable[Path]) -> bool:

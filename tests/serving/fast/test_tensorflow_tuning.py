@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 from pathlib import Path
@@ -10,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from hangtag_serving.fast.tensorflow_tuning import for_small_models
-from hangtag_serving.flags import add_flags
-from hangtag_serving.options import ServerOptions, from_flags
+from hangtag_serving.models.saved_model import LoadOptions
 
 FASHION = Path(__file__).parents[1] / "conformance" / "models" / "fashion"
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
@@ -24,21 +22,14 @@ def _unset(monkeypatch):
     monkeypatch.delenv(ONEDNN)
 
 
-def options(base_path: Path, *flags: str) -> ServerOptions:
-    parser = argparse.ArgumentParser()
-    add_flags(parser)
-    return from_flags(parser.parse_args([f"--model_base_path={base_path}", *flags]))
-
-
 def test_small_models_are_computed_by_one_thread_and_eigen():
-    assert for_small_models(options(FASHION)).load.intra_op_threads == 1
+    assert for_small_models(LoadOptions(), [FASHION]).intra_op_threads == 1
     assert os.environ[ONEDNN] == "0"
 
 
 def test_flags_and_environment_are_kept(monkeypatch):
     monkeypatch.setenv(ONEDNN, "1")
-    chosen = for_small_models(options(FASHION, "--tensorflow_intra_op_parallelism=3"))
-    assert chosen.load.intra_op_threads == 3
+    assert for_small_models(LoadOptions(intra_op_threads=3), [FASHION]).intra_op_threads == 3
     assert os.environ[ONEDNN] == "1"
 
 
@@ -59,11 +50,10 @@ def test_tensorflow_decides_for_all_others(tmp_path, change):
     shutil.copytree(FASHION, tmp_path / "fashion")
     for version in (tmp_path / "fashion").iterdir():
         change(version)
-    before = options(tmp_path / "fashion")
-    assert for_small_models(before) == before
+    assert for_small_models(LoadOptions(), [tmp_path / "fashion"]) == LoadOptions()
     assert ONEDNN not in os.environ
 
 
 def test_tensorflow_decides_where_nothing_is_there_yet(tmp_path):
-    before = options(tmp_path / "away")
-    assert for_small_models(before) == before
+    assert for_small_models(LoadOptions(), [tmp_path / "away"]) == LoadOptions()
+    assert for_small_models(LoadOptions(), [FASHION, tmp_path / "away"]) == LoadOptions()
