@@ -29,7 +29,7 @@ STAND_IN = """
 # or with DRY_RUN it prints which versions those are.
 import argparse, os, sys
 from pathlib import Path
-from hangtag_serving.config_files import ModelConfig, read_config
+from hangtag_serving.models.model_config import ModelConfig, read_config
 from hangtag_serving.flags import add_flags
 from hangtag_serving.models.version_policy import scan
 

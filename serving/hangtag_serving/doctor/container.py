@@ -11,8 +11,8 @@ from typing import Any
 
 from hangtag.errors import InvalidInput
 
-from ..config_files import parse_config, read_config
 from ..errors import ServingError
+from ..models.model_config import parse_config, read_config
 from . import FAIL, WARN, Finding
 from .model_files import examine_access
 

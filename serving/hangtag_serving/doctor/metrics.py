@@ -19,8 +19,8 @@ from pathlib import Path
 from hangtag import Client, HangtagError
 from hangtag.errors import InvalidInput
 
-from ..config_files import ModelConfig, read_config
 from ..errors import ServingError
+from ..models.model_config import ModelConfig, read_config
 from ..models.version_policy import scan
 
 _STATUS_SECONDS = 5.0  # for one model; Prometheus gives a scrape 10

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from hangtag.errors import InvalidInput
 
-from ..config_files import ModelConfig, read_config
 from ..errors import ServingError
+from ..models.model_config import ModelConfig, read_config
 from ..models.version_policy import Specific, scan
 from . import FAIL, OK, WARN, Finding
 from .savedmodel import examine_version

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from hangtag.errors import InvalidInput
 
-from ..config_files import read_config
 from ..errors import ServingError
+from .model_config import read_config
 from .registry import Models
 
 log = logging.getLogger("hangtag.serving")

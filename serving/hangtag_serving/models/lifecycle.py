@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..config_files import ModelConfig
 from ..errors import INTERNAL, ServingError
+from .model_config import ModelConfig
 from .servable import Servable
 from .version_policy import Latest, Versions, scan, why_none
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from hangtag.model import ModelSpec
 
-from ..config_files import ModelConfig, from_message
 from ..errors import ServingError, invalid
 from .lifecycle import ModelManager, Version
+from .model_config import ModelConfig, from_message
 from .servable import Servable
 
 log = logging.getLogger("hangtag.serving")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hangtag_serving.config_files import ModelConfig
 from hangtag_serving.errors import ServingError
 from hangtag_serving.models.lifecycle import ManagerOptions, ModelManager
+from hangtag_serving.models.model_config import ModelConfig
 from hangtag_serving.models.saved_model import LoadOptions
 from hangtag_serving.models.servable import Servable
 from hangtag_serving.models.version_policy import Latest, Specific, every_version, scan
