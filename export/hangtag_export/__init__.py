@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .data import DATASET as DATASET
     from .data.dataset import Dataset as Dataset
     from .data.fashion_mnist import load_fashion_mnist as load_fashion_mnist
     from .data.folder import load_images as load_images
@@ -23,10 +24,8 @@ if TYPE_CHECKING:
     from .training.train import Training as Training
     from .training.train import train as train
 
-DATASET = "fashion-mnist"
-"""The name of the data set that Hangtag ships with."""
-
 _MODULES = {
+    "DATASET": "data",
     "Dataset": "data.dataset",
     "Evaluation": "training.evaluation",
     "Published": "existing_model.pipeline",
@@ -39,7 +38,7 @@ _MODULES = {
 }
 """Public name to the module that defines it."""
 
-__all__ = ["DATASET", *sorted([*_MODULES, "plots"])]
+__all__ = sorted([*_MODULES, "plots"])
 
 
 def __getattr__(name: str) -> Any:

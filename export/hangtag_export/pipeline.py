@@ -14,7 +14,8 @@ from hangtag.errors import InvalidInput
 from hangtag.fashion_mnist import translate
 from hangtag.optional import require
 
-from . import DATASET, plots
+from . import plots
+from .data import DATASET
 from .data.dataset import Dataset
 from .data.fashion_mnist import load_fashion_mnist
 from .data.folder import load_images

@@ -14,7 +14,7 @@ from hangtag.cli import connection
 from hangtag.cli.terminal import Progress, done
 from hangtag.errors import InvalidInput
 
-from .. import DATASET
+from ..data import DATASET
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,7 +10,7 @@ from typing import Any
 from hangtag.cli.terminal import done
 from hangtag.errors import InvalidInput
 
-from .. import DATASET
+from ..data import DATASET
 from ..training.architectures import CNN_FOR_PHOTOS, NAMES, recipe
 from . import argument_types
 

@@ -15,8 +15,8 @@ import numpy as np
 from hangtag.errors import InvalidInput
 from hangtag.fashion_mnist import CHECKSUMS, CLASS_NAMES, PACKAGE_FOLDER, cache_folder, find_file, read_file
 
-from .. import DATASET
 from ..errors import DataError
+from . import DATASET
 from .dataset import Dataset
 
 URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"

@@ -13,7 +13,7 @@ from hangtag import contract
 from hangtag.errors import InvalidInput
 from hangtag.optional import require
 
-from .. import DATASET
+from ..data import DATASET
 from ..data.class_names import read_class_names
 from ..data.dataset import Dataset
 from ..data.fashion_mnist import load_fashion_mnist

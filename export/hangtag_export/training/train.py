@@ -13,7 +13,7 @@ import numpy as np
 from hangtag.errors import InvalidInput
 from hangtag.optional import require
 
-from .. import DATASET
+from ..data import DATASET
 from ..data.dataset import Dataset
 from ..data.image_files import select
 from . import architectures, batches, checkpoints, resume
