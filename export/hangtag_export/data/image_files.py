@@ -21,7 +21,7 @@ import numpy as np
 
 from hangtag.optional import require
 
-from ..publishing import image_files as graph
+from . import image_decoding as graph
 from .dataset import Images
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")

@@ -19,8 +19,8 @@ import numpy as np
 from hangtag import contract
 from hangtag.optional import require
 
+from ..data.image_decoding import decode
 from ..errors import ExportError
-from .image_files import decode
 
 TOP = 5
 """Classes in the answers of `top_classes` and `classify`, or all of them if there are fewer."""

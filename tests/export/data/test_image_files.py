@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from hangtag_export.data import image_decoding as graph
 from hangtag_export.data import image_files
 from hangtag_export.data.image_files import BadImageError, ImageFiles, Subset, decode, select
-from hangtag_export.publishing import image_files as graph
 
 SHAPE = (16, 16, 3)
 

@@ -14,8 +14,9 @@ from PIL import Image
 
 from hangtag.errors import HangtagError
 from hangtag.optional import require
+from hangtag_export.data import image_decoding
 from hangtag_export.errors import ExportError, GateNotMet
-from hangtag_export.publishing import gates, image_files, warmup
+from hangtag_export.publishing import gates, warmup
 from hangtag_export.publishing.verification import verify
 from hangtag_export.training.evaluation import compare
 from support import run
@@ -53,7 +54,7 @@ def test_pictures_of_any_size_are_decoded_as_in_training(client, images):
         picture(np.stack([images[1]] * 3, axis=2), "PNG"),
         picture(images[2][:9, :7], "JPEG"),
     ]
-    pixels = np.stack([image_files.decode(file, (28, 28)).numpy() for file in files])
+    pixels = np.stack([image_decoding.decode(file, (28, 28)).numpy() for file in files])
     assert pixels.dtype == np.uint8
     assert np.array_equal(pixels[2], images[1])
     assert np.allclose(client.classify(files).probabilities, client.classify(pixels).probabilities, atol=1e-5)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from hangtag.optional import require
-from hangtag_export.publishing import image_files
+from hangtag_export.data import image_decoding
 
 
 def encoded(kind: str) -> bytes:
@@ -47,7 +47,7 @@ def gif(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("in_graph", [True, False])
 def test_a_header_of_more_than_50_megapixels_is_refused(file, in_graph):
     tf = require("tensorflow", extra="export", what="the test")
-    decode = lambda content: image_files.decode(content, (4, 4, 3))  # noqa: E731
+    decode = lambda content: image_decoding.decode(content, (4, 4, 3))  # noqa: E731
     if in_graph:
         decode = tf.function(decode, input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
     with pytest.raises(tf.errors.InvalidArgumentError, match="of more than 50 megapixels is not decoded"):
@@ -56,7 +56,7 @@ def test_a_header_of_more_than_50_megapixels_is_refused(file, in_graph):
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF"])
 def test_files_of_usual_size_are_decoded_and_resized(kind):
-    pixels = image_files.decode(encoded(kind), (4, 6, 3)).numpy()
+    pixels = image_decoding.decode(encoded(kind), (4, 6, 3)).numpy()
     assert pixels.shape == (4, 6, 3)
     assert abs(pixels.astype(int) - 90).max() <= 2
 
@@ -65,5 +65,5 @@ def test_files_of_usual_size_are_decoded_and_resized(kind):
 def test_what_is_too_short_for_a_header_is_an_error_of_the_decoder(content):
     tf = require("tensorflow", extra="export", what="the test")
     with pytest.raises(tf.errors.InvalidArgumentError) as error:
-        image_files.decode(tf.constant(content), (4, 4, 3))
+        image_decoding.decode(tf.constant(content), (4, 4, 3))
     assert "megapixels" not in str(error.value)
