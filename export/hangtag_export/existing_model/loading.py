@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import json
 import sys
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,8 @@ from typing import Any
 
 from hangtag.errors import InvalidInput
 from hangtag.optional import require
+
+from ..keras_files import keras_version, reason
 
 _WHAT = "publishing a model"
 _KERAS_FILES = (".keras", ".h5", ".hdf5")
@@ -107,37 +107,6 @@ def _load_keras(path: Path) -> Any:
             reasons.append(reason(error, path))
     hint = "; it is a file of Keras 2: pip install tf_keras, and try again" if is_keras_2 and len(loaders) == 1 else ""
     raise InvalidInput(f"Keras cannot load {path}: {reasons[0]}{hint}")
-
-
-def keras_version(path: Path) -> str:
-    """The version of Keras that wrote a file; "" if it does not say."""
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive, archive.open("metadata.json") as file:
-                return str(json.loads(file.read(100_000)).get("keras_version", ""))
-        h5py = require("h5py", extra="export", what=_WHAT)
-        with h5py.File(path) as file:
-            version = file.attrs.get("keras_version", b"")
-            return version.decode() if isinstance(version, bytes) else str(version)
-    except (OSError, KeyError, ValueError, AttributeError):
-        return ""
-
-
-def reason(error: Exception, path: Path) -> str:
-    """Why Keras could not load a file, in one sentence."""
-    message = " ".join(str(error).split())
-    if "lambda" in message.lower() and "unsafe" in message.lower():
-        return (
-            "it has a Lambda layer, whose code Keras does not run from a file: load it in Python "
-            "with safe_mode=False, if you trust it, and call hangtag_export.publish(model, …)"
-        )
-    for marker in ("Could not locate class '", "Unknown layer: '"):
-        if marker in message:
-            name = message.split(marker, 1)[1].split("'", 1)[0]
-            return f"it has a layer of your own, {name}: name the module that registers it with --import"
-    if "No model config found" in message or ("weights" in path.name and "config" in message):
-        return "it holds weights but no model: build the model in Python, load the weights, and save the whole model"
-    return message[:300] or type(error).__name__
 
 
 def _of_keras(model: Any, origin: dict[str, Any]) -> Source:

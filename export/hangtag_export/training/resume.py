@@ -9,7 +9,7 @@ from hangtag.errors import InvalidInput
 from hangtag.optional import require
 
 from ..errors import DataError
-from ..existing_model.loading import keras_version, reason
+from ..keras_files import keras_version, reason
 from .architectures import NAMES
 
 
