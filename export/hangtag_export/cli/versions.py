@@ -189,8 +189,8 @@ def _config(arguments: argparse.Namespace) -> ModelConfig | None:
 
 def _base_path(arguments: argparse.Namespace, config: ModelConfig | None) -> Path:
     """The folder of the versions: as given, or the config's if that exists on this machine, or models/NAME."""
+    from ..base_path import check_base_path, versions
     from ..errors import DataError
-    from ..publishing.atomic import check_base_path, versions
 
     base_path: Path = arguments.base_path or Path("models", arguments.model_name)
     if arguments.base_path is None and config is not None and config.base_path.is_dir():

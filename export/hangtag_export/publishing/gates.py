@@ -13,11 +13,11 @@ import numpy as np
 from hangtag import contract
 from hangtag.errors import InvalidInput
 
+from ..base_path import newest
 from ..data.dataset import Images
 from ..errors import DataError, ExportError, GateNotMet
 from ..training.evaluation import Evaluation, compare
 from . import card, published
-from .atomic import newest
 
 
 def check(

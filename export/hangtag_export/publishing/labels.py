@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..base_path import folders
 from ..errors import ConfigError, DataError, PromotionError
-from .atomic import folders
 from .label_history import LabelHistory
 from .locks import locked_base_path, locked_config
 from .model_config import ModelConfig, replace

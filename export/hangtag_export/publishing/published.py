@@ -10,9 +10,9 @@ from hangtag import contract
 from hangtag.errors import InvalidInput
 from hangtag.optional import require
 
+from ..base_path import newest
 from ..data.dataset import Images
 from ..errors import DataError
-from .atomic import newest
 
 _BATCH = 256
 

@@ -8,9 +8,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..base_path import folders
 from ..errors import ExportError
 from . import card
-from .atomic import folders, hide, sweep
+from .atomic import hide, sweep
 from .locks import locked_base_path, locked_config
 from .model_config import ModelConfig
 

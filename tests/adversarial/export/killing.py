@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "export" / "publishing"))
 from publisher import die_at
 
 from hangtag.errors import HangtagError
-from hangtag_export.publishing.atomic import versions
+from hangtag_export.base_path import versions
 from hangtag_export.publishing.labels import NO_SERVER, Place, promote, rollback
 from hangtag_export.publishing.model_config import ModelConfig
 from hangtag_export.publishing.versions import prune

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hangtag.cli.main import main
 from hangtag_export.errors import ExportError
 from hangtag_export.publishing import locks
-from hangtag_export.publishing.atomic import folders, newest, publish, staging, versions
-from hangtag_serving.models import version_policy
+from hangtag_export.publishing.atomic import publish, staging
 
 
 def names(folder: Path) -> list[str]:
@@ -51,19 +49,6 @@ def test_what_is_no_staging_folder_does_not_stop_an_export(tmp_path):
     with staging(base_path) as folder:
         assert publish(folder, base_path) == 1
     assert names(elsewhere) == ["file"]
-
-
-def test_names_are_versions_as_the_server_reads_them(tmp_path):
-    """absl::SimpleAtoi takes signs, zeros and surrounding blanks; of two names for one number the last counts."""
-    for name in ("1", "+5", "-2", " 7 ", "00000007", "7.tmp", ".9", "tmp-8", "notes", "99999999999999999999"):
-        (tmp_path / name).mkdir()
-    numbered = {-2: "-2", 1: "1", 5: "+5", 7: "00000007"}
-    assert folders(tmp_path) == {number: tmp_path / name for number, name in numbered.items()}
-    assert folders(tmp_path) == version_policy.scan(tmp_path), "the embedded server agrees"
-    assert newest(tmp_path) == tmp_path / "00000007"
-    assert versions(tmp_path / "nothing") == []
-    with staging(tmp_path) as folder:
-        assert publish(folder, tmp_path) == 8
 
 
 def test_a_version_copied_in_by_hand_is_never_overwritten(tmp_path, monkeypatch):
@@ -115,14 +100,3 @@ def test_a_base_path_that_another_export_removes_is_created_again(tmp_path, monk
     monkeypatch.setattr(locks, "_open", open_late)
     with staging(base_path) as folder:
         assert publish(folder, base_path) == 1
-
-
-def test_a_version_is_no_base_path(exported, capsys):
-    """A server would not find a version within a version; it is refused before the training."""
-    assert main(["export", f"--base-path={exported / '1'}"]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err == (
-        f"hangtag: {exported / '1'} is a version (it holds saved_model.pb), not a base path: give {exported}\n"
-    )
-    assert versions(exported / "1") == []

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hangtag_export.publishing.atomic import versions
+from hangtag_export.base_path import versions
 
 PUBLISHER = [sys.executable, str(Path(__file__).with_name("publisher.py"))]
 
