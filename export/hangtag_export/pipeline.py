@@ -20,11 +20,12 @@ from .data.dataset import Dataset
 from .data.fashion_mnist import load_fashion_mnist
 from .data.folder import load_images
 from .errors import ExportError
-from .publishing import card, gates, savedmodel
+from .publishing import gates
 from .publishing.atomic import publish, staging
 from .publishing.model_config import ModelConfig
-from .publishing.verification import TOLERANCE, verify
 from .publishing.versions import prune
+from .savedmodel import card, signatures
+from .savedmodel.verification import TOLERANCE, verify
 from .training.architectures import recipe
 from .training.batches import as_floats
 from .training.evaluation import Evaluation
@@ -100,7 +101,7 @@ def export(options: ExportOptions, say: Say) -> Exported:
                 say(f"drew {file}")
         with _model_kept_on_failure(training, options):
             _pass_gates(found, dataset, options)
-            savedmodel.write(savedmodel.Classifier.of_keras(training.served), dataset.class_names, folder)
+            signatures.write(signatures.Classifier.of_keras(training.served), dataset.class_names, folder)
             document = _card(options, dataset, training)
             card.write_beside(folder, document, dataset.test_images[:1], options.model_name)
             sample = dataset.test_images[:_CHECKED_IMAGES]

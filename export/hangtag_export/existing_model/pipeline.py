@@ -18,13 +18,14 @@ from ..data.class_names import read_class_names
 from ..data.dataset import Dataset
 from ..data.fashion_mnist import load_fashion_mnist
 from ..data.folder import load_images
-from ..publishing import card, gates, savedmodel
+from ..publishing import gates
 from ..publishing.atomic import publish as publish_folder
 from ..publishing.atomic import staging
 from ..publishing.model_config import ModelConfig
-from ..publishing.published import predict
-from ..publishing.verification import TOLERANCE, TOLERANCE_16_BITS, verify
 from ..publishing.versions import prune
+from ..savedmodel import card, signatures
+from ..savedmodel.published import predict
+from ..savedmodel.verification import TOLERANCE, TOLERANCE_16_BITS, verify
 from ..training.evaluation import compare
 from .inputs import ImageInput, image_input, known_pixels
 from .loading import Source, load
@@ -130,7 +131,7 @@ def publish(
         expected = _expected(source, images, scored, sample)
         check_scores(scored, expected, tolerance)
         classifier = _classifier(source, images, scored, original)
-        savedmodel.write(classifier, names, folder)
+        signatures.write(classifier, names, folder)
         document = card.of_existing_model(
             names,
             source=source.origin,
@@ -222,7 +223,7 @@ def _score_output(original: Any, wanted: str | None, declared: str | None, names
     return score_output(name, shape, last_operation(original, name), declared, names)
 
 
-def _classifier(source: Source, images: ImageInput, scored: ScoreOutput, original: Any) -> savedmodel.Classifier:
+def _classifier(source: Source, images: ImageInput, scored: ScoreOutput, original: Any) -> signatures.Classifier:
     """The model with its input and output adapted, as functions in the graph."""
     tf = require("tensorflow", extra="export", what=_WHAT)
 
@@ -246,8 +247,8 @@ def _classifier(source: Source, images: ImageInput, scored: ScoreOutput, origina
     concrete = tf.function(score, input_signature=[spec], autograph=False).get_concrete_function()
     own = source.variables
     if source.keras_model is not None:
-        own = savedmodel.captured_variables(concrete, source.keras_model)
-    return savedmodel.Classifier(
+        own = signatures.captured_variables(concrete, source.keras_model)
+    return signatures.Classifier(
         image_shape=images.image_shape,
         from_pixels=lambda pixels: concrete(images.prepare(pixels)),
         from_unit=lambda floats: concrete(images.prepare(floats, unit=True)),

@@ -1,1 +1,1 @@
-"""From a trained model to a version that TensorFlow Serving serves: write, verify, publish, label, prune."""
+"""From a SavedModel to versions that TensorFlow Serving serves: gates, atomic renames, labels, removal of old ones."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..base_path import folders
 from ..errors import ExportError
-from . import card
+from ..savedmodel import card
 from .atomic import hide, sweep
 from .locks import locked_base_path, locked_config
 from .model_config import ModelConfig

@@ -13,7 +13,7 @@ from hangtag.errors import InvalidInput
 
 from ..data.dataset import Images
 from ..errors import DataError
-from ..publishing import published
+from ..savedmodel import published
 from . import batches
 from .calibration import calibration_error
 

@@ -11,7 +11,7 @@ import pytest
 
 from hangtag.optional import require
 from hangtag_export.existing_model import pipeline
-from hangtag_export.publishing import verification
+from hangtag_export.savedmodel import verification
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hangtag.optional import require
-from hangtag_export.publishing import published
+from hangtag_export.savedmodel import published
 from hangtag_export.training import architectures
 from hangtag_export.training.calibration import calibration_error, find_temperature, with_probabilities
 from hangtag_export.training.evaluation import evaluate, predict

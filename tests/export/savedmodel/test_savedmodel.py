@@ -16,8 +16,9 @@ from hangtag.errors import HangtagError
 from hangtag.optional import require
 from hangtag_export.data import image_decoding
 from hangtag_export.errors import ExportError, GateNotMet
-from hangtag_export.publishing import gates, warmup
-from hangtag_export.publishing.verification import verify
+from hangtag_export.publishing import gates
+from hangtag_export.savedmodel import warmup
+from hangtag_export.savedmodel.verification import verify
 from hangtag_export.training.evaluation import compare
 from support import run
 

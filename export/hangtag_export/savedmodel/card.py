@@ -15,7 +15,7 @@ from hangtag import contract
 from hangtag.fashion_mnist import translate
 from hangtag.optional import require
 
-from . import savedmodel, warmup
+from . import signatures, warmup
 
 CARD = Path(contract.CARD)
 """The model card, relative to a version's folder."""
@@ -70,8 +70,8 @@ def of_existing_model(
 
 def write_beside(folder: Path, card: Mapping[str, Any], image: np.ndarray, model_name: str) -> None:
     """Write the card and the warmup records, which send `image`, uint8 [1, H, W] or [1, H, W, 3]."""
-    inputs = savedmodel.inputs_of_all_signatures(image, len(card["class_names"]))
-    with savedmodel.writing(folder):
+    inputs = signatures.inputs_of_all_signatures(image, len(card["class_names"]))
+    with signatures.writing(folder):
         path = folder / CARD
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(card, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

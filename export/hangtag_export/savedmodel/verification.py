@@ -2,7 +2,7 @@
 
 TensorFlow Serving loads through a Session and the MetaGraph's restore op. `tf.saved_model.load` has been seen to accept
 what the C++ server then cannot serve, so it would prove nothing; and only a fresh process shows that the files alone
-are enough. ``python -m hangtag_export.publishing.verification FOLDER IMAGES.npy CLASSES ANSWERS.npz`` is that process.
+are enough. ``python -m hangtag_export.savedmodel.verification FOLDER IMAGES.npy CLASSES ANSWERS.npz`` is that process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hangtag.optional import hide_notebooks_from_keras, require
 
 from ..errors import ExportError
 from . import warmup
-from .savedmodel import inputs_of_all_signatures
+from .signatures import inputs_of_all_signatures
 
 TOLERANCE = 1e-5
 """Largest difference of a probability; float32 sums in another order differ by some 1e-7."""
