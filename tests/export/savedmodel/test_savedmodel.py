@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -15,12 +14,9 @@ from PIL import Image
 from hangtag.errors import HangtagError
 from hangtag.optional import require
 from hangtag_export.data import image_decoding
-from hangtag_export.errors import ExportError, GateNotMet
-from hangtag_export.publishing import gates
+from hangtag_export.errors import ExportError
 from hangtag_export.savedmodel import warmup
 from hangtag_export.savedmodel.verification import verify
-from hangtag_export.training.evaluation import compare
-from support import run
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -122,57 +118,3 @@ def test_a_version_whose_warmup_fails_is_not_published(exported, images, expecte
     warmup.write(version, {"serving_default": {"images": np.zeros((1, 28, 27), np.uint8)}}, "fashion")
     with pytest.raises(ExportError, match="does not load and run as TensorFlow Serving would"):
         verify(version, images[:32], expected, dataset.class_names)
-
-
-# ---- gates
-
-
-def test_a_published_version_is_measured_on_the_same_test_set(exported, dataset):
-    card = json.loads((exported / "1" / "assets.extra" / "hangtag.json").read_text())
-    accuracy = gates.published_accuracy(exported / "1", dataset.test_images, dataset.test_labels, dataset.class_names)
-    assert accuracy == pytest.approx(card["test_accuracy"], abs=2e-4)
-
-
-def test_a_worse_model_than_the_current_one_is_not_let_through(exported, dataset, tmp_path):
-    images, labels = dataset.test_images[:1000], dataset.test_labels[:1000]
-    perfect = np.eye(10, dtype=np.float32)[labels]
-    wrong = np.roll(perfect, 1, axis=1)
-
-    def check(probabilities: np.ndarray, base_path: Path, names: tuple[str, ...] = dataset.class_names) -> None:
-        found = compare(probabilities, labels, names)
-        gates.check(found, images, labels, base_path, min_accuracy=None, no_worse_than_current=True)
-
-    check(perfect, exported)
-    check(wrong, tmp_path)  # nothing is published there yet
-    with pytest.raises(GateNotMet, match=r"^test accuracy 0\.0000 is below the 0\.9 asked for$"):
-        gates.check(
-            compare(wrong, labels, dataset.class_names),
-            images,
-            labels,
-            tmp_path,
-            min_accuracy=0.9,
-            no_worse_than_current=False,
-        )
-    with pytest.raises(GateNotMet, match=r"^test accuracy 0\.0000 is below the 0\.\d{4} of version 1$"):
-        check(wrong, exported)
-    with pytest.raises(ExportError, match="knows other classes"):
-        check(perfect, exported, tuple("abcdefghij"))
-    (tmp_path / "1").mkdir()
-    with pytest.raises(ExportError, match="version 1 cannot be compared with"):
-        check(perfect, tmp_path)
-
-
-def test_a_gate_that_is_not_met_publishes_nothing_and_keeps_the_model(exported, tmp_path, keras):
-    """Training that hardly moves is worse than what is published; it ends with the first epoch, as was asked for."""
-    base_path = tmp_path / "fashion"
-    shutil.copytree(exported, base_path)
-    slow = ["--epochs=3", "--batch-size=256", "--learning-rate=1e-7", "--stop-at-loss=100"]
-    done = run("export", *slow, "--no-worse-than-current", f"--base-path={base_path}")
-    assert done.returncode == 1
-    assert "is at most 100: training ends\n" in done.stdout
-    (line,) = done.stderr.splitlines()
-    assert re.search(r"test accuracy 0\.\d{4} is below the 0\.8\d{3} of version 1: nothing was published", line)
-    (kept,) = (base_path / "rejected").iterdir()
-    assert line.endswith(f"the model is kept in {kept}")
-    assert keras.models.load_model(kept).output_shape == (None, 10)
-    assert sorted(path.name for path in base_path.iterdir()) == ["1", "rejected"]
