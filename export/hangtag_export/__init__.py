@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from .data.dataset import Dataset as Dataset
     from .data.fashion_mnist import load_fashion_mnist as load_fashion_mnist
     from .data.folder import load_images as load_images
+    from .evaluation import Evaluation as Evaluation
+    from .evaluation import evaluate as evaluate
     from .existing_model.pipeline import Published as Published
     from .existing_model.pipeline import publish as publish
-    from .training.evaluation import Evaluation as Evaluation
-    from .training.evaluation import evaluate as evaluate
     from .training.train import Training as Training
     from .training.train import train as train
 
 _MODULES = {
     "DATASET": "data",
     "Dataset": "data.dataset",
-    "Evaluation": "training.evaluation",
+    "Evaluation": "evaluation",
     "Published": "existing_model.pipeline",
     "Training": "training.train",
-    "evaluate": "training.evaluation",
+    "evaluate": "evaluation",
     "load_fashion_mnist": "data.fashion_mnist",
     "load_images": "data.folder",
     "publish": "existing_model.pipeline",

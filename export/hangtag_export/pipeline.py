@@ -20,6 +20,7 @@ from .data.dataset import Dataset
 from .data.fashion_mnist import load_fashion_mnist
 from .data.folder import load_images
 from .errors import ExportError
+from .evaluation import Evaluation, as_floats
 from .publishing import gates
 from .publishing.atomic import publish, staging
 from .publishing.model_config import ModelConfig
@@ -27,8 +28,6 @@ from .publishing.versions import prune
 from .savedmodel import card, signatures
 from .savedmodel.verification import TOLERANCE, verify
 from .training.architectures import recipe
-from .training.batches import as_floats
-from .training.evaluation import Evaluation
 from .training.fit import Say, TrainingOptions
 from .training.train import Training, train
 

@@ -18,7 +18,7 @@ from hangtag.fashion_mnist import translate
 from hangtag.plots import draw_bars, draw_image, draw_predictions, fonts, new_figure, save, short, show
 
 from .data.dataset import Dataset
-from .training.evaluation import Evaluation
+from .evaluation import Evaluation
 
 _SIDE = 5  # the training images are shown five by five
 _SHOWN = 15  # predictions, five rows of three

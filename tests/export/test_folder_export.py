@@ -18,8 +18,7 @@ from PIL import Image
 
 from hangtag import Client, InvalidInput
 from hangtag.fashion_mnist import translate
-from hangtag_export import plots
-from hangtag_export.training import evaluation
+from hangtag_export import evaluation, plots
 from support import run, serving
 
 NAMES = ("包", "短靴", "裤子")

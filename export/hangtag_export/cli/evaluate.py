@@ -19,7 +19,7 @@ from ..data import DATASET
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..training.evaluation import Evaluation
+    from ..evaluation import Evaluation
 
 BATCH = 32
 """Images a call: enough calls for percentiles, large enough to be typical."""
@@ -82,7 +82,7 @@ def register(commands: Any) -> None:
 def _evaluate(arguments: argparse.Namespace) -> int:
     import numpy as np
 
-    from ..training.evaluation import compare
+    from ..evaluation import compare
 
     data = load(arguments.data)
     if arguments.saved_model is not None:
@@ -185,7 +185,7 @@ def _on_disk(folder: Path, data: Labelled) -> tuple[Evaluation, dict[str, Any]]:
     from hangtag.contract import IMAGES, SERVING_DEFAULT
 
     from ..data.image_files import ImageFiles
-    from ..training.evaluation import evaluate
+    from ..evaluation import evaluate
 
     # TensorFlow calls the Session API deprecated; it is what TensorFlow Serving loads with.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)

@@ -18,6 +18,7 @@ from ..data.class_names import read_class_names
 from ..data.dataset import Dataset
 from ..data.fashion_mnist import load_fashion_mnist
 from ..data.folder import load_images
+from ..evaluation import compare
 from ..publishing import gates
 from ..publishing.atomic import publish as publish_folder
 from ..publishing.atomic import staging
@@ -26,7 +27,6 @@ from ..publishing.versions import prune
 from ..savedmodel import card, signatures
 from ..savedmodel.published import predict
 from ..savedmodel.verification import TOLERANCE, TOLERANCE_16_BITS, verify
-from ..training.evaluation import compare
 from .inputs import ImageInput, image_input, known_pixels
 from .loading import Source, load
 from .outputs import ScoreOutput, check_scores, choose_output, last_operation, score_output

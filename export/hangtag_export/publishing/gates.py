@@ -16,8 +16,8 @@ from hangtag.errors import InvalidInput
 from ..base_path import newest
 from ..data.dataset import Images
 from ..errors import DataError, ExportError, GateNotMet
+from ..evaluation import Evaluation, compare
 from ..savedmodel import card, published
-from ..training.evaluation import Evaluation, compare
 
 
 def check(

@@ -20,11 +20,6 @@ _GROUP = 125  # batches, at most
 _GROUP_VALUES = 8_000_000  # pixel values in a group, at most: 32 MB as float32
 
 
-def as_floats(images: np.ndarray) -> np.ndarray:
-    """Pixels 0..255 as float32 0..1: the same division, in the same precision, as the exported graph does."""
-    return images.astype(np.float32) / np.float32(255)
-
-
 @dataclass(frozen=True)
 class Plan:
     """How the images of an epoch become batches: (place of the first, number of images, images a batch) of each group.
@@ -104,11 +99,6 @@ def in_order(images: Images, labels: np.ndarray, batch_size: int) -> Any:
 
     batch = tf.autograph.experimental.do_not_convert(batch)
     return tf.data.Dataset.range(0, len(labels), batch_size).map(batch, num_parallel_calls=2).prefetch(2)
-
-
-def evaluation_size(shape: tuple[int, ...]) -> int:
-    """Images [H, W] or [H, W, 3] in a batch that is not trained on: at most 1,000, or 10 million pixel values."""
-    return int(np.clip(10_000_000 // int(np.prod(shape)), 8, 1000))
 
 
 def _divided(images: Any, seed: Any) -> Any:

@@ -12,7 +12,6 @@ import numpy as np
 
 from hangtag.optional import require
 
-BINS = 15
 _SMALLEST = 1e-7  # probability, below which a logarithm is not taken
 _RANGE = (0.05, 20.0)  # of temperatures
 
@@ -84,17 +83,3 @@ def find_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
         else:
             low = left
     return float(np.exp((low + high) / 2))
-
-
-def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """The expected calibration error, 0..1: the mean difference of confidence and accuracy over `BINS` bins.
-
-    >>> calibration_error(np.array([[0.75, 0.25]] * 4, "f4"), np.array([0, 0, 0, 1]))
-    0.0
-    """
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    right = probabilities.argmax(axis=1) == labels
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    count = np.bincount(bins, minlength=BINS)
-    gaps = np.abs(np.bincount(bins, confidence, BINS) - np.bincount(bins, right, BINS))
-    return float(gaps.sum() / max(count.sum(), 1))

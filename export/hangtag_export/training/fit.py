@@ -16,6 +16,7 @@ from hangtag.optional import require
 
 from ..data.dataset import Images
 from ..errors import DataError, ExportError
+from ..evaluation import evaluation_size
 from . import batches, callbacks, transfer
 from .architectures import Recipe
 from .calibration import ends_in_softmax
@@ -136,7 +137,7 @@ def fit(
     history, best, before, done = state.history, state.best, state.first_epoch, state.epoch
     shared: dict[str, Any] = {"verbose": 0, "shuffle": False, "steps_per_epoch": len(plan)}
     if samples.validation_images is not None and samples.validation_labels is not None:
-        size = batches.evaluation_size(samples.images.shape[1:])
+        size = evaluation_size(samples.images.shape[1:])
         shared["validation_data"] = batches.in_order(samples.validation_images, samples.validation_labels, size)
 
     def after(number: int, trained: Any, epoch: int, figures: Mapping[str, float]) -> None:

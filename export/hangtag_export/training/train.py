@@ -16,11 +16,11 @@ from hangtag.optional import require
 from ..data import DATASET
 from ..data.dataset import Dataset
 from ..data.image_files import select
+from ..evaluation import Evaluation, compare, evaluate, predict
 from . import architectures, batches, checkpoints, resume
 from .calibration import ends_in_softmax, find_temperature, softmax, with_probabilities
 from .callbacks import Best, read_csv
 from .checkpoints import Run, State
-from .evaluation import Evaluation, compare, evaluate, predict
 from .fit import Samples, Say, TrainingOptions, fit, known, set_seed
 
 _ENOUGH = 30  # validation images, from which a temperature is more than chance

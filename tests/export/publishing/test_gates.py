@@ -12,8 +12,8 @@ import pytest
 
 from hangtag.optional import require
 from hangtag_export.errors import ExportError, GateNotMet
+from hangtag_export.evaluation import compare
 from hangtag_export.publishing import gates
-from hangtag_export.training.evaluation import compare
 from support import run
 
 NAMES = ("a", "b")

@@ -11,6 +11,7 @@ from hangtag.cli.main import main
 from hangtag.errors import InvalidInput
 from hangtag.optional import require
 from hangtag_export.errors import DataError
+from hangtag_export.evaluation import as_floats
 from hangtag_export.training import architectures, batches, fit, resume
 from hangtag_export.training.calibration import with_probabilities
 from hangtag_export.training.train import Training, train
@@ -110,7 +111,7 @@ def test_the_epoch_that_does_best_on_held_out_images_is_used(some):
     # The rate is too high: accuracy goes up and down.
     training = trained(some, epochs=4, validation_split=0.25, learning_rate=0.02)
     held_out = np.random.default_rng(7).permutation(2000)[:500]
-    probabilities = training.model.predict(batches.as_floats(some.train_images[held_out]), verbose=0)
+    probabilities = training.model.predict(as_floats(some.train_images[held_out]), verbose=0)
     accuracy = (probabilities.argmax(axis=1) == some.train_labels[held_out]).mean()
     assert accuracy == pytest.approx(max(training.history["val_accuracy"]))
     assert int(training.model.optimizer.iterations) == 4 * -(-1500 // 32)

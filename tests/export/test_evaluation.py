@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from hangtag.optional import require
-from hangtag_export.training.batches import as_floats
-from hangtag_export.training.evaluation import compare, evaluate
+from hangtag_export.evaluation import as_floats, compare, evaluate
 
 
 @pytest.fixture(scope="module")
