@@ -8,7 +8,6 @@ from hangtag.errors import InvalidInput
 
 from .api.grpc_methods import methods
 from .api.rest_resources import RestService
-from .api.tensor_encoding import encode_content, encode_typed
 from .fast.grpc_predict import GrpcFastPath, Make
 from .fast.rest_predict import RestFastPath
 from .grpc.health import CHECK, check
@@ -17,6 +16,7 @@ from .http.server import RestServer
 from .models.registry import Models
 from .options import ServerOptions
 from .request_log import Recorder
+from .tensors.encoding import encode_content, encode_typed
 
 
 def rest_server(options: ServerOptions, models: Models, recorder: Recorder, listener: socket.socket) -> RestServer:

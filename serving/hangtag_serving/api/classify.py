@@ -15,10 +15,10 @@ from hangtag.protocol import protobuf
 from hangtag.protocol.protobuf import WireError
 
 from ..errors import ServingError, invalid
-from ..image_sizes import check_images
 from ..limits import STRING_BYTES, Budget, bytes_of
 from ..models.servable import Servable
-from ..tensor_types import number_of, shape_text
+from ..tensors.image_sizes import check_images
+from ..tensors.types import number_of, shape_text
 
 _VALUE_BYTES = 200  # that a class with its score takes as objects, apart from its name
 

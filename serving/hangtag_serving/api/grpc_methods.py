@@ -22,12 +22,12 @@ from ..limits import DEFAULT, Budget, Limits
 from ..models.registry import Models
 from ..models.servable import Servable
 from ..request_log import Recorder
+from ..tensors.decoding import TensorMessage
+from ..tensors.decoding import parse as parse_tensor
+from ..tensors.encoding import Encode
 from . import classify, grpc_model_service
 from .grpc_messages import api, checked_spec, fill_spec, parse, read_spec, spec_of, to_bytes, unreadable
 from .predict import check_inputs, check_method, chosen_outputs, read_tensors
-from .tensor_decoding import TensorMessage
-from .tensor_decoding import parse as parse_tensor
-from .tensor_encoding import Encode
 
 Method = Callable[[bytes], bytes]
 

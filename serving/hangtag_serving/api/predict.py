@@ -16,8 +16,8 @@ from hangtag.protocol.protobuf import WireError
 from ..errors import ServingError, invalid
 from ..limits import Budget
 from ..models.servable import Servable
+from ..tensors.decoding import TensorMessage, decode
 from .classify import CLASSIFY, PREDICT, REGRESS
-from .tensor_decoding import TensorMessage, decode
 
 
 def check_method(servable: Servable, signature: Any) -> None:

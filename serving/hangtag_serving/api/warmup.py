@@ -15,9 +15,9 @@ from hangtag.optional import require
 from ..errors import ServingError, invalid
 from ..limits import Budget
 from ..models.servable import Servable
+from ..tensors.decoding import TensorMessage
 from . import classify
 from .predict import check_inputs, chosen_outputs, read_tensors
-from .tensor_decoding import TensorMessage
 
 FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 MAX_RECORDS = 1000

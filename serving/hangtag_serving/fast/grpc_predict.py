@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..api.tensor_encoding import Encode
 from ..errors import ServingError
 from ..models.registry import Models
 from ..request_log import Recorder
+from ..tensors.encoding import Encode
 from .batch_target import BatchTarget
 from .coalescing import Batch, BatchRunner, Call
 from .request_templates import RequestTemplates, Template, target_of, write_response

@@ -19,13 +19,13 @@ from hangtag.protocol.grpc_codec import model_spec
 from hangtag.protocol.protobuf import WireError
 
 from ..api.grpc_methods import Checked, PredictRequest, checked, read_predict, response
-from ..api.tensor_decoding import decode, parse
-from ..api.tensor_encoding import Encode, encode_content
 from ..bounded_cache import BoundedCache
 from ..errors import ServingError
 from ..limits import Budget
 from ..models.servable import PREPARED_BYTES, Servable
-from ..tensor_types import number_of
+from ..tensors.decoding import decode, parse
+from ..tensors.encoding import Encode, encode_content
+from ..tensors.types import number_of
 from .batch_target import BatchTarget
 
 _MAX_AROUND = 1024  # bytes around the content

@@ -26,7 +26,7 @@ from ..limits import DEFAULT, Budget, Limits
 from ..models.registry import Models
 from ..models.servable import PREPARED_BYTES, Servable
 from ..request_log import Recorder
-from ..tensor_types import number_of
+from ..tensors.types import number_of
 from .batch_target import BatchTarget
 from .coalescing import Batch, BatchRunner, Call
 from .json_arrays import LARGE_BYTES, JsonArray, JsonTemplates, read_numbers

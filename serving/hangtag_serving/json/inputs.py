@@ -17,9 +17,9 @@ from hangtag.protocol import dtypes
 from hangtag.protocol.dtypes import DataType
 
 from ..errors import ServingError, invalid
-from ..image_sizes import check_images
 from ..limits import Budget
-from ..tensor_types import numpy_dtype, shape_text, short_name
+from ..tensors.image_sizes import check_images
+from ..tensors.types import numpy_dtype, shape_text, short_name
 from .excerpts import excerpt
 from .parser import MISSING, Object
 

@@ -18,7 +18,7 @@ from hangtag.protocol import dtypes
 
 from ..errors import invalid
 from ..limits import Budget, bytes_of
-from ..tensor_types import number_of, short_name
+from ..tensors.types import number_of, short_name
 
 _CARRIED = frozenset((1, 2, 3, 4, 5, 6, 9, 10, 22, 23))  # DataType numbers: float, double, integers but uint16, bool
 

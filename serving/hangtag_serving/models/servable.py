@@ -20,7 +20,7 @@ from ..bounded_cache import BoundedCache
 from ..errors import ServingError, invalid
 from ..limits import DEFAULT, STRING_BYTES, Budget, Limits, bytes_of
 from ..metrics import Histogram
-from ..tensor_types import number_of, numpy_dtype, short_name
+from ..tensors.types import number_of, numpy_dtype, short_name
 from .saved_model import DEFAULT_OPTIONS, LoadOptions, load, op_error
 
 _RESOURCE = 20  # DataType

@@ -13,7 +13,7 @@ from contextlib import suppress
 from hangtag.protocol import protobuf
 from hangtag.protocol.protobuf import WireError
 
-from .limits import Budget
+from ..limits import Budget
 
 _PNG, _JPEG, _GIF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8"
 _NOT_FRAMES = frozenset((0xC4, 0xC8, 0xCC))  # in the range of the frame headers: tables, an extension, arithmetic

@@ -17,9 +17,9 @@ from hangtag.protocol import dtypes, protobuf
 from hangtag.protocol.protobuf import WireError
 from hangtag.protocol.tensors import MAX_RANK
 
-from ..image_sizes import check_images
 from ..limits import MAX_FILLED_BYTES, STRING_BYTES, Budget
-from ..tensor_types import RESOURCE, VARIANT, numpy_dtype, short_name
+from .image_sizes import check_images
+from .types import RESOURCE, VARIANT, numpy_dtype, short_name
 
 _CONTENT, _STRINGS = 4, 8  # TensorProto.tensor_content, string_val
 _LEFT_IN_PLACE = {_CONTENT: 1, 5: 4, 9: 4, 6: 8, 12: 8}  # fields and the bytes of a number

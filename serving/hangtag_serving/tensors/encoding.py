@@ -9,7 +9,7 @@ import numpy as np
 from hangtag.optional import require
 from hangtag.protocol import dtypes, protobuf, tensors
 
-from ..tensor_types import number_of
+from .types import number_of
 
 # The TensorProto fields that hold values one by one. Packed, the memory of a float array is that of `float_val`, and
 # the memory of a bool array that of `bool_val`, so answering in typed fields as C++ does costs no more.
