@@ -11,6 +11,8 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
 
+import hangtag
+import hangtag_export
 from support import ROOT
 
 
@@ -75,6 +77,12 @@ def test_every_link_leads_to_a_page_and_an_anchor(site):
 def test_nothing_is_loaded_from_another_host(site):
     for file in site.rglob("*.html"):
         assert [link for link in Page(file).loads if urlsplit(link).netloc] == [], file
+
+
+@pytest.mark.parametrize(("module", "page"), [(hangtag, "python-client"), (hangtag_export, "python-export")])
+def test_the_reference_has_every_public_name(site, module, page):
+    anchors = {anchor.rpartition(".")[2] for anchor in Page(site / "reference" / f"{page}.html").anchors}
+    assert set(module.__all__) - {"__version__"} <= anchors
 
 
 def test_the_chinese_site_has_the_pages_that_are_translated(site):
