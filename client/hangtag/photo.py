@@ -17,6 +17,7 @@ import numpy as np
 
 from .errors import InvalidInput
 from .optional import require
+from .pillow_images import eight_bits, upright
 
 SIDE = 28
 """Pixels of a Fashion-MNIST picture's edge."""
@@ -67,7 +68,6 @@ def _prepared(photo: Any, name: str) -> np.ndarray:
 
 def _opened(photo: Any, pillow: Any, name: str) -> Any:
     """An RGB image, its transparent parts white and its orientation that of the camera."""
-    turn = require("PIL.ImageOps", extra="images", what="prepare='photo'")
     try:
         if isinstance(photo, pillow.Image):
             image = photo
@@ -78,7 +78,7 @@ def _opened(photo: Any, pillow: Any, name: str) -> Any:
             image = pillow.open(photo)
         else:
             image = pillow.open(io.BytesIO(photo))
-        image = turn.exif_transpose(image)
+        image = eight_bits(upright(image))
         clear = image.mode.upper() in ("LA", "PA", "RGBA") or "transparency" in image.info
         image = image.convert("RGBA" if clear else "RGB")
     except Exception as error:  # Pillow has no common class for what a broken file may raise

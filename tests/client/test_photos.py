@@ -64,6 +64,13 @@ def test_a_batch_of_photographs_may_be_one_array():
     assert prepared(np.zeros((0, 40, 50, 3), np.uint8), "photo").shape == (0, 28, 28)
 
 
+def test_photographs_of_more_than_eight_bits_are_scaled_and_not_cut_off():
+    photo = np.full((60, 80), 250, np.uint8)
+    photo[20:40, 30:50] = np.arange(20) * 8
+    deep = [Image.fromarray(photo.astype(np.uint16) * 257), Image.fromarray((photo / 255).astype(np.float32))]
+    assert (prepared([photo, *deep], "photo") == prepare_photo(photo)).all()
+
+
 @pytest.mark.parametrize(
     ("photos", "message"),
     [

@@ -19,11 +19,15 @@ _PIXELS = 0xDA  # "start of scan": what follows is compressed
 
 
 class Header(NamedTuple):
-    """Size in pixels as stored, and the Exif orientation: 1 is upright, 2 to 8 must be turned or mirrored."""
+    """Size in pixels as stored, and the Exif orientation: 1 is upright, 2 to 8 must be turned or mirrored.
+
+    `channels` is that of a JPEG file, 4 for CMYK; 0 for PNG.
+    """
 
     width: int
     height: int
     orientation: int
+    channels: int = 0
 
 
 def read_header(file: bytes) -> Header | None:
@@ -65,8 +69,8 @@ def _jpeg_header(file: bytes) -> Header | None:
             continue
         (size,) = struct.unpack_from(">H", file, position)
         if marker in _SIZES:
-            height, width = struct.unpack_from(">HH", file, position + 3)
-            return Header(width, height, orientation)
+            height, width, channels = struct.unpack_from(">HHB", file, position + 3)
+            return Header(width, height, orientation, channels)
         if marker == _PIXELS or size < 2:
             return None
         if marker == 0xE1 and file.startswith(b"Exif\0\0", position + 2):

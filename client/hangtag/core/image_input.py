@@ -18,6 +18,7 @@ import numpy as np
 from ..errors import InvalidInput, MissingExtra
 from ..optional import require
 from ..photo import prepared
+from ..pillow_images import eight_bits, upright
 from .image_header import JPEG, PNG, read_header
 from .pixels import Layout
 
@@ -26,6 +27,7 @@ MAGIC = (PNG, JPEG)
 CONVERTED = {b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"RIFF": "WebP"}
 """The first bytes of the formats that Pillow converts to PNG."""
 
+_CMYK = 4  # channels
 _LONGEST_NAME = 200  # characters of a path in an error
 
 
@@ -115,7 +117,7 @@ def _kind(item: Any) -> str:
 
 
 def _read(item: Any, index: int | None) -> bytes:
-    """One PNG or JPEG file, upright; files of other formats are converted."""
+    """One PNG or JPEG file, upright, grey or RGB; files of other formats, and CMYK ones, are converted."""
     name = "the image" if index is None else f"image {index}"
     if _is_pil(item):
         return _as_png(item, name)
@@ -130,7 +132,11 @@ def _read(item: Any, index: int | None) -> bytes:
         data = bytes(item)
     if data.startswith(MAGIC):
         header = read_header(data)
-        return data if header is None or header.orientation == 1 else _upright(data, name)
+        if header is not None and header.orientation != 1:
+            return _converted(data, name, "turning photographs upright", "is stored sideways")
+        if header is not None and header.channels == _CMYK:
+            return _converted(data, name, "reading CMYK files", "has CMYK colours")
+        return data
     kind = next((kind for magic, kind in CONVERTED.items() if data.startswith(magic)), None)
     if kind is None or (kind == "WebP" and data[8:12] != b"WEBP"):
         raise InvalidInput(f"{name} is neither PNG nor JPEG, nor WebP, GIF, BMP or TIFF")
@@ -149,12 +155,15 @@ def _advice(text: str) -> str:
     return "; of base64 text give base64.b64decode(text)" if len(text) > _LONGEST_NAME else ""
 
 
-def _upright(data: bytes, name: str) -> bytes:
-    """A file with an Exif orientation, turned as viewers show it. The decoders of TensorFlow ignore the orientation."""
+def _converted(data: bytes, name: str, what: str, fault: str) -> bytes:
+    """A file that TensorFlow's decoders do not read as viewers show it, as PNG; as it is where Pillow is missing.
+
+    They ignore the Exif orientation, and refuse to make a CMYK file grey.
+    """
     try:
-        opened = _opened(data, name, "turning photographs upright")
+        opened = _opened(data, name, what)
     except MissingExtra as error:
-        warnings.warn(f"{name} is stored sideways and is sent so: {error}", stacklevel=2)
+        warnings.warn(f"{name} {fault} and is sent so: {error}", stacklevel=2)
         return data
     return _as_png(opened, name)
 
@@ -174,12 +183,11 @@ def _reason(error: Exception) -> str:
 
 def _as_png(image: Any, name: str) -> bytes:
     """A PIL image as a PNG file, upright: lossless, so that the model gets these very pixels."""
-    operations = require("PIL.ImageOps", extra="images", what="reading images")
     buffer = io.BytesIO()
     try:
-        image = operations.exif_transpose(image)
+        image = upright(image)
         if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
-            image = _eight_bits(image).convert("RGB")
+            image = eight_bits(image).convert("RGB")
         image.info.pop("exif", None)
         image.save(buffer, "PNG", compress_level=1)
     except Exception as error:  # no pixels, or a file read only now; Pillow has no common class for what that raises
@@ -188,30 +196,21 @@ def _as_png(image: Any, name: str) -> bytes:
 
 
 def decode(files: list[bytes], layout: Layout | None) -> list[np.ndarray]:
-    """The files as uint8 arrays [H, W] or [H, W, 3], for a model that has no signature for files.
+    """The files of a batch as uint8 arrays [H, W] or [H, W, 3], for a model that has no signature for files.
 
     Made grey or RGB, and resized (bilinear, antialiased), as `layout` asks; without one they become grey.
     """
     what = "decoding image files for a model that takes only arrays"
     pillow = require("PIL.Image", extra="images", what=what)
-    operations = require("PIL.ImageOps", extra="images", what=what)
     mode = "RGB" if layout is not None and layout.channels == 3 else "L"
     arrays = []
     for index, file in enumerate(files):
         opened = _opened(file, f"image {index}", what)
         try:
-            image = _eight_bits(operations.exif_transpose(opened)).convert(mode)
+            image = eight_bits(opened).convert(mode)
         except Exception as error:  # Pillow has no common class for what a broken file may raise
             raise InvalidInput(f"image {index} cannot be decoded: {_reason(error)}") from error
         if layout is not None and layout.height and layout.width and image.size != (layout.width, layout.height):
             image = image.resize((layout.width, layout.height), pillow.Resampling.BILINEAR)
         arrays.append(np.asarray(image))
     return arrays
-
-
-def _eight_bits(image: Any) -> Any:
-    """16-bit images scaled to 8 bits: Pillow's own conversion would cut off what is above 255."""
-    if not image.mode.startswith("I"):
-        return image
-    pillow = require("PIL.Image", extra="images", what="reading images")
-    return pillow.fromarray((np.asarray(image).clip(0, 65_535) / 257).round().astype(np.uint8))

@@ -6,10 +6,11 @@ import io
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from ..errors import InvalidInput
 from ..photo import SIDE, prepare_photo
+from ..pillow_images import eight_bits, upright
 
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 50_000_000
@@ -41,11 +42,12 @@ def read_upload(data: bytes) -> Image.Image:
     if not 0 < pixels <= MAX_PIXELS:
         raise InvalidInput(f"this image has more than {MAX_PIXELS:,} pixels: make it smaller first")
     try:
-        if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow would cut off above 255
-            image = Image.fromarray(((np.asarray(image, "u4").clip(0, 65_535) + 128) // 257).astype("u1"))
+        if image.mode.startswith("I"):  # Pillow does not make such images smaller
+            image = eight_bits(upright(image))
         image.draft("RGB", (_DECODED_SIDE, _DECODED_SIDE))  # a large JPEG is decoded at a fraction of its size
         image.thumbnail((_DECODED_SIDE, _DECODED_SIDE))
-        return ImageOps.exif_transpose(image)
+        turned: Image.Image = upright(image)
+        return turned.convert("RGB") if turned.mode == "CMYK" else turned  # PNG has no CMYK
     except Exception as error:
         raise InvalidInput(f"this image cannot be decoded: {error}") from error
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..errors import InvalidInput
 from ..optional import require
+from ..pillow_images import eight_bits, upright
 from ..results import Classification, Prediction
 from .fonts import legible
 
@@ -94,9 +95,8 @@ def save(figure: Any, file: str | Path) -> None:
 def read_image(file: str | Path | bytes) -> np.ndarray:
     """An image file, or its bytes, as an array to look at: uint8 [H, W] or [H, W, 3], upright as its EXIF data says."""
     pillow = require("PIL.Image", extra="images", what="drawing")
-    operations = require("PIL.ImageOps", extra="images", what="drawing")
     with pillow.open(io.BytesIO(file) if isinstance(file, bytes) else file) as opened:
-        image = operations.exif_transpose(opened)
+        image = eight_bits(upright(opened))
         return np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
 
 

@@ -19,7 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from hangtag.core.image_header import read_header
 from hangtag.optional import require
+from hangtag.pillow_images import eight_bits, upright
 
 from . import image_decoding as graph
 from .dataset import Images
@@ -35,7 +37,6 @@ CACHE_BYTES = 256_000_000
 
 _LARGE = 8_000_000  # pixels; such images are decoded one at a time
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-_ORIENTATION = 0x0112  # EXIF tag
 _one_large = threading.Lock()
 
 
@@ -157,27 +158,14 @@ def decode(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
 
 def _pixels(content: bytes, image: Any, shape: tuple[int, ...]) -> np.ndarray:
     decoder, resizer = _compiled(shape)
-    turned = (image.format != "PNG" or b"eXIf" in content) and image.getexif().get(_ORIENTATION, 1) != 1
+    header = read_header(content)  # as the client does: the two must turn the same files
+    turned = header is not None and header.orientation != 1
     if image.format in ("PNG", "JPEG", "MPO") and image.mode != "CMYK" and not turned:
         pixels: np.ndarray = decoder(content).numpy()
         return pixels
-    operations = require("PIL.ImageOps", extra="export", what="training")
-    upright = _eight_bits(operations.exif_transpose(image)).convert("RGB" if len(shape) == 3 else "L")
-    values = np.asarray(upright)
+    values = np.asarray(eight_bits(upright(image)).convert("RGB" if len(shape) == 3 else "L"))
     resized: np.ndarray = resizer(values if values.ndim == 3 else values[..., np.newaxis]).numpy()
     return resized
-
-
-def _eight_bits(image: Any) -> Any:
-    """Pillow's `convert` cuts off what is above 255: scale 16-bit and floating-point images first."""
-    pillow = require("PIL.Image", extra="export", what="training")
-    if image.mode.startswith("I"):  # 16 bits, also where Pillow holds them in 32
-        return pillow.fromarray((np.asarray(image).clip(0, 65_535) / 257).round().astype(np.uint8))
-    if image.mode == "F":
-        values = np.nan_to_num(np.asarray(image))
-        scale = 255 if values.max() <= 1 else 1
-        return pillow.fromarray((values * scale).clip(0, 255).round().astype(np.uint8))
-    return image
 
 
 @lru_cache(maxsize=8)

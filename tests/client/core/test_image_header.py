@@ -24,12 +24,12 @@ def saved(kind: str, orientation: int | None = None, **options) -> bytes:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 @pytest.mark.parametrize("orientation", [None, *range(1, 9)])
 def test_size_and_orientation(kind, orientation):
-    assert read_header(saved(kind, orientation)) == Header(30, 20, orientation or 1)
+    assert read_header(saved(kind, orientation)) == Header(30, 20, orientation or 1, 3 if kind == "JPEG" else 0)
 
 
 def test_progressive_files_with_other_blocks_before():
     assert read_header(saved("JPEG", 6, progressive=True, comment=b"x" * 60_000, icc_profile=b"p" * 90_000)) == Header(
-        30, 20, 6
+        30, 20, 6, 3
     )
 
 
@@ -39,7 +39,7 @@ def test_both_byte_orders(order):
     with Image.open(io.BytesIO(file)) as opened:
         exif = opened.getexif()
     exif.endian = "<" if order == "little" else ">"
-    assert read_header(saved("JPEG", None, exif=exif.tobytes())) == Header(30, 20, 6)
+    assert read_header(saved("JPEG", None, exif=exif.tobytes())) == Header(30, 20, 6, 3)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])

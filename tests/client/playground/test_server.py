@@ -16,7 +16,7 @@ import requests
 from PIL import Image
 
 from hangtag import Client, HangtagError
-from hangtag.playground.images import MAX_BYTES
+from hangtag.playground.images import MAX_BYTES, as_png, read_upload
 from hangtag.results import png
 from playgrounds import playground
 from support import ROOT, free_port
@@ -162,6 +162,14 @@ def test_a_picture_of_16_bits_keeps_its_greys(page):
     file = io.BytesIO()
     Image.fromarray(np.full((28, 28), 0x8000, np.uint16)).save(file, "PNG")
     assert (shown(page.post("/api/classify", file.getvalue()).json()) == 128).all()
+
+
+def test_a_picture_in_cmyk_can_be_shown_as_a_sample():
+    file = io.BytesIO()
+    Image.new("CMYK", (40, 30), (0, 200, 200, 0)).save(file, "JPEG")
+    red, green, blue = np.asarray(Image.open(io.BytesIO(as_png(read_upload(file.getvalue())))))[0, 0]
+    assert red > 200
+    assert max(green, blue) < 100
 
 
 def _bomb(width: int, height: int) -> bytes:

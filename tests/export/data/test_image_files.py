@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from hangtag.core import image_input
 from hangtag_export.data import image_decoding as graph
 from hangtag_export.data import image_files
 from hangtag_export.data.image_files import BadImageError, ImageFiles, Subset, decode, select
@@ -78,6 +79,45 @@ def test_png_and_jpeg_have_the_pixels_that_the_exported_model_sees():
     for kind in ("PNG", "JPEG"):
         file = saved(Image.fromarray(ramp()), kind)
         assert np.array_equal(decode(file, SHAPE), graph.decode(file, SHAPE).numpy())
+
+
+def tagged(exif: bytes, kind: bytes = b"Exif\0\0") -> bytes:
+    """A JPEG file with this block of metadata."""
+    file, block = saved(Image.fromarray(ramp()), "JPEG"), kind + exif
+    return file[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + file[2:]
+
+
+def orientation(kind: int, value: int) -> bytes:
+    return b"II*\0" + struct.pack("<IHHHIII", 8, 1, 0x0112, kind, 1, value, 0)
+
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        saved(Image.fromarray(ramp()).convert("CMYK"), "JPEG"),
+        tagged(orientation(3, 6)),
+        tagged(orientation(4, 6)),  # of a type that cameras do not write, and browsers ignore
+        tagged(orientation(3, 9)),
+        tagged(XMP, b"http://ns.adobe.com/xap/1.0/\0"),
+        tagged(b"damaged"),
+        saved(Image.fromarray(ramp()), "WEBP", exif=b"Exif\0\0damaged", lossless=True),
+        saved(Image.fromarray(np.tile(np.linspace(0, 1, 32, dtype=np.float32), (32, 1))), "TIFF"),
+        saved(Image.frombytes("LAB", (32, 32), ramp().tobytes()), "TIFF"),
+        saved(Image.fromarray(ramp()).convert("P"), "PNG", transparency=0),
+        saved(Image.fromarray(ramp()), "GIF", save_all=True, append_images=[Image.new("RGB", (32, 32))]),
+    ],
+    ids=["cmyk", "turned", "long", "nine", "xmp", "exif", "webp-exif", "float", "lab", "palette", "animated"],
+)
+@pytest.mark.parametrize("shape", [SHAPE, (16, 16)], ids=["colour", "grey"])
+def test_the_client_sends_what_training_saw(file, shape):
+    """By at most two levels of grey: libpng and Pillow round differently."""
+    (sent,) = image_input.read(file).files
+    seen = graph.decode(sent, shape).numpy()
+    assert np.abs(decode(file, shape).astype(int) - seen).max() <= 2
+    assert seen.std() > 5  # the ramp, not one colour
 
 
 def png_header(width: int, height: int) -> bytes:
