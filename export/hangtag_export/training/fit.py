@@ -233,9 +233,11 @@ def compile_with(model: Any, optimizer: Any, *, grouped: bool, compiled: bool) -
     model.compile(
         optimizer=optimizer,
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=not ends_in_softmax(model)),
-        metrics=["accuracy"],
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         jit_compile=compiled,
     )
+    # Where the first step makes variables, TensorFlow traces it twice: seconds, for a network of many layers.
+    model.optimizer.build(model.trainable_variables)
 
 
 def _train_on_group(model: Any, group: tuple[Any, Any]) -> Any:
