@@ -14,7 +14,7 @@ from .core.calls import Progress
 from .core.retry import NOT_READY, POLL
 from .core.session import Session
 from .core.streaming import stream
-from .errors import DeadlineExceeded
+from .errors import DeadlineExceeded, HangtagError
 from .model import ModelMetadata, VersionStatus
 from .results import Classification
 from .transports.thread_runner import ThreadRunner
@@ -150,14 +150,17 @@ class Client:
         1
         """
         end = time.monotonic() + check_seconds(timeout, least=-math.inf)  # with no time left it asks once
+        reason: HangtagError | None = None
         while True:
             left = max(end - time.monotonic(), 0.001)
             try:
                 return self._runner.run(self._session.ready(), min(left, self._options.timeout), retries=0)
             except NOT_READY as error:
+                if reason is None or not isinstance(error, DeadlineExceeded):  # the last try may have had no time
+                    reason = error
                 if time.monotonic() + POLL >= end:
                     spec = self._session.spec
-                    raise DeadlineExceeded(f"{spec} is not ready after {timeout:g} s: {error}") from error
+                    raise DeadlineExceeded(f"{spec} is not ready after {timeout:g} s: {reason}") from reason
             time.sleep(POLL)
 
     # ---- closing
