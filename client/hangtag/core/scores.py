@@ -103,7 +103,8 @@ def join(
         if len({classes or parts[0].shape[1], *(part.shape[1] for part in parts)}) > 1:
             raise BadResponse(f"{output} came with differing numbers of classes")
         found = (parts[0] if len(parts) == 1 else np.concatenate(parts)).astype(np.float32, copy=False)
-    if found.size and not found.item(found.argmax()) < np.inf:  # argmax takes a NaN for the greatest number
+    # argmax takes a NaN for the greatest number
+    if found.size and not (found.item(found.argmax()) < np.inf and found.item(found.argmin()) > -np.inf):
         _check_numbers(output, found)
     return found
 
@@ -122,11 +123,10 @@ def _part(reply: Reply, count: int, output: str, ranked: bool, binary: bool) -> 
 
 
 def _check_numbers(output: str, found: np.ndarray) -> None:
-    """Raise for the images with a NaN, or with infinities of both signs, whose sum is one."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        bad = np.flatnonzero(np.isnan(found.sum(axis=1))).tolist()
+    """Raise for images with a NaN or whose best score is infinite; a class may be ruled out by minus infinity."""
+    bad = np.flatnonzero(~np.isfinite(found.max(axis=1))).tolist()
     if bad:
-        error = BadResponse(f"{output} is not a number for {_images(bad)}")
+        error = BadResponse(f"{output} is not a finite number for {_images(bad)}")
         error.images = range(bad[0], bad[0] + 1) if len(bad) == 1 else None
         raise error
 

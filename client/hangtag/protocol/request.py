@@ -39,7 +39,8 @@ class Request(NamedTuple, Generic[T]):
         try:
             return self.read(body)
         except _UNREADABLE as error:
-            raise BadResponse(f"the answer to {self.path} cannot be read: {error or type(error).__name__}") from error
+            reason = f"it has no {error}" if isinstance(error, KeyError) else error or type(error).__name__
+            raise BadResponse(f"the answer to {self.path} cannot be read: {reason}") from error
 
 
 def too_large(path: str, limit: int) -> BadResponse:

@@ -70,14 +70,20 @@ def test_scores_that_no_sigmoid_gives_are_refused(kind):
 
 @pytest.mark.parametrize(
     ("bad", "message"),
-    [([1], r"not a number for an image \(images 1 to 1\)"), ([0, 2], r"not a number for images 0, 2$")],
+    [([1], r"not a finite number for an image \(images 1 to 1\)"), ([0, 2], r"not a finite number for images 0, 2$")],
 )
-def test_scores_that_are_not_numbers_name_the_images(kind, bad, message):
+@pytest.mark.parametrize("value", [np.nan, np.inf, [-np.inf] * 3], ids=["nan", "infinite", "all-minus-infinite"])
+def test_scores_that_are_not_finite_name_the_images(kind, bad, message, value):
     scores = SHARES.copy()
-    scores[bad, 1] = np.nan
+    scores[bad, 1 if np.isscalar(value) else slice(None)] = value
     for options in ({}, {"scores": "logits"}):
         with pytest.raises(BadResponse, match=message):
             classified(kind, {"output_0": scores}, **options)
+
+
+def test_a_class_ruled_out_by_minus_infinity_is_no_error(kind):
+    logits = np.array([[0, -np.inf, 1]] * 3, "f4")
+    assert classified(kind, {"output_0": logits}, scores="logits").probabilities[0, 1] == 0
 
 
 def test_the_output_of_several_is_chosen_and_asked_for_alone(kind, protocol):

@@ -158,6 +158,11 @@ def test_hostile_documents(body):
     assert isinstance(from_http(500, body, "there"), HangtagError)
 
 
+def test_what_a_document_lacks_is_named():
+    with pytest.raises(BadResponse, match=r"cannot be read: it has no 'model_version_status'$"):
+        rest_codec.status(SPEC).decode(b"{}")
+
+
 def peak_of(request: Request, body: bytes) -> int:
     """Bytes that reading `body` took at the most; it must fail."""
     tracemalloc.start()
