@@ -8,6 +8,8 @@ from pathlib import Path
 
 from hangtag.optional import require
 
+_HDF5 = b"\x89HDF\r\n\x1a\n"  # the first bytes
+
 
 def keras_version(path: Path) -> str:
     """The version of Keras that wrote a file; "" if it does not say."""
@@ -26,6 +28,8 @@ def keras_version(path: Path) -> str:
 def reason(error: Exception, path: Path) -> str:
     """Why Keras could not load a file, in one sentence."""
     message = " ".join(str(error).split())
+    if (mismatch := _other_format(path)) is not None:
+        return mismatch
     if "lambda" in message.lower() and "unsafe" in message.lower():
         return (
             "it has a Lambda layer, whose code Keras does not run from a file: load it in Python "
@@ -38,3 +42,20 @@ def reason(error: Exception, path: Path) -> str:
     if "No model config found" in message or ("weights" in path.name and "config" in message):
         return "it holds weights but no model: build the model in Python, load the weights, and save the whole model"
     return message[:300] or type(error).__name__
+
+
+def _other_format(path: Path) -> str | None:
+    """How a file's content contradicts its ending, by which Keras reads it."""
+    try:
+        with path.open("rb") as file:
+            begin = file.read(len(_HDF5))
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    if not begin:
+        return "it is empty"
+    is_archive = zipfile.is_zipfile(path)
+    if path.suffix.lower() == ".keras" and not is_archive:
+        return "its content is that of an .h5 file: rename it" if begin == _HDF5 else "it is damaged, or no Keras file"
+    if path.suffix.lower() != ".keras" and begin != _HDF5:
+        return "its content is that of a .keras file: rename it" if is_archive else "it is damaged, or no Keras file"
+    return None

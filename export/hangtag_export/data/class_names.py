@@ -61,7 +61,7 @@ def fault_of(name: Any) -> str | None:
     """What makes `name` no class name, as the end of a sentence; None for a good one."""
     if not isinstance(name, str):
         return f"is {name!r}: it must be text"
-    if not name.strip():
+    if not any(character.isprintable() and not character.isspace() for character in name):
         return "is empty: give every class a name"
     if len(name) > _LONGEST_NAME:
         return f"has {len(name):,} characters: at most {_LONGEST_NAME:,} are allowed"

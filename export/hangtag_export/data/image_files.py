@@ -142,6 +142,8 @@ def decode(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large images, which are refused below
             image = pillow.open(io.BytesIO(content), formats=_FORMATS)
+    except pillow.DecompressionBombError as error:  # Pillow's own limit is larger than ours
+        raise BadImageError(f"more than {graph.MAX_PIXELS // 1_000_000} million pixels") from error
     except Exception as error:  # Pillow has no common class for what a damaged file may raise
         raise BadImageError("not an image that can be read") from error
     width, height = image.size

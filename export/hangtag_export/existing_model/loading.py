@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from hangtag.optional import require
 from ..keras_files import keras_version, reason
 
 _WHAT = "publishing a model"
+_GRAPH_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")  # of an operation
+_ARGUMENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _KERAS_FILES = (".keras", ".h5", ".hdf5")
 
 
@@ -58,6 +62,11 @@ def load(model: Any, signature: str | None = None, imports: Sequence[str] = ()) 
         raise InvalidInput(f"{path} is neither a .keras or .h5 file nor a SavedModel folder{hint}")
     kind = "keras" if path.suffix.lower() == ".keras" else "h5"
     return _of_keras(_load_keras(path), {"format": kind, "file": str(path), "sha256": _sha256(path)})
+
+
+def argument_name(name: str) -> str:
+    """The name of a model's input as that of a function's argument, of which TensorFlow saves some names only."""
+    return name if _ARGUMENT_NAME.fullmatch(name) else "arg_" + re.sub("[^A-Za-z0-9]", "_", name)
 
 
 def import_modules(names: Sequence[str]) -> None:
@@ -128,12 +137,35 @@ def _of_keras(model: Any, origin: dict[str, Any]) -> Source:
     names = list(getattr(model, "output_names", None) or ())
 
     def call(images: Any) -> dict[str, Any]:
-        return _named(model(images, training=False), names)
+        with _names_for_graphs(model):
+            return _named(model(images, training=False), names)
 
     library = sys.modules.get(type(model).__module__.split(".")[0])
     origin = origin | {"keras": getattr(library, "__version__", None)}
     dtype = tf.as_dtype(one.dtype)
     return Source(call, tuple(one.shape), dtype, str(one.name).split(":")[0], origin, keras_model=model)
+
+
+@contextmanager
+def _names_for_graphs(model: Any) -> Iterator[None]:
+    """Other names for the layers whose names a graph of TensorFlow cannot have: Keras takes any text.
+
+    Their variables keep the new names, with which they are saved.
+    """
+    keras = require("keras", extra="export", what=_WHAT)
+    layers = model._flatten_layers() if isinstance(model, keras.Layer) else ()
+    renamed = [(layer, layer.name) for layer in layers if not _GRAPH_NAME.fullmatch(layer.name)]
+    for number, (layer, _) in enumerate(renamed):
+        layer.name = f"layer_{number}"
+    if renamed:
+        for number, variable in enumerate(model.variables):
+            if not _GRAPH_NAME.fullmatch(variable.value._shared_name):
+                variable.value._handle_name = f"variable_{number}:0"
+    try:
+        yield
+    finally:
+        for layer, name in renamed:
+            layer.name = name
 
 
 def _named(outputs: Any, names: Sequence[str]) -> dict[str, Any]:

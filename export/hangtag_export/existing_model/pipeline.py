@@ -28,7 +28,7 @@ from ..savedmodel import card, signatures
 from ..savedmodel.published import predict
 from ..savedmodel.verification import TOLERANCE, TOLERANCE_16_BITS, verify
 from .inputs import ImageInput, image_input, known_pixels
-from .loading import Source, load
+from .loading import Source, argument_name, load
 from .outputs import ScoreOutput, check_scores, choose_output, last_operation, score_output
 
 Say = Callable[[str], None]
@@ -203,7 +203,7 @@ def _image_input(source: Source, size: tuple[int, int] | None, declared: str | N
 def _original(source: Source, images: ImageInput) -> Any:
     """The model's own signature, as a concrete function."""
     tf = require("tensorflow", extra="export", what=_WHAT)
-    spec = tf.TensorSpec(source.shape, source.dtype, name=source.input_name)
+    spec = tf.TensorSpec(source.shape, source.dtype, name=argument_name(source.input_name))
 
     def original(batch: Any) -> dict[str, Any]:
         return {name: tf.identity(tensor) for name, tensor in source.call(batch).items()}

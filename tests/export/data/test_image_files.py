@@ -143,7 +143,7 @@ def jpeg_header(width: int, height: int) -> bytes:
 def test_a_header_of_too_many_pixels_is_refused_before_memory_is_taken(file):
     decode(saved(Image.fromarray(ramp()), "PNG"), SHAPE)  # what is made once is made now
     tracemalloc.start()
-    with pytest.raises(BadImageError):
+    with pytest.raises(BadImageError, match="more than 50 million"):
         decode(file, SHAPE)
     assert tracemalloc.get_traced_memory()[1] < 5_000_000
     tracemalloc.stop()

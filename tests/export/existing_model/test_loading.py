@@ -28,7 +28,10 @@ pytestmark = [
         ("model.keras", {"pixels": "0..1", "base_path": "s3://bucket/x"}, "is not a local folder"),
         ("nothing.keras", {}, "there is no "),
         ("weights.h5", {}, "it holds weights but no model"),
-        ("broken.keras", {}, "Keras cannot load"),
+        ("broken.keras", {}, "broken.keras: it is damaged, or no Keras file"),
+        ("empty.h5", {}, "empty.h5: it is empty"),
+        ("hdf5.keras", {}, "hdf5.keras: its content is that of an .h5 file: rename it"),
+        ("archive.h5", {}, "archive.h5: its content is that of a .keras file: rename it"),
         ("text.txt", {}, "is neither a .keras or .h5 file nor a SavedModel folder"),
         ("folder", {}, "is not a SavedModel: it has no saved_model.pb"),
         ("own.keras", {}, "it has a layer of your own, Own: name the module that registers it with --import"),
@@ -54,6 +57,9 @@ def files(keras, small, tmp_path_factory) -> Path:
     (folder / "model.weights.h5").rename(folder / "weights.h5")
     (folder / "broken.keras").write_bytes((folder / "model.keras").read_bytes()[:2000])
     (folder / "text.txt").write_text("x")
+    (folder / "empty.h5").touch()
+    (folder / "hdf5.keras").write_bytes((folder / "weights.h5").read_bytes())
+    (folder / "archive.h5").write_bytes((folder / "model.keras").read_bytes())
     (folder / "folder").mkdir()
 
     class Own(keras.layers.Layer):

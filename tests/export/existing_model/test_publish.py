@@ -31,6 +31,24 @@ def test_a_model_that_takes_one_image_at_a_time(small, tmp_path):
     assert done.card["image_shape"] == [6, 8]
 
 
+def test_names_that_a_graph_of_tensorflow_cannot_have(keras, tf, small, tmp_path):
+    """Of the model, its layers, its input and its output; the model keeps them."""
+    inputs = keras.Input((6, 8), name="图 1")
+    nested = keras.Sequential([keras.Input((6, 8)), keras.layers.Rescaling(1 / 255, name="по шкале")], name="вложенная")
+    flat = keras.layers.Flatten()(nested(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax", name="得分 (%)")(flat), name="模型")
+    done = publish(model, ["a", "b", "c"], tmp_path / "x")
+    assert done.card["pixels"] == "0..255"
+    assert [layer.name for layer in model.layers] == [
+        "图 1",
+        "вложенная",
+        flat._keras_history.operation.name,
+        "得分 (%)",
+    ]
+    original = tf.saved_model.load(str(done.folder)).signatures["original"]
+    assert list(original.structured_outputs) == ["得分 (%)"]
+
+
 @pytest.mark.parametrize("dtype", ["mixed_float16", "bfloat16"])
 def test_a_model_that_computes_in_16_bits(keras, small, tmp_path, dtype):
     convolve = keras.layers.Conv2D(4, 3, dtype=dtype)
