@@ -42,7 +42,7 @@ CARD = "assets.extra/hangtag.json"
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 """The warmup records, relative to a version's folder: a TFRecord file of PredictionLog messages."""
 
-GRAPH_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+GRAPH_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif")
 """Endings of the files that `encoded_images` decodes in the graph."""
 
 

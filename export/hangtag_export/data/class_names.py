@@ -14,6 +14,7 @@ TRAINING = ("train", "training")
 """Names of the folder that has the training images, in a data set that is divided."""
 
 _LONGEST_NAME = 1000  # characters
+_EMOJI_JOINER = "\u200d"  # makes one emoji of two, which looks different
 _REFUSED = ("Cc", "Cs", "Zl", "Zp")  # Unicode categories: control characters, surrogates, line separators
 _BIDIRECTIONAL = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # reorder the text after a name
 
@@ -49,9 +50,9 @@ def check_class_names(names: Sequence[Any]) -> None:
             raise InvalidInput(f"class name {number} {fault}")
     first: dict[str, int] = {}
     for number, name in enumerate(names):
-        same = first.setdefault(unicodedata.normalize("NFC", name), number)
+        same = first.setdefault(look(name), number)
         if same != number:
-            raise InvalidInput(f"class names {same} and {number} are both {name!r}: they must differ")
+            raise InvalidInput(f"class names {same} and {number} are both {look(name)!r}: they must differ")
     if len(names) < 2:
         listed = ", ".join(map(repr, names)) or "none"
         raise InvalidInput(f"a classifier needs two class names or more, and these are {listed}")
@@ -61,12 +62,20 @@ def fault_of(name: Any) -> str | None:
     """What makes `name` no class name, as the end of a sentence; None for a good one."""
     if not isinstance(name, str):
         return f"is {name!r}: it must be text"
-    if not any(character.isprintable() and not character.isspace() for character in name):
+    if not name.strip():
         return "is empty: give every class a name"
     if len(name) > _LONGEST_NAME:
         return f"has {len(name):,} characters: at most {_LONGEST_NAME:,} are allowed"
     refused = next(filter(_is_refused, name), None)
-    return None if refused is None else f"is {name!a}, which contains the control character {refused!a}: remove it"
+    if refused is not None:
+        return f"is {name!a}, which contains the control character {refused!a}: remove it"
+    return None if look(name).strip() else f"is {name!a}, which cannot be seen: give every class a name"
+
+
+def look(name: str) -> str:
+    """What a name looks like: names of one look cannot be told apart by their readers."""
+    visible = "".join(each for each in name if unicodedata.category(each) != "Cf" or each == _EMOJI_JOINER)
+    return unicodedata.normalize("NFC", visible)
 
 
 def _is_refused(character: str) -> bool:
@@ -94,8 +103,9 @@ def is_hidden(name: str) -> bool:
 
 
 def one_of(folder: Path, names: Sequence[str]) -> Path | None:
-    """The folder of one of these names in `folder` that itself holds folders."""
-    return next((folder / name for name in names if (folder / name).is_dir() and class_folders(folder / name)), None)
+    """The folder of one of these names, in capitals or not, in `folder` that itself holds folders."""
+    found = {path.name.lower(): path for path in class_folders(folder) if path.name.lower() in names}
+    return next((found[name] for name in names if name in found and class_folders(found[name])), None)
 
 
 def _from_text(source: str | Path) -> Sequence[str]:

@@ -15,17 +15,19 @@ from pathlib import Path
 
 import numpy as np
 
+from hangtag.contract import IMAGE_SUFFIXES
 from hangtag.optional import require
 
 from ..errors import DataError
-from .class_names import TRAINING, class_folders, class_name, fault_of, is_hidden, one_of
+from .class_names import TRAINING, class_folders, class_name, fault_of, is_hidden, look, one_of
 from .dataset import Dataset
-from .image_files import SUFFIXES, ImageFiles, Subset
+from .image_files import ImageFiles, Subset
 
 TEST_PART = 0.2
 
 _VALIDATION = ("val", "valid", "validation")
 _TEST = ("test", "testing")
+_LARGEST = 4096  # pixels an edge
 _SHOWN = 10  # bad files that a message names
 
 _Files = dict[str, list[Path]]
@@ -49,7 +51,12 @@ def load_images(
     >>> dataset.train_images[:32].shape  # doctest: +SKIP
     (32, 96, 96, 3)
     """
-    folder, shape = Path(folder), tuple(image_shape)
+    shape = tuple(image_shape)
+    if len(shape) not in (2, 3) or shape[2:] not in ((), (3,)) or not all(1 <= size <= _LARGEST for size in shape):
+        raise DataError(f"image_shape {shape} is neither (H, W), grey, nor (H, W, 3), RGB, with 1 to {_LARGEST} pixels")
+    if not str(folder):
+        raise DataError("the data set is an empty text: give a folder with one folder for each class")
+    folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"there is no folder {shown(folder)}: give a folder with one folder for each class")
     skipped: Counter[str] = Counter()
@@ -112,6 +119,7 @@ def _splits(folder: Path, skipped: Counter[str], seed: int, say: Callable[[str],
     train = one_of(folder, TRAINING)
     others = [part for part in (one_of(folder, _VALIDATION), one_of(folder, _TEST)) if part is not None]
     if train is None or not others:
+        _check_not_divided(folder, train)
         return _split(_classes(folder, skipped), seed)
     parts = [train, *others]
     for path in sorted(folder.iterdir()):
@@ -124,9 +132,28 @@ def _splits(folder: Path, skipped: Counter[str], seed: int, say: Callable[[str],
             raise DataError(f"{shown(part)} has a class {unknown[0]!r} that {shown(train)} does not have")
         if absent:
             raise DataError(f"{shown(part)} has no folder for class {absent[0]!r}, which {shown(train)} has")
-    if others[-1].name in _VALIDATION:
+    if others[-1].name.lower() in _VALIDATION:
         say(f"there is no {_TEST[0]}/: the images of {others[-1].name}/ are the test images")
     return splits
+
+
+def _check_not_divided(folder: Path, train: Path | None) -> None:
+    """Raise DataError for a data set whose parts would be taken for classes, since only `train` is named as one."""
+    if train is None:
+        return
+    classes = {path.name for path in class_folders(train)}
+    for path in class_folders(folder):
+        if path == train:
+            continue
+        if path.name.lower() in (*_VALIDATION, *_TEST):
+            raise DataError(
+                f"{shown(path)} has no folders, and {shown(train)} has some: each part needs one folder for each class"
+            )
+        if classes & {inner.name for inner in class_folders(path)}:
+            raise DataError(
+                f"{shown(train)} and {shown(path)} have the same folders, as the parts of a data set have: name the "
+                "second test or val"
+            )
 
 
 def _classes(folder: Path, skipped: Counter[str]) -> _Files:
@@ -140,13 +167,15 @@ def _classes(folder: Path, skipped: Counter[str]) -> _Files:
         if not path.is_dir() and not path.name.startswith("."):
             skipped["outside of a class folder"] += 1
     classes: _Files = {}
+    looks: set[str] = set()
     for path in folders:
         name = class_name(path)
         fault = fault_of(name)
         if fault is not None:
             raise DataError(f"the folder {shown(path)} cannot be a class: its name {fault}")
-        if name in classes:
+        if look(name) in looks:
             raise DataError(f"{shown(folder)} has two folders whose names look the same ({name!a}): rename one of them")
+        looks.add(look(name))
         ours: Counter[str] = Counter()
         classes[name] = _images(path, ours)
         if not classes[name]:
@@ -183,7 +212,7 @@ def _images(folder: Path, skipped: Counter[str]) -> list[Path]:
                 skipped["links that lead nowhere"] += 1
             elif not path.is_file():
                 skipped["no regular files"] += 1
-            elif suffix not in SUFFIXES:
+            elif suffix not in IMAGE_SUFFIXES:
                 skipped[shown(suffix) if suffix else "without an ending"] += 1
             else:
                 images.append(path)

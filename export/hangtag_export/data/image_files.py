@@ -26,9 +26,6 @@ from hangtag.pillow_images import eight_bits, upright
 from . import image_decoding as graph
 from .dataset import Images
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-"""Endings of the files that training reads."""
-
 MAX_BYTES = 100_000_000
 """Size of a file; a photo has a few million bytes."""
 

@@ -49,7 +49,8 @@ def test_the_folders_of_a_data_set_are_the_names(tmp_path):
         (["a", "b", "a"], "class names 0 and 2 are both 'a'"),
         (["a", ""], "class name 1 is empty"),
         (["a", " \t"], "class name 1 is empty"),
-        (["a", "\u200b\ufeff"], "class name 1 is empty"),  # of no width
+        (["a", "\u200b\ufeff"], "which cannot be seen: give every class a name"),
+        (["a", "b", "a\u200b"], "class names 0 and 2 are both 'a'"),
         (["a", "b\x1b[31m"], "contains the control character '\\x1b'"),
         (["a", "b\u2028c"], "contains the control character '\\u2028'"),
         (["a", "b\ud800"], "contains the control character '\\ud800'"),

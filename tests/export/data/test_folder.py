@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import unicodedata
 from pathlib import Path
 
@@ -50,11 +51,11 @@ def test_a_fifth_of_each_class_is_for_testing_chosen_by_seed(images, tmp_path):
     assert {image.tobytes() for image in both} == {image.tobytes() for image in images[:30]}, "pixels stay as they are"
 
 
-@pytest.mark.parametrize("names", [("train", "test"), ("train", "val"), ("training", "validation"), ("train", "valid")])
+@pytest.mark.parametrize("names", [("train", "test"), ("train", "val"), ("training", "Validation"), ("Train", "valid")])
 def test_train_and_test_folders_are_used_as_they_are(names, images, tmp_path):
     for part, start, count in ((names[0], 0, 6), (names[1], 100, 3)):
         fill(tmp_path / part / "a", images[start : start + count])
-        fill(tmp_path / part / "b", images[start + 50 : start + 50 + count], "jpg")
+        fill(tmp_path / part / "b", images[start + 50 : start + 50 + count], "jfif")
     dataset, lines = load(tmp_path)
     assert dataset.train_labels.tolist() == [0] * 6 + [1] * 6
     assert dataset.test_labels.tolist() == [0] * 3 + [1] * 3
@@ -211,6 +212,29 @@ def test_what_is_wrong_with_a_folder_is_one_sentence(images, tmp_path):
     assert "has a class 'c' that" in refused(tmp_path)
     (tmp_path / "test" / "c").rename(tmp_path / "train" / "c")
     assert "has no folder for class 'c'" in refused(tmp_path)
+
+
+def test_parts_of_a_data_set_are_not_taken_for_classes(images, tmp_path):
+    for part in ("train", "holdout"):
+        fill(tmp_path / part / "a", images[:2])
+        fill(tmp_path / part / "b", images[:2])
+    assert "train and " in refused(tmp_path)
+    assert "/holdout have the same folders, as the parts of a data set have: name the second test or" in refused(
+        tmp_path
+    )
+    shutil.rmtree(tmp_path / "holdout")
+    fill(tmp_path / "Test", images[:2])
+    assert "/Test has no folders, and " in refused(tmp_path)
+    (tmp_path / "Test").rename(tmp_path / "plane")
+    assert load(tmp_path)[0].class_names == ("plane", "train"), "a class may have this name, and folders"
+
+
+@pytest.mark.parametrize("shape", [(0, 8), (8, 8, 2), (8,), (10_000, 10_000, 3)])
+def test_a_shape_that_no_images_have_is_refused(shape, tmp_path):
+    with pytest.raises(DataError, match=r"is neither \(H, W\), grey, nor"):
+        load(tmp_path, shape)
+    with pytest.raises(DataError, match="is an empty text"):
+        load_images("")
 
 
 def test_a_folder_above_the_data_set_is_recognised(images, tmp_path):
