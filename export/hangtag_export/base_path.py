@@ -36,12 +36,15 @@ def newest(base_path: Path) -> Path | None:
 
 
 def check_base_path(base_path: Path) -> None:
-    """Raise InvalidInput for a URL, and for a version's own folder, in which a server would not look for versions."""
+    """Raise InvalidInput for a URL, a file, and a version's own folder, in which no server would look for versions."""
     if _URL.match(str(base_path)):
         raise InvalidInput(
             f"{base_path} is not a local folder: versions are written to local folders only "
             "(not to s3://, gs://, hdfs://…); publish to one and copy the version's folder"
         )
+    if os.path.lexists(base_path) and not base_path.is_dir():
+        what = "a link that leads nowhere" if base_path.is_symlink() else "a file"
+        raise InvalidInput(f"{base_path} is {what}: a base path is a folder of versions; give another")
     if (base_path / "saved_model.pb").exists():
         parent = base_path.absolute().parent if base_path.name in ("", "..") else base_path.parent
         raise InvalidInput(f"{base_path} is a version (it holds saved_model.pb), not a base path: give {parent}")

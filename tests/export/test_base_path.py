@@ -30,3 +30,11 @@ def test_a_version_is_no_base_path(exported, capsys):
         f"hangtag: {exported / '1'} is a version (it holds saved_model.pb), not a base path: give {exported}\n"
     )
     assert versions(exported / "1") == []
+
+
+def test_a_file_is_no_base_path(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    for name, what in (("file", "a file"), ("link", "a link that leads nowhere")):
+        assert main(["export", f"--base-path={tmp_path / name}"]) == 2
+        assert f"{tmp_path / name} is {what}: a base path is a folder of versions" in capsys.readouterr().err
