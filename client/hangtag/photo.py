@@ -10,12 +10,13 @@ bright ground, as in a shop's catalogue.
 from __future__ import annotations
 
 import io
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import numpy as np
 
 from .errors import InvalidInput
+from .file_content import MAX_IMAGE_BYTES, read_file
 from .optional import require
 from .pillow_images import eight_bits, upright
 
@@ -73,10 +74,10 @@ def _opened(photo: Any, pillow: Any, name: str) -> Any:
             image = photo
         elif isinstance(photo, np.ndarray):
             image = pillow.fromarray(photo)
-        elif isinstance(photo, str | Path):
-            name = str(photo)
-            image = pillow.open(photo)
         else:
+            if isinstance(photo, str | PathLike):
+                name = str(photo)
+                photo = read_file(photo, MAX_IMAGE_BYTES)
             image = pillow.open(io.BytesIO(photo))
         image = eight_bits(upright(image))
         clear = image.mode.upper() in ("LA", "PA", "RGBA") or "transparency" in image.info

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInput
+from ..file_content import read_file
 
 _LARGEST = 64 << 20  # bytes of a file
 
@@ -42,8 +43,7 @@ def read_class_file(path: Path) -> tuple[str, ...]:
     ``{"cat": 0, "dog": 1}``.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
+        content = read_file(path, _LARGEST)
     except (OSError, ValueError) as error:  # ValueError: no file can have this name
         reason = getattr(error, "strerror", None) or error
         raise InvalidInput(f"cannot read the class names in {str(path)[:200]}: {reason}") from error

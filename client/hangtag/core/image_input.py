@@ -10,12 +10,12 @@ import sys
 import warnings
 from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import InvalidInput, MissingExtra
+from ..file_content import MAX_IMAGE_BYTES, read_file
 from ..optional import require
 from ..photo import prepared
 from ..pillow_images import eight_bits, upright
@@ -124,10 +124,12 @@ def _read(item: Any, index: int | None) -> bytes:
     if isinstance(item, str | PathLike):
         name = shortened(str(item))
         try:
-            data = Path(item).read_bytes()
+            data = read_file(item, MAX_IMAGE_BYTES)
         except (OSError, ValueError) as error:  # ValueError: no file can have this name
             reason = getattr(error, "strerror", None) or error
             raise InvalidInput(f"cannot read {name}: {reason}{_advice(str(item))}") from error
+        if len(data) > MAX_IMAGE_BYTES:
+            raise InvalidInput(f"{name} is no image: it is larger than {MAX_IMAGE_BYTES // 1_000_000} MB")
     else:
         data = bytes(item)
     if data.startswith(MAGIC):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import sys
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +16,10 @@ from PIL import Image, ImageOps
 from both_clients import opened
 from fake_server import FIRST_PIXEL, Model, Signature, model_server
 from hangtag import InvalidInput, fashion_mnist
+from hangtag.config.class_names import read_class_names
+from hangtag.core.image_input import read
 from hangtag.core.pixels import scaled
+from hangtag.photo import prepare_photo
 
 NAMES = ["red", "green", "blue"]
 RANDOM = np.random.default_rng(0)
@@ -258,3 +264,27 @@ def test_a_photograph_for_a_model_of_fashion_mnist_is_a_hint_once(kind, language
             client.classify(photo)
         client.classify([photo, photo])
         client.classify(photo, prepare="photo")
+
+
+@pytest.mark.parametrize("what", ["pipe", "device"])
+def test_a_file_that_never_ends_is_an_error_soon(what, tmp_path):
+    """A pipe that nobody writes to would be waited for, and a device would fill the memory."""
+    path = tmp_path / "pipe.png"
+    os.mkfifo(path)
+    path = path if what == "pipe" else Path("/dev/zero")
+    with pytest.raises(InvalidInput, match=r"is neither PNG nor JPEG|is larger than 100 MB"):
+        read(path)
+    with pytest.raises(InvalidInput, match="cannot read"):
+        prepare_photo(path)
+    with pytest.raises(InvalidInput, match=r"is empty|is too large for class names"):
+        read_class_names(path)
+
+
+def test_a_pipe_with_a_writer_is_read_to_its_end(tmp_path):
+    """As of a shell's <(command)."""
+    reader, writer = os.pipe()
+    file = png(COLOUR[0])
+    os.write(writer, file[:20])
+    threading.Timer(0.1, lambda: (os.write(writer, file[20:]), os.close(writer))).start()
+    assert read(f"/dev/fd/{reader}").files == [file]
+    os.close(reader)
