@@ -55,7 +55,7 @@ doctor: $(INSTALLED) ## report problems of models/fashion and of the deployment 
 	  $(BIN)/hangtag doctor models/$(MODEL) serving/docker/compose.yaml
 
 test: $(DEVELOPMENT) ## run all tests, or those of one package: make test PACKAGE=client
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(if $(PACKAGE),$(wildcard tests/$(PACKAGE) tests/adversarial/$(PACKAGE) $(PACKAGE)))
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(if $(PACKAGE),$(wildcard tests/$(PACKAGE) tests/adversarial/$(PACKAGE) $(PACKAGE)))
 
 conformance: $(DEVELOPMENT) ## compare with TensorFlow Serving's recorded answers: make conformance SERVER=HOST:8500,8501
 ifdef SERVER

@@ -24,6 +24,16 @@ from support import ROOT, Server, run, serving
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+SLOWEST_FIRST = ["system", "export", "deploy", "adversarial", "serving", "client"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes minutes begins first: no test process works on it alone at the end."""
+    folder = Path(__file__).parent
+    places = {folder / name: place for place, name in enumerate(SLOWEST_FIRST)}
+    items.sort(key=lambda item: min(places.get(parent, len(places)) for parent in item.path.parents))
+
+
 @pytest.fixture(scope="session")
 def dataset() -> Dataset:
     """The real Fashion-MNIST."""
