@@ -40,20 +40,23 @@ GROUPS = {
 # The figures that the READMEs show, and how they call them there.
 README_ROWS = {
     "client.classify-256": ("`classify` of 256 images over gRPC", "对 256 张图片调用 `classify`（gRPC）"),
-    "client.grpc-10000": ("10,000 images over gRPC", "10,000 张图片（gRPC）"),
-    "client.rest-10000": ("10,000 images over REST", "10,000 张图片（REST）"),
+    "client.grpc-10000": (
+        "10,000 images over gRPC, to a server that returns a constant",
+        "10,000 张图片（gRPC，服务器返回固定结果）",
+    ),
+    "client.rest-10000": ("the same over REST", "同上（REST）"),
     "client.import": ("`from hangtag import Client`", "`from hangtag import Client`"),
     "serving.grpc-b32-c8-constant": ("embedded server, gRPC, 32 images a call", "内嵌服务器，gRPC，每次 32 张"),
     "serving.rest-b32-c8-constant": ("embedded server, REST, 32 images a call", "内嵌服务器，REST，每次 32 张"),
-    "training.dense": ("an epoch of `dense`", "`dense` 训练一轮"),
+    "training.dense": ("an epoch of `dense`", "`dense` 训练一个 epoch"),
 }
 BASELINES_ZH = {
     "the round trip of the same bytes": "相同字节的一次往返",
     "tensorflow-serving-api at its best chunk size": "tensorflow-serving-api（最佳分块）",
     "requests with tolist() at its best chunk size": "requests + tolist()（最佳分块）",
     "import numpy": "import numpy",
-    "a constant grpc.aio server": "返回固定结果的 grpc.aio 服务器",
-    "the tutorial's model.fit": "教程的 model.fit",
+    "a grpc.aio server that returns a constant": "返回固定结果的 grpc.aio 服务器",
+    "`model.fit` as in TensorFlow's tutorial": "TensorFlow 教程中的 `model.fit`",
 }
 
 
@@ -122,7 +125,7 @@ def machine() -> dict[str, str]:
 def shown(figure: Figure) -> str:
     """A ratio in the form for the README: two digits that count, and its direction."""
     value = f"{figure.median:.2g}" if figure.median < 10 else f"{figure.median:.0f}"
-    return f"{value} × as fast" if figure.speed else f"{value} × the cost"
+    return f"{value} × the speed" if figure.speed else f"{value} × the cost"
 
 
 def table(figures: Iterable[Figure]) -> str:
@@ -156,7 +159,7 @@ def readme_table(figures: list[Figure], *, chinese: bool) -> str:
         figure = known[key]
         value, baseline = shown(figure), figure.baseline
         if chinese:
-            value = value.replace(" × as fast", " 倍速度").replace(" × the cost", " 倍耗时")
+            value = value.replace(" × the speed", " 倍速度").replace(" × the cost", " 倍耗时")
             baseline = BASELINES_ZH.get(baseline, baseline)
         rows.append(f"| {names[chinese]} | {baseline} | {value} |")
     return "\n".join(rows)

@@ -42,7 +42,7 @@ METHOD = "/tensorflow.serving.PredictionService/Predict"
 CELLS = [("gRPC", 1, 1), ("gRPC", 1, 8), ("gRPC", 32, 8), ("gRPC", 256, 4)]
 CELLS += [("REST", 1, 1), ("REST", 1, 8), ("REST", 32, 8), ("REST", 256, 8)]
 """Protocol, images in a call, clients."""
-CONSTANT = "a constant grpc.aio server"
+CONSTANT = "a grpc.aio server that returns a constant"
 KEYS = {CONSTANT: "constant", "before": "before", "TensorFlow Serving": "peer"}
 
 

@@ -91,7 +91,7 @@ def speed(dataset: Dataset, epochs: int = 5) -> None:
     record(
         "training.dense",
         "an epoch of `dense`",
-        "the tutorial's model.fit",
+        "`model.fit` as in TensorFlow's tutorial",
         [fast / plain for plain, fast, _, _ in rows],
         command="python benchmarks/training.py speed",
         absolute=f"{fast_s:.1f} s for {plain_s:.1f} s",

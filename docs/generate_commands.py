@@ -15,8 +15,8 @@ from pathlib import Path
 PAGE = Path(__file__).parent / "reference" / "commands.md"
 HEAD = """# Commands
 
-What each command prints with `--help`. Exit codes: 0 done, 1 the work failed, 2 bad usage or bad input. An error is one
-line on standard error; `hangtag --debug COMMAND` shows the traceback.
+What each command prints with `--help`; `docs/generate_commands.py` writes this page. Exit codes: 0 done, 1 the work
+failed, 2 bad usage or bad input. An error is one line on standard error; `hangtag --debug COMMAND` shows the traceback.
 """
 
 
