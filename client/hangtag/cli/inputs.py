@@ -116,6 +116,8 @@ def find(arguments: Sequence[str]) -> list[Source]:
 def _find(argument: str) -> list[Source]:
     if argument == "-":
         return _standard_input()
+    if not argument:
+        raise InvalidInput("the name of an image is empty: give a file, or . for the current folder")
     path = Path(argument)
     try:
         if path.is_dir():

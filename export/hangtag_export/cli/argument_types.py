@@ -53,6 +53,13 @@ def size(text: str) -> tuple[int, int]:
     return positive(height), positive(width or height)
 
 
+def path(text: str) -> Path:
+    """A path; an empty text, as of a shell's unset variable, would be the current folder."""
+    if not text:
+        raise ArgumentTypeError("'' is not a path: it is empty")
+    return Path(text)
+
+
 def model_name(text: str) -> str:
     """A name that can be a folder's and a part of a URL."""
     if not text.strip() or text in (".", "..") or "/" in text or not text.isprintable():
@@ -105,11 +112,11 @@ def add_import(group: Any) -> None:
 def add_output(group: Any, *, name: str) -> None:
     """Add --model-name, whose default is `name`, --base-path, --keep and --config."""
     group.add_argument("--model-name", type=model_name, metavar="NAME", help=f"default: {name}")
-    group.add_argument("--base-path", type=Path, metavar="DIR", help="where versions go (default models/NAME)")
+    group.add_argument("--base-path", type=path, metavar="DIR", help="where versions go (default models/NAME)")
     group.add_argument("--keep", type=positive, metavar="N", help="afterwards remove all but the N newest versions")
     group.add_argument(
         "--config",
-        type=Path,
+        type=path,
         metavar="FILE",
         help=f"the model config file whose versions --keep does not remove, or `{NONE}`",
     )

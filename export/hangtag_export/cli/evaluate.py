@@ -15,6 +15,7 @@ from hangtag.cli.terminal import Progress, done
 from hangtag.errors import InvalidInput
 
 from ..data import DATASET
+from . import argument_types
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +70,7 @@ def register(commands: Any) -> None:
         f"{DATASET}: its test images (default)",
     )
     parser.add_argument(
-        "--saved-model", type=Path, metavar="DIR", help="a version's folder, or a base path: its newest"
+        "--saved-model", type=argument_types.path, metavar="DIR", help="a version's folder, or a base path: its newest"
     )
     connection.add_server(parser, timeout_help="for each call (default %(default)g)")
     connection.add_model_options(parser)

@@ -106,7 +106,7 @@ def register(commands: Any) -> None:
         help="continue the training that was interrupted in this base path or, with FILE, that of a Keras model",
     )
     argument_types.add_import(train)
-    train.add_argument("--tensorboard", type=Path, metavar="DIR", help="write TensorBoard's logs there")
+    train.add_argument("--tensorboard", type=argument_types.path, metavar="DIR", help="write TensorBoard's logs there")
 
     gate = export.add_argument_group("gates")
     argument_types.add_gates(gate)
@@ -116,7 +116,9 @@ def register(commands: Any) -> None:
     out.add_argument(
         "--keras", type=argument_types.keras_file, metavar="FILE", help="also save the model as .keras or .h5"
     )
-    out.add_argument("--plots", type=Path, metavar="DIR", help="draw the tutorial's pictures there, with a CSV log")
+    out.add_argument(
+        "--plots", type=argument_types.path, metavar="DIR", help="draw the tutorial's pictures there, with a CSV log"
+    )
     out.add_argument("--language", choices=("en", "zh"), default="en", help="of the names in pictures (default en)")
     export.set_defaults(run=_export)
 

@@ -26,7 +26,12 @@ def register(commands: Any) -> None:
         ],
     )
     parser._negative_number_matcher = re.compile(r"-\d")  # "-1..1" is a value, not a flag
-    parser.add_argument("model", metavar="MODEL", help="a .keras or .h5 file (of Keras 2, too), or a SavedModel folder")
+    parser.add_argument(
+        "model",
+        type=argument_types.path,
+        metavar="MODEL",
+        help="a .keras or .h5 file (of Keras 2, too), or a SavedModel folder",
+    )
     parser.add_argument(
         "--class-names",
         required=True,
@@ -68,7 +73,8 @@ def _publish(arguments: argparse.Namespace) -> int:
     from ..existing_model.pipeline import publish
 
     base_path = arguments.base_path
-    name = arguments.model_name or (Path(arguments.model).resolve().stem if base_path is None else base_path.name)
+    unnamed = arguments.model.resolve().stem if base_path is None else base_path.resolve().name
+    name = arguments.model_name or unnamed
     published = publish(
         arguments.model,
         arguments.class_names,

@@ -99,9 +99,14 @@ def _add_place(
         "--model-name", type=argument_types.model_name, default="fashion", metavar="NAME", help="default %(default)s"
     )
     parser.add_argument(
-        "--base-path", type=Path, metavar="DIR", help="where the versions are (default: the config's, or models/NAME)"
+        "--base-path",
+        type=argument_types.path,
+        metavar="DIR",
+        help="where the versions are (default: the config's, or models/NAME)",
     )
-    parser.add_argument("--config", type=Path, required=config_required, metavar="FILE", help=config_help)
+    parser.add_argument(
+        "--config", type=argument_types.path, required=config_required, metavar="FILE", help=config_help
+    )
 
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:

@@ -264,6 +264,7 @@ def test_what_is_served_are_probabilities(name, shape):
         ("--image-size=0x3", "'0' is not a whole number, 1 or more"),
         ("--keras=model.pb", "model.pb must end in .keras or .h5"),
         ("--model-name=", "'' is not a model name"),
+        ("--base-path=", "'' is not a path: it is empty"),
         ("--model-name=a/b", "'a/b' is not a model name"),
     ],
 )

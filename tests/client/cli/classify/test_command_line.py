@@ -121,6 +121,7 @@ def test_a_run_that_fails_leaves_no_empty_file(folder, tmp_path):
 
 REFUSED = [
     (["no.png"], "cannot read no.png: no such file or folder"),
+    ([""], "the name of an image is empty: give a file, or . for the current folder"),
     (["*.nothing"], "no file matches *.nothing"),
     (["{folder}/notes.txt"], "{folder}/notes.txt is neither PNG nor JPEG"),
     (["{folder}", "--top=0"], "--top is 0: give 1 or more"),
