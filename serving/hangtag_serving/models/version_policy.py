@@ -5,6 +5,7 @@ Semantics: tensorflow_serving/sources/storage_path/file_system_storage_path_sour
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +23,11 @@ def scan(base_path: Path) -> Versions:
 
     Of two names for one number the lexically last wins. Files count too: loading them fails, and the status says so.
     """
-    numbered = ((version_number(name), name) for name in sorted(os.listdir(base_path)))  # noqa: PTH208 - names suffice
+    try:
+        names = sorted(os.listdir(base_path))  # noqa: PTH208 - names suffice
+    except ValueError as error:  # a NUL, which a config may have in a path
+        raise FileNotFoundError(errno.ENOENT, "No folder can have this name", str(base_path)) from error
+    numbered = ((version_number(name), name) for name in names)
     return {number: base_path / name for number, name in numbered if number is not None}
 
 

@@ -28,6 +28,8 @@ def test_names_are_read_as_the_cpp_server_reads_them(tmp_path):
     assert present == {1: "1", 123: "00000123", -3: "-3", 7: " 7 ", 9: "+9", 11: "11"}
     with pytest.raises(OSError, match="No such file"):
         scan(tmp_path / "nowhere")
+    with pytest.raises(OSError, match="No folder can have this name"):
+        scan(tmp_path / "a\0b")
 
 
 def test_policies_choose_among_the_versions_present():
