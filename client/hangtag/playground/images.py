@@ -23,7 +23,7 @@ Row = tuple[int | None, ...]  # shape of one image as the model takes it, [H, W]
 def as_image(image: Image.Image | np.ndarray) -> Image.Image:
     """A PIL image of uint8 [H, W], [H, W, 1] or [H, W, 3]."""
     if isinstance(image, Image.Image):
-        return image
+        return image.convert("RGB") if image.mode == "CMYK" else image  # PNG has no CMYK
     return Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
 
 
@@ -42,12 +42,10 @@ def read_upload(data: bytes) -> Image.Image:
     if not 0 < pixels <= MAX_PIXELS:
         raise InvalidInput(f"this image has more than {MAX_PIXELS:,} pixels: make it smaller first")
     try:
-        if image.mode.startswith("I"):  # Pillow does not make such images smaller
-            image = eight_bits(upright(image))
+        image = eight_bits(upright(image)) if image.mode.startswith("I") else image  # others are made smaller first
         image.draft("RGB", (_DECODED_SIDE, _DECODED_SIDE))  # a large JPEG is decoded at a fraction of its size
         image.thumbnail((_DECODED_SIDE, _DECODED_SIDE))
-        turned: Image.Image = upright(image)
-        return turned.convert("RGB") if turned.mode == "CMYK" else turned  # PNG has no CMYK
+        return as_image(upright(image))
     except Exception as error:
         raise InvalidInput(f"this image cannot be decoded: {error}") from error
 
