@@ -74,10 +74,19 @@ def encode(array: np.ndarray) -> bytes:
     dtype = dtypes.of_array(array)
     start = head(dtype, array.shape)
     if dtype is STRING:
-        return start + b"".join(protobuf.block(8, string) for string in as_bytes(array))
+        return start + _string_values(as_bytes(array))
     if not array.size:
         return start
     return b"".join((start, protobuf.prefix(4, array.nbytes), contiguous(array).data))
+
+
+def _string_values(strings: list[bytes]) -> bytes:
+    """The field `string_val`. A request of a few bytes may ask for a million class names, so not string by string."""
+    prefixes = {size: protobuf.prefix(8, size) for size in set(map(len, strings))}
+    parts = [b""] * (2 * len(strings))
+    parts[::2] = [prefixes[size] for size in map(len, strings)]
+    parts[1::2] = strings
+    return b"".join(parts)
 
 
 def as_bytes(array: np.ndarray) -> list[bytes]:

@@ -239,6 +239,18 @@ def test_metadata_is_read(shape, expected):
     assert encoded.body == request.SerializeToString()
 
 
+def test_many_class_names_are_not_encoded_one_by_one(monkeypatch):
+    """A request of a few bytes may ask for a million, and other calls wait while Python writes them."""
+    strings = np.array([b"boot", b"shirt", b"", b"coat", b"x" * 300] * 1000, object)
+    expected = tensor_pb2.TensorProto(dtype=STRING.number, string_val=strings.tolist())
+    expected.tensor_shape.dim.add(size=len(strings))
+    sizes = []
+    prefix = protobuf.prefix
+    monkeypatch.setattr(protobuf, "prefix", lambda field, size: sizes.append((field, size)) or prefix(field, size))
+    assert tensors.encode(strings) == expected.SerializeToString()
+    assert sorted(size for field, size in sizes if field == 8) == [0, 4, 5, 300]
+
+
 @pytest.mark.parametrize("strings", [[], [b""], [b"boot", b"", "\u77ed\u9774".encode(), b"x" * 300]])
 def test_strings_in_tensor_content_are_decoded(strings):
     """As a server sends them under --enable_serialization_as_tensor_content: all lengths, then all bytes."""
