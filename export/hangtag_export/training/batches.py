@@ -6,6 +6,7 @@ shuffled without being held in memory.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +86,7 @@ def training(
 
     batch = tf.autograph.experimental.do_not_convert(batch)  # it is TensorFlow all through
     numbers = tf.data.Dataset.range(epochs.start * len(plan), epochs.stop * len(plan))
-    return numbers.map(batch, num_parallel_calls=2, deterministic=True).prefetch(2)
+    return _in_parallel(numbers, batch)
 
 
 def in_order(images: Images, labels: np.ndarray, batch_size: int) -> Any:
@@ -98,7 +99,19 @@ def in_order(images: Images, labels: np.ndarray, batch_size: int) -> Any:
         return _divided(load(places), place), tf.gather(labels, places)
 
     batch = tf.autograph.experimental.do_not_convert(batch)
-    return tf.data.Dataset.range(0, len(labels), batch_size).map(batch, num_parallel_calls=2).prefetch(2)
+    return _in_parallel(tf.data.Dataset.range(0, len(labels), batch_size), batch)
+
+
+def _in_parallel(numbers: Any, batch: Callable[..., Any]) -> Any:
+    """The dataset of `batch` of each number, in their order.
+
+    Without autotuning: nothing here is to be tuned, and its thread sleeps for up to a minute, which the end of a
+    training then waits for (TensorFlow 2.21, RootDataset::Iterator's destructor).
+    """
+    tf = require("tensorflow", extra="export", what="training")
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return numbers.map(batch, num_parallel_calls=2, deterministic=True).prefetch(2).with_options(options)
 
 
 def _divided(images: Any, seed: Any) -> Any:

@@ -93,6 +93,17 @@ def test_every_epoch_has_every_image_once_in_another_order(count, grouped):
     assert np.array_equal(again, epochs[1]), "an epoch's order does not depend on the epochs before"
 
 
+def test_nothing_that_sleeps_for_a_minute_runs_beside_a_training():
+    """TensorFlow's thread of automatic tuning does, and the end of a training would wait for it."""
+    images = np.zeros((4, 2, 2), np.uint8)
+    plan = batches.plan(4, (2, 2), 2, grouped=False)
+    for data in (
+        batches.training(images, np.arange(4), plan, seed=3, epochs=range(1)),
+        batches.in_order(images, np.arange(4), 2),
+    ):
+        assert data.options().autotune.enabled is False
+
+
 def test_training_ends_with_the_epoch_whose_loss_is_low_enough(some):
     lines = []
     loss = trained(some, epochs=30, stop_at_loss=0.6, say=lines.append).history["loss"]
