@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 import warnings
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
@@ -13,10 +12,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .config.options import Options, check_seconds, takes
 from .core.calls import Progress
-from .core.retry import NOT_READY, POLL
+from .core.retry import NOT_READY, POLL, Waiting
 from .core.session import Session
 from .core.streaming import stream
-from .errors import DeadlineExceeded, HangtagError
 from .model import ModelMetadata, VersionStatus
 from .results import Classification
 from .transports.async_runner import AsyncRunner
@@ -124,18 +122,12 @@ class AsyncClient:
         >>> asyncio.run(with_client(lambda client: client.wait_ready(30))).version
         1
         """
-        end = time.monotonic() + check_seconds(timeout, least=-math.inf)  # with no time left it asks once
-        reason: HangtagError | None = None
+        waiting = Waiting(check_seconds(timeout, least=-math.inf), self._options.timeout)
         while True:
-            left = max(end - time.monotonic(), 0.001)
             try:
-                return await self._runner.run(self._session.ready(), min(left, self._options.timeout), retries=0)
+                return await self._runner.run(self._session.ready(), waiting.seconds(), retries=0)
             except NOT_READY as error:
-                if reason is None or not isinstance(error, DeadlineExceeded):  # the last try may have had no time
-                    reason = error
-                if time.monotonic() + POLL >= end:
-                    spec = self._session.spec
-                    raise DeadlineExceeded(f"{spec} is not ready after {timeout:g} s: {reason}") from reason
+                waiting.failed(self._session.spec, error)
             await asyncio.sleep(POLL)
 
     # ---- closing

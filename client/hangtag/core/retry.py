@@ -117,3 +117,23 @@ class ConcurrencyLimit:
                 if self.limit > self.FORGOTTEN:
                     self.limit, self.limited = math.inf, False
             self._changed.notify_all()
+
+
+class Waiting:
+    """The tries of one wait_ready, which has `seconds` in all and at most `each` for a try."""
+
+    def __init__(self, seconds: float, each: float) -> None:
+        self._end, self._total, self._each = time.monotonic() + seconds, seconds, each
+        self._reason: HangtagError | None = None
+
+    def seconds(self) -> float:
+        """For the next try; with no time left there still is one."""
+        return min(max(self._end - time.monotonic(), 0.001), self._each)
+
+    def failed(self, model: object, error: HangtagError) -> None:
+        """Raise DeadlineExceeded if there is no time for another try of `model`."""
+        if self._reason is None or not isinstance(error, DeadlineExceeded):  # the last try may have had no time
+            self._reason = error
+        if time.monotonic() + POLL >= self._end:
+            message = f"{model} is not ready after {self._total:g} s: {self._reason}"
+            raise DeadlineExceeded(message) from self._reason
