@@ -43,7 +43,7 @@ def read_class_names(source: Any) -> tuple[str, ...]:
 
 
 def check_class_names(names: Sequence[Any]) -> None:
-    """Raise InvalidInput unless these are names of at least two classes that can be told apart and printed."""
+    """Raise InvalidInput unless these are names of at least two classes that differ visibly and can be printed."""
     for number, name in enumerate(names):
         fault = fault_of(name)
         if fault is not None:
@@ -73,7 +73,7 @@ def fault_of(name: Any) -> str | None:
 
 
 def look(name: str) -> str:
-    """What a name looks like: names of one look cannot be told apart by their readers."""
+    """What a name looks like: readers cannot distinguish names of one look."""
     visible = "".join(each for each in name if unicodedata.category(each) != "Cf" or each == _EMOJI_JOINER)
     return unicodedata.normalize("NFC", visible)
 

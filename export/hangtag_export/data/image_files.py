@@ -20,14 +20,12 @@ from typing import Any
 import numpy as np
 
 from hangtag.core.image_header import read_header
+from hangtag.file_content import MAX_IMAGE_BYTES
 from hangtag.optional import require
 from hangtag.pillow_images import eight_bits, upright
 
 from . import image_decoding as graph
 from .dataset import Images
-
-MAX_BYTES = 100_000_000
-"""Size of a file; a photo has a few million bytes."""
 
 CACHE_BYTES = 256_000_000
 """Decoded images kept in memory, at most; if all do not fit, none are kept."""
@@ -181,8 +179,8 @@ def _compiled(shape: tuple[int, ...]) -> tuple[Any, Any]:
 
 def _content(path: Path) -> bytes:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise BadImageError(f"larger than {MAX_BYTES // 1_000_000} MB")
+        if path.stat().st_size > MAX_IMAGE_BYTES:
+            raise BadImageError(f"larger than {MAX_IMAGE_BYTES // 1_000_000} MB")
         return path.read_bytes()
     except OSError as error:
         raise BadImageError(f"cannot be opened: {error.strerror}") from error

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from hangtag.core import image_input
+from hangtag.file_content import MAX_IMAGE_BYTES
 from hangtag_export.data import image_decoding as graph
 from hangtag_export.data import image_files
 from hangtag_export.data.image_files import BadImageError, ImageFiles, Subset, decode, select
@@ -152,7 +153,7 @@ def test_a_header_of_too_many_pixels_is_refused_before_memory_is_taken(file):
 def test_a_file_that_is_too_large_is_not_read(tmp_path):
     file = tmp_path / "huge.png"
     with file.open("wb") as opened:
-        opened.truncate(image_files.MAX_BYTES + 1)
+        opened.truncate(MAX_IMAGE_BYTES + 1)
     _, bad = ImageFiles([file], SHAPE).check()
     assert bad == {0: "larger than 100 MB"}
 
