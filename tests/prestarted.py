@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from multiprocessing import forkserver
 from pathlib import Path
+from unittest import mock
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 
@@ -59,15 +60,9 @@ class Prestarted:
 def _start_fork_server() -> None:
     """Does nothing where it runs. Python passes it no module path of ours, hence the variable."""
     _CONTEXT.set_forkserver_preload(["prestarted_imports"])
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), before]))
-    try:
+    folders = filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
+    with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(folders)):
         forkserver.ensure_running()
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
 
 
 def _run(arguments: list[str], stdout: Path, stderr: Path, environment: dict[str, str], folder: Path) -> None:

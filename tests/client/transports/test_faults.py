@@ -25,7 +25,6 @@ from hangtag import (
     UnknownSignature,
 )
 from hangtag.core.retry import ConcurrencyLimit
-from raw_server import handling
 from support import free_port
 
 PICTURES = np.arange(400, dtype=np.uint32).repeat(784).reshape(400, 28, 28).astype(np.uint8)
@@ -244,20 +243,6 @@ def test_no_server_is_server_unavailable(kind, protocol):
         assert not client.ready()
         with pytest.raises(DeadlineExceeded, match=r"fashion is not ready after 0\.3 s: no answer from"):
             client.wait_ready(0.3)
-
-
-def test_the_reason_for_waiting_in_vain_is_not_that_the_last_try_had_no_time(kind):
-    """The first try gets an answer, the second one is cut off by the end of the waiting."""
-    tries = iter([b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"])
-
-    def handle(connection):
-        connection.recv(65536)
-        connection.sendall(next(tries, b""))
-        connection.recv(65536)
-
-    message = r"fashion is not ready after 1 s: .*503"
-    with handling(handle) as target, opened(kind, target) as client, pytest.raises(DeadlineExceeded, match=message):
-        client.wait_ready(1)
 
 
 def test_one_answer_never_mixes_two_versions(kind):
