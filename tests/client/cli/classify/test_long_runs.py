@@ -30,6 +30,7 @@ class Numbered:
 
     def __init__(self) -> None:
         self.seen: list[int] = []
+        self._order = threading.Lock()  # requests are served in parallel
         self.may_go_on = threading.Event()
         self.until = 10**9
         pixels, scores = {"images": ("DT_UINT8", [-1, 4, 4])}, {"probabilities": ("DT_FLOAT", [-1, 10])}
@@ -45,8 +46,10 @@ class Numbered:
 
     def _classify(self, images: np.ndarray) -> dict[str, np.ndarray]:
         numbers = np.ascontiguousarray(images[:, 0]).view("<u4")[:, 0]
-        self.seen += numbers.tolist()
-        if len(self.seen) > self.until:
+        with self._order:
+            late = len(self.seen) >= self.until
+            self.seen += numbers.tolist()
+        if late:
             self.may_go_on.wait(PATIENCE)
         return {"probabilities": np.eye(10, dtype="f4")[numbers % 10]}
 
@@ -67,7 +70,9 @@ def test_a_killed_run_over_100_000_images_is_continued_without_asking_twice(tmp_
     command = ["classify", array, "--output", str(output), "--timeout=60"]
     with model_server(server.model, "grpc") as target:
         first = subprocess.Popen([*HANGTAG, *command, "--target", target], stderr=subprocess.DEVNULL)
-        eventually(lambda: output.exists() and output.read_bytes().count(b"\n") > 20 * CHUNK, "rows of the first run")
+        # The server answers no more: the process dies with requests under way.
+        eventually(lambda: len(server.seen) > server.until, "a request that waits")
+        eventually(lambda: output.read_bytes().count(b"\n") > 20 * CHUNK, "rows of the first run")
         first.send_signal(signal.SIGKILL)
         assert first.wait(PATIENCE) == -signal.SIGKILL
         server.may_go_on.set()
