@@ -29,6 +29,7 @@ _MAX_TEMPLATES, _MAX_TEMPLATE_BYTES = 256, 1 << 20  # all together
 _TEMPLATE_BYTES = 512  # that a template takes besides the bytes around the array
 _MAX_LISTS = 1_000_000  # of 100 bytes in memory; requests with more are counted, value by value, by the plain path
 _KEPT_BYTES = 1 << 20
+_BRACKET = ord("[")
 
 _local = threading.local()
 
@@ -106,11 +107,12 @@ def read_numbers(text: memoryview, dtype_number: int, max_depth: int) -> np.ndar
     dtype = dtypes.BY_NUMBER.get(dtype_number)
     if dtype is None or (dtype.name not in FLOATS and dtype.name not in RANGES):
         return None
-    if _count(text, "[") > _MAX_LISTS:
+    lists = int(np.count_nonzero(np.frombuffer(text, np.uint8) == _BRACKET))
+    if lists > _MAX_LISTS:
         return None
     try:
         flat = _parser(len(text)).parse(text)
-        shape = _shape(flat, text, max_depth)
+        shape = _shape(flat, lists, max_depth)
         if shape is None:
             return None
         if dtype.name in FLOATS:
@@ -121,8 +123,8 @@ def read_numbers(text: memoryview, dtype_number: int, max_depth: int) -> np.ndar
         return None
 
 
-def _shape(flat: Any, text: memoryview, max_depth: int) -> list[int] | None:
-    """The lengths of the lists at each depth, if they are those of an array of numbers."""
+def _shape(flat: Any, lists: int, max_depth: int) -> list[int] | None:
+    """The lengths of the lists at each depth, if they are those of an array of numbers; `lists` has its text."""
     shape: list[int] = []
     known, above, first = 0, [[flat]], flat
     while isinstance(first, simdjson.Array):
@@ -135,11 +137,7 @@ def _shape(flat: Any, text: memoryview, max_depth: int) -> list[int] | None:
         shape.append(size)
         first = first[0]
     # As in [1, [2]], lists may still stand among the numbers: then there are more brackets than lists were seen.
-    return shape if _count(text, "[") == known else None
-
-
-def _count(text: memoryview, character: str) -> int:
-    return int(np.count_nonzero(np.frombuffer(text, np.uint8) == ord(character)))
+    return shape if lists == known else None
 
 
 def _floats(flat: Any, dtype: np.dtype) -> np.ndarray:

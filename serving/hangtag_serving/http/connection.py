@@ -17,7 +17,8 @@ _CORS = (
     b"Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Methods: POST, GET\r\n"
     b"Access-Control-Allow-Headers: Content-Type\r\n"
 )
-_REASONS = {429: b"Client Error", 499: b"Client Error"}  # libevent's, where it has no others
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+_REASONS |= {429: b"Client Error", 499: b"Client Error"}  # libevent's, where it has no others
 
 
 class Server(Protocol):
@@ -191,7 +192,7 @@ class Connection(asyncio.Protocol):
         body = b"" if verb == "HEAD" else answer.body
         head = b"HTTP/1.1 %d %s\r\nContent-Type: %s\r\n%sContent-Length: %d\r\n%s%s\r\n" % (
             answer.status,
-            _reason(answer.status),
+            _REASONS[answer.status],
             answer.content_type.encode(),
             self._server.date(),
             len(body),
@@ -270,7 +271,3 @@ class Connection(asyncio.Protocol):
         """Close now."""
         self._closing = True
         self._transport.abort()
-
-
-def _reason(status: int) -> bytes:
-    return _REASONS.get(status) or HTTPStatus(status).phrase.encode()

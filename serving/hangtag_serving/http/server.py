@@ -111,7 +111,7 @@ class RestServer:
     def answered(self, origin: _Origin, answer: Answer) -> None:
         """Send the answer of a request. In any thread."""
         connection, request = origin
-        if threading.current_thread() is self._thread:
+        if threading.get_ident() == self._thread.ident:
             connection.answered(answer, request)
         else:
             with suppress(RuntimeError):  # the grace is over and the loop is closed: no client waits for the answer

@@ -72,7 +72,8 @@ class Servable:
         self.name, self.version, self.checks_methods, self.limits = name, version, options.checks_methods, limits
         self._runtime_latency = runtime_latency
         self._running, self._closing = 0, False
-        self._idle = threading.Condition()
+        self._use = threading.Lock()  # and not a Condition, which is Python code: each request takes it four times
+        self._unused = threading.Event()
         self._calls: dict[str, dict[tuple[str, ...], _Call]] = {}  # by signature and outputs
         self.prepared: BoundedCache[object, Any] = BoundedCache(_MAX_PREPARED, _MAX_PREPARED * PREPARED_BYTES)
         """What the fast paths have prepared for this version: it goes when the version goes."""
@@ -194,7 +195,7 @@ class Servable:
 
     def acquire(self) -> bool:
         """Prevent unloading until `release`; False if it is being unloaded."""
-        with self._idle:
+        with self._use:
             if self._closing:
                 return False
             self._running += 1
@@ -202,21 +203,23 @@ class Servable:
 
     def share(self) -> None:
         """Acquire once more what the caller has acquired: never refused."""
-        with self._idle:
+        with self._use:
             self._running += 1
 
     def release(self) -> None:
         """The opposite of `acquire`."""
-        with self._idle:
+        with self._use:
             self._running -= 1
-            if not self._running:
-                self._idle.notify_all()
+            if self._closing and not self._running:
+                self._unused.set()
 
     def close(self) -> None:
         """Wait for the requests that use this version, then free it."""
-        with self._idle:
+        with self._use:
             self._closing = True
-            self._idle.wait_for(lambda: self._running == 0)
+            if not self._running:
+                self._unused.set()
+        self._unused.wait()
         self._calls.clear()
         self.prepared.clear()
         self._model.close()
