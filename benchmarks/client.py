@@ -11,24 +11,21 @@ json.dumps(tolist()). ovmsclient is installed into build/benchmarks, a folder of
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from figures import record
+from processes import Times, constant, hangtag_serve, ovms, per_round, side_by_side, work
 
 HERE = Path(__file__).parent
 IMAGE = HERE.parent / "docs" / "images" / "ankle-boot.png"
-OVMS = Path("build/benchmarks/ovmsclient")
-ROUNDS = 3
 
 
 def main() -> int:
@@ -60,79 +57,6 @@ def figure(key: str, what: str, baseline: str, ratios: list[float], **more: Any)
     """A figure of the group `client`; `part` is the part of this script that prints it."""
     part = more.pop("part")
     record(f"client.{key}", what, baseline, ratios, command=f"python benchmarks/client.py --only {part}", **more)
-
-
-# ---- processes
-
-
-def work(name: str, target: str = "", **environment: str) -> dict[str, float]:
-    """One run of a worker."""
-    command = [sys.executable, str(HERE / "workers.py"), name, target]
-    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{name} failed:\n{done.stderr}")
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
-Times = dict[str, list[float]]
-"""Seconds by measurement, one a round."""
-
-
-def side_by_side(jobs: dict[str, Callable[[], dict[str, float]]]) -> dict[str, Times]:
-    """Each job in turn, a few rounds of it."""
-    found: dict[str, Times] = {name: {} for name in jobs}
-    for _ in range(ROUNDS):
-        for name, job in jobs.items():
-            for key, value in job().items():
-                found[name].setdefault(key, []).append(value)
-    return found
-
-
-def per_round(ours: list[float], theirs: list[float]) -> list[float]:
-    """The ratio of each round."""
-    return [one / other for one, other in zip(ours, theirs, strict=True)]
-
-
-@contextmanager
-def constant(protocol: str, *shape: int) -> Iterator[str]:
-    command = [sys.executable, str(HERE / "servers.py"), protocol, *map(str, shape)]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        yield f"127.0.0.1:{server.stdout.readline().strip()}"
-    finally:
-        server.terminate()
-        server.wait()
-
-
-@contextmanager
-def hangtag_serve(base_path: Path) -> Iterator[str]:
-    from socket import create_server
-
-    with create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    flags = [f"--model_base_path={base_path.absolute()}", "--model_name=fashion", f"--port={port}", "--rest_api_port=0"]
-    server = subprocess.Popen([sys.executable, "-m", "hangtag.cli", "serve", *flags], stdout=subprocess.DEVNULL)
-    try:
-        from hangtag import Client
-
-        with Client(f"127.0.0.1:{port}") as client:
-            client.wait_ready(120)
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def ovms() -> str:
-    """The separate folder where ovmsclient is installed: it must not get into the project's environment."""
-    if not OVMS.exists():
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(OVMS)]
-        subprocess.run([*pip, "ovmsclient==2023.1"], check=True)
-    return str(OVMS.absolute())
-
-
-# ---- figures
 
 
 def imports() -> None:

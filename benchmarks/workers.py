@@ -19,45 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
+from measures import REPEATS, alternately, least, per_call, resident
+
 IMAGES = np.random.default_rng(0).integers(0, 256, (10_000, 28, 28)).astype(np.uint8)
 HALF_BLACK = np.where(np.random.default_rng(1).random(IMAGES.shape) < 0.5, IMAGES, 0).astype(np.uint8)
 CHUNKS = (256, 512, 1024, 2048)
-REPEATS = 25
-
-
-def least(work: Callable[[], object], repeats: int = REPEATS) -> float:
-    """The least of a few times: what the work takes when nothing else gets in its way."""
-    found = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        work()
-        found.append(time.perf_counter() - began)
-    return min(found)
-
-
-def per_call(work: Callable[[], object], calls: int = 2000) -> float:
-    """Seconds of one call."""
-
-    def many() -> None:
-        for _ in range(calls):
-            work()
-
-    return least(many, 5) / calls
-
-
-def alternately(one: Callable[[], object], other: Callable[[], object]) -> tuple[float, float]:
-    """The medians of both, 2,000 calls each, twenty of the one and twenty of the other in turn.
-
-    Neither has a quieter time of the machine than the other.
-    """
-    found: tuple[list[float], list[float]] = ([], [])
-    for _ in range(100):
-        for work, times in zip((one, other), found, strict=True):
-            for _ in range(20):
-                began = time.perf_counter()
-                work()
-                times.append(time.perf_counter() - began)
-    return sorted(found[0])[1000], sorted(found[1])[1000]
 
 
 def chunked(size: int, images: np.ndarray = IMAGES) -> Iterator[np.ndarray]:
@@ -327,12 +293,6 @@ def stream(target: str) -> dict[str, float]:
         stop.set()
         watcher.join()
     return {name: min(found) for name, found in times.items()} | {"growth in MiB": peak[0] - before}
-
-
-def resident(field: str = "VmRSS") -> float:
-    """MiB of memory that this process holds; VmHWM is the peak."""
-    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(fields[field].split()[0]) / 1024
 
 
 if __name__ == "__main__":
