@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 
 from ..contract import IMAGE_SUFFIXES
+from ..core.chunking import GRPC_ROWS
 from ..core.image_input import CONVERTED, MAGIC
 from ..errors import InvalidInput
-
-_BATCH = 1000  # images read from an array at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +59,8 @@ class Array:
 
     def items(self, start: int) -> Iterator[Any]:
         """The images from `start` on, a batch an item."""
-        for at in range(start, len(self.array), _BATCH):
-            yield np.asarray(self.array[at : at + _BATCH])
+        for at in range(start, len(self.array), GRPC_ROWS):
+            yield np.asarray(self.array[at : at + GRPC_ROWS])
 
 
 @dataclass(frozen=True, slots=True)

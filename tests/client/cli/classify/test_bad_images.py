@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from fake_server import FIRST_PIXEL, Model, Refused, Signature, model_server
+from hangtag.core.chunking import GRPC_ROWS
 from support import run
 
 BAD = b"\x89PNG\r\n\x1a\n, and nothing more"
@@ -88,8 +89,9 @@ def test_images_of_an_array_are_named_by_the_range_that_went_together(model, fol
     np.save("all.npy", images)
     with model_server(model, "grpc") as target:
         line = failed("of", "all.npy", "--target", target, "--output=rows.csv")
-    assert (folder / "rows.csv").read_text().count("\n") == 1 + COUNT + 1000
-    assert line == f"{target} says INVALID_ARGUMENT: the images are too bright (all.npy[1000] to all.npy[1999])"
+    first, last = GRPC_ROWS, 2 * GRPC_ROWS - 1  # of the second request
+    assert (folder / "rows.csv").read_text().count("\n") == 1 + COUNT + first
+    assert line == f"{target} says INVALID_ARGUMENT: the images are too bright (all.npy[{first}] to all.npy[{last}])"
 
 
 def test_all_files_of_a_request_are_named_when_none_is_bad_alone(folder):

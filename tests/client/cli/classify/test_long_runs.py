@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 
 from fake_server import Model, Signature, model_server
+from hangtag.core.chunking import GRPC_ROWS as CHUNK
 from support import HANGTAG, PATIENCE, eventually, run
 
-CHUNK = 1000  # images a request
 AHEAD = 10  # requests that a stream has under way or waiting, at most
 
 
@@ -107,7 +107,7 @@ def test_a_terminal_shows_a_bar_and_a_file_gets_none_of_it(tmp_path):
         ):
             os.close(inner)
             shown = ""
-            while not re.search(r"\b(25|50)%\|.*[12]\.00k/4\.00k .*images/s", shown):
+            while not re.search(r"\b(25|50)%\|.*/3\.20k .*images/s", shown):
                 shown += os.read(outer, 4096).decode()
             server.may_go_on.set()
             while piece := _read(outer):
