@@ -8,18 +8,28 @@ MAX_IMAGE_BYTES = 100_000_000
 """Of one image file; a photograph has a few million bytes."""
 
 
+_PIECE = 64 << 10
+
+# Opening a pipe waits for no writer; and on Windows bytes stay as they are.
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
 def read_file(path: str | os.PathLike[str], limit: int) -> bytes:
     """The content; of a larger file, and of a device without an end, the first `limit` + 1 bytes.
 
-    Raises OSError, or ValueError for a name that no file can have.
+    A pipe that has a writer is read to its end. Raises OSError, or ValueError for a name that no file can have.
+    A file object would take four times as long for a small file.
     """
-    with open(path, "rb", opener=_without_waiting) as file:
-        return file.read(limit + 1)
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Open a file. Opening a pipe waits for no writer; reading from one that has a writer waits for its end."""
-    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-    if hasattr(os, "O_NONBLOCK"):
-        os.set_blocking(handle, True)
-    return handle
+    handle = os.open(path, _FLAGS)
+    try:
+        if hasattr(os, "O_NONBLOCK"):
+            os.set_blocking(handle, True)
+        left, pieces = limit + 1, []
+        size = os.fstat(handle).st_size + 1  # 1 for what has no size, such as a pipe
+        while piece := os.read(handle, min(size, left)):
+            pieces.append(piece)
+            left -= len(piece)
+            size = _PIECE
+        return b"".join(pieces)
+    finally:
+        os.close(handle)
