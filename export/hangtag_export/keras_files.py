@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
+import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hangtag.optional import require
@@ -25,6 +30,18 @@ def keras_version(path: Path) -> str:
         return ""
 
 
+@contextmanager
+def lower_case(path: Path) -> Iterator[Path]:
+    """A path of the same file whose ending Keras takes: it knows .keras and .h5 in small letters only."""
+    if path.suffix == path.suffix.lower():
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder, path.name.lower())
+        link.symlink_to(path.resolve())
+        yield link
+
+
 def reason(error: Exception, path: Path) -> str:
     """Why Keras could not load a file, in one sentence."""
     message = " ".join(str(error).split())
@@ -41,21 +58,44 @@ def reason(error: Exception, path: Path) -> str:
             return f"it has a layer of your own, {name}: name the module that registers it with --import"
     if "No model config found" in message or ("weights" in path.name and "config" in message):
         return "it holds weights but no model: build the model in Python, load the weights, and save the whole model"
+    written_by, installed = keras_version(path), getattr(sys.modules.get("keras"), "__version__", "")
+    if _numbers(written_by)[:2] > _numbers(installed)[:2]:
+        return f"it was written by Keras {written_by}, newer than the {installed} here: pip install --upgrade keras"
+    if isinstance(error, OSError) and "open file" in message:  # h5py's
+        return "it is damaged: its weights cannot be read"
     return message[:300] or type(error).__name__
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]
+
+
+def kind_of_content(path: Path) -> str | None:
+    """The ending, .keras or .h5, that a file's content is for; None for another content. Raises OSError."""
+    with path.open("rb") as file:
+        begin = file.read(len(_HDF5))
+    if begin == _HDF5:
+        return ".h5"
+    if not zipfile.is_zipfile(path):
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return ".keras" if {"config.json", "metadata.json"} <= set(archive.namelist()) else None
+    except zipfile.BadZipFile:
+        return None
 
 
 def _other_format(path: Path) -> str | None:
     """How a file's content contradicts its ending, by which Keras reads it."""
     try:
-        with path.open("rb") as file:
-            begin = file.read(len(_HDF5))
+        if not path.stat().st_size:
+            return "it is empty"
+        kind = kind_of_content(path)
     except OSError as error:
         return error.strerror or type(error).__name__
-    if not begin:
-        return "it is empty"
-    is_archive = zipfile.is_zipfile(path)
-    if path.suffix.lower() == ".keras" and not is_archive:
-        return "its content is that of an .h5 file: rename it" if begin == _HDF5 else "it is damaged, or no Keras file"
-    if path.suffix.lower() != ".keras" and begin != _HDF5:
-        return "its content is that of a .keras file: rename it" if is_archive else "it is damaged, or no Keras file"
-    return None
+    if kind is None:
+        return "it is damaged, or no Keras file"
+    expected = ".keras" if path.suffix.lower() == ".keras" else ".h5"
+    return (
+        None if kind == expected else f"its content is that of {'an' if kind == '.h5' else 'a'} {kind} file: rename it"
+    )

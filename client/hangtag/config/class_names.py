@@ -66,9 +66,9 @@ def _from_json(path: Path, text: str) -> tuple[str, ...]:
     import json  # only here: most clients read no file
 
     try:
-        document = json.loads(text)
+        document = json.loads(text, object_pairs_hook=_without_repetition)
     except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{path} is not JSON: {error}") from error
+        raise InvalidInput(f"{path} is not JSON with class names: {error}") from error
     if isinstance(document, dict):
         document = _by_index(document)
     if not (isinstance(document, list) and document and all(isinstance(name, str) for name in document)):
@@ -77,6 +77,16 @@ def _from_json(path: Path, text: str) -> tuple[str, ...]:
             "index from 0"
         )
     return tuple(document)
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The members of an object. Raises ValueError for a key that it has twice, of which json would take the last."""
+    members: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in members:
+            raise ValueError(f"it has the key {key[:100]!r} twice")
+        members[key] = value
+    return members
 
 
 def _by_index(document: dict[str, Any]) -> list[Any] | None:

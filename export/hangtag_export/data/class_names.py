@@ -110,6 +110,8 @@ def one_of(folder: Path, names: Sequence[str]) -> Path | None:
 
 def _from_text(source: str | Path) -> Sequence[str]:
     path = Path(source)
+    if not str(source):
+        raise InvalidInput("the class names are empty: give names with commas between them, or a file or folder")
     try:
         if path.is_dir():
             return _from_folder(path)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,12 @@ from hangtag import contract
 from hangtag.errors import InvalidInput
 from hangtag.optional import require
 
+from .loading import Source
+
 _TRANSPARENT = frozenset(
-    {"InputLayer", "Reshape", "Resizing", "CenterCrop", "ZeroPadding2D", "Permute", "Concatenate", "Dropout"}
+    {"InputLayer", "Reshape", "Flatten", "Resizing", "CenterCrop", "Cropping2D", "ZeroPadding2D", "Permute"}
+    | {"Concatenate", "Dropout", "SpatialDropout2D", "GaussianDropout", "AlphaDropout", "GaussianNoise"}
+    | {"RandAugment", "AugMix", "MixUp", "CutMix"}
 )
 """Layers that leave pixels in their range; so do all whose name begins with Random, which change training only."""
 
@@ -89,6 +94,19 @@ def image_input(
     return ImageInput(image_shape, layout, batch, pixels, is_integer)
 
 
+def size_of(given: Any) -> tuple[int, int] | None:
+    """Height and width from what a caller gave: a whole number, or two. Raises InvalidInput."""
+    if given is None:
+        return None
+    try:
+        numbers = [operator.index(each) for each in (given if isinstance(given, (list, tuple)) else (given, given))]
+    except TypeError:
+        numbers = []
+    if len(numbers) != 2 or min(numbers) < 1 or any(isinstance(each, bool) for each in (given, *numbers)):
+        raise InvalidInput(f"image_size {given!r} is neither a number of pixels, like 224, nor two, like (240, 320)")
+    return numbers[0], numbers[1]
+
+
 def _layout(dimensions: Sequence[int | None], size: tuple[int, int] | None) -> tuple[str, int | None, int | None, int]:
     """Layout, height, width and channels."""
     listed = ", ".join("?" if each is None else str(each) for each in dimensions)
@@ -120,6 +138,32 @@ def _layout(dimensions: Sequence[int | None], size: tuple[int, int] | None) -> t
 # ---- the range of a model's pixels
 
 
+def pixel_range(source: Source, declared: str | None, say: Callable[[str], None]) -> str:
+    """The range that a model's pixels have, as declared or as the model determines it. Raises InvalidInput."""
+    dtype = source.dtype
+    if dtype.is_integer and (dtype.is_quantized or dtype.max < 255):
+        raise InvalidInput(
+            f"the model takes {dtype.name}, which cannot hold pixels 0..255: save it with an input of uint8 or float32"
+        )
+    if not dtype.is_integer and not dtype.is_floating:
+        raise InvalidInput(f"the model takes {dtype.name}: only an input of numbers, like uint8 or float32, has pixels")
+    if dtype.is_integer and declared not in (None, "0..255"):
+        raise InvalidInput(
+            f"the model takes whole numbers, of {dtype.name}, which pixels {declared} are not: leave out --pixels"
+        )
+    known = None if source.keras_model is None else known_pixels(source.keras_model)
+    if dtype.is_integer:
+        known = ("0..255", f"input {source.input_name!r}, of {dtype.name},")
+    if declared is None and known is None:
+        raise InvalidInput(
+            "nothing in the model says which range its pixels have: say it with --pixels, one of "
+            f"{', '.join(contract.RANGES)}, as the images were when it was trained"
+        )
+    if declared is not None and known is not None and declared != known[0]:
+        say(f"note: {known[1]} is for pixels {known[0]}, and --pixels {declared} is what counts")
+    return declared or (known or ("",))[0]
+
+
 def known_pixels(model: Any) -> tuple[str, str] | None:
     """The range that the first layer of a Keras model determines, and that layer's name; None if it does not."""
     for layer in _leading_layers(model):
@@ -132,9 +176,9 @@ def known_pixels(model: Any) -> tuple[str, str] | None:
 
 
 def _leading_layers(model: Any) -> Iterator[Any]:
-    """The layers in order, those of a nested model in its place, as long as each has one input."""
+    """The layers in order, those of a nested model in its place. A subclassed model does not say which is first."""
     for layer in getattr(model, "layers", ()):
-        if hasattr(layer, "layers"):
+        if getattr(layer, "layers", None) and (getattr(layer, "inputs", None) or type(layer).__name__ == "Pipeline"):
             yield from _leading_layers(layer)
         else:
             yield layer
@@ -152,9 +196,12 @@ def _rescaled(layer: Any) -> str | None:
 
 
 def _normalized(layer: Any) -> str | None:
-    """By its standard deviation: that of pixels 0..1 is at most a half."""
-    variance = getattr(layer, "variance", None)
-    if variance is None:
+    """By its mean and variance: values in 0..L with the mean M have at most the variance M * (L - M)."""
+    mean, variance = getattr(layer, "mean", None), getattr(layer, "variance", None)
+    if mean is None or variance is None or getattr(layer, "invert", False):
         return None
-    deviation = float(np.sqrt(np.max(np.asarray(variance, np.float64))))
-    return "0..1" if 0 < deviation <= 0.5 else "0..255" if deviation > 2 else None
+    mean, variance = np.asarray(mean, np.float64), np.asarray(variance, np.float64)
+    for pixels, limit, smallest in (("0..1", 1, 0), ("0..255", 255, 2)):
+        if variance.max() > smallest**2 and (variance <= mean * (limit - mean) + 1e-3 * limit).all():
+            return pixels
+    return None

@@ -15,7 +15,7 @@ from typing import Any
 from hangtag.errors import InvalidInput
 from hangtag.optional import require
 
-from ..keras_files import keras_version, reason
+from ..keras_files import keras_version, kind_of_content, lower_case, reason
 
 _WHAT = "publishing a model"
 _GRAPH_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")  # of an operation
@@ -53,12 +53,18 @@ def load(model: Any, signature: str | None = None, imports: Sequence[str] = ()) 
     path = Path(model)
     if path.is_dir():
         return _of_savedmodel(path, signature)
-    if not path.exists():
-        raise InvalidInput(f"there is no {path}: give a .keras or .h5 file or a SavedModel folder")
+    if not path.is_file():
+        what = f"{path} is neither a file nor a folder" if path.exists() else f"there is no {path}"
+        raise InvalidInput(f"{what}: give a .keras or .h5 file or a SavedModel folder")
     if signature is not None:
         raise InvalidInput(f"--signature is for a SavedModel folder, and {path} is a file")
     if path.suffix.lower() not in _KERAS_FILES:
-        hint = f": give its folder, {path.parent}" if path.name.startswith("saved_model.pb") else ""
+        try:
+            kind = kind_of_content(path)
+        except OSError:
+            kind = None
+        hint = f": its content is that of a {kind} file, so rename it" if kind else ""
+        hint = f": give its folder, {path.parent}" if path.name.startswith("saved_model.pb") else hint
         raise InvalidInput(f"{path} is neither a .keras or .h5 file nor a SavedModel folder{hint}")
     kind = "keras" if path.suffix.lower() == ".keras" else "h5"
     return _of_keras(_load_keras(path), {"format": kind, "file": str(path), "sha256": _sha256(path)})
@@ -111,7 +117,8 @@ def _load_keras(path: Path) -> Any:
     reasons = []
     for loader in loaders:
         try:
-            return loader(path, compile=False)
+            with lower_case(path) as readable:
+                return loader(readable, compile=False)
         except Exception as error:  # a damaged file comes out as any of several libraries' errors
             reasons.append(reason(error, path))
     hint = "; it is a file of Keras 2: pip install tf_keras, and try again" if is_keras_2 and len(loaders) == 1 else ""
@@ -124,10 +131,8 @@ def _of_keras(model: Any, origin: dict[str, Any]) -> Source:
     if not callable(model) or not hasattr(model, "variables"):
         raise InvalidInput(f"a {type(model).__name__} is not a model: give a Keras model, or the path of one")
     if not inputs:
-        raise InvalidInput(
-            f"the model {getattr(model, 'name', '')!r} does not state its input: call it once on images, or wrap it as "
-            "keras.Sequential([keras.Input((224, 224, 3)), model])"
-        )
+        model = _with_input(model)
+        inputs = model.inputs
     if len(inputs) > 1:
         listed = ", ".join(str(each.name) for each in inputs)
         raise InvalidInput(
@@ -144,6 +149,21 @@ def _of_keras(model: Any, origin: dict[str, Any]) -> Source:
     origin = origin | {"keras": getattr(library, "__version__", None)}
     dtype = tf.as_dtype(one.dtype)
     return Source(call, tuple(one.shape), dtype, str(one.name).split(":")[0], origin, keras_model=model)
+
+
+def _with_input(model: Any) -> Any:
+    """A subclassed model behind an input of the shape that it was built with, or called on."""
+    keras = require("keras", extra="export", what=_WHAT)
+    built_with = model.get_build_config() if isinstance(model, keras.Model) else None
+    shape = (built_with or {}).get("input_shape")
+    if not (
+        isinstance(shape, (list, tuple)) and len(shape) > 1 and all(isinstance(each, int | None) for each in shape)
+    ):
+        raise InvalidInput(
+            f"the model {getattr(model, 'name', '')!r} does not state its input: call it once on images, or wrap it as "
+            "keras.Sequential([keras.Input((224, 224, 3)), model])"
+        )
+    return keras.Sequential([keras.Input(tuple(shape[1:])), model])
 
 
 @contextmanager
@@ -185,22 +205,28 @@ def _named(outputs: Any, names: Sequence[str]) -> dict[str, Any]:
 def _of_savedmodel(path: Path, signature: str | None) -> Source:
     tf = require("tensorflow", extra="export", what=_WHAT)
     if not any((path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
-        numbered = sorted(each.name for each in path.iterdir() if (each / "saved_model.pb").is_file())
-        hint = f": give one of its versions, like {path / numbered[-1]}" if numbered else ""
+        inner = sorted(each.parent for depth in ("*", "*/*", "*/*/*") for each in path.glob(f"{depth}/saved_model.pb"))
+        newest = max(inner, key=lambda each: int(each.name) if each.name.isdecimal() else -1, default=None)
+        hint = "" if newest is None else f": give the folder that has it, like {newest}"
         raise InvalidInput(f"{path} is not a SavedModel: it has no saved_model.pb{hint}")
     from . import tf1
 
     try:
         loaded = tf.saved_model.load(str(path), tags=None if tf1.has_objects(path) else [tf.saved_model.SERVING])
         signatures = dict(loaded.signatures)
+    except InvalidInput:
+        raise
     except Exception as error:  # a damaged folder comes out as any of several errors
         message = " ".join(str(error).split())
+        if "TensorSliceReader" in message or "Read less bytes" in message:
+            message = f"its weights, the files in {path / 'variables'}, are missing or incomplete"
         raise InvalidInput(f"TensorFlow cannot load {path}: {message[:300]}") from error
-    name = _choose_signature(path, sorted(signatures), signature)
+    name = _choose_signature(path, sorted(signatures), signature, loaded)
     function = signatures[name]
     variables, reads_more = _captured(function)
-    if tf1.reads_reference_variables(function):
-        function, variables, reads_more = tf1.frozen(path, name), (), False
+    resources: tuple[Any, ...] = (loaded,) if reads_more else ()
+    if tf1.is_not_saved_again(function):
+        (function, resources), variables = tf1.frozen(path, name), ()
     (_, keywords) = function.structured_input_signature
     if len(keywords) != 1:
         raise InvalidInput(
@@ -222,7 +248,7 @@ def _of_savedmodel(path: Path, signature: str | None) -> Source:
         input_name=input_name,
         origin={"format": "savedmodel", "file": str(path), "sha256": _sha256(path), "signature": name},
         variables=variables,
-        resources=(loaded,) if reads_more else (),
+        resources=resources,
     )
 
 
@@ -238,7 +264,7 @@ def _captured(function: Any) -> tuple[tuple[Any, ...], bool]:
     return tuple(variables), len(variables) < len(captured)
 
 
-def _choose_signature(path: Path, names: list[str], wanted: str | None) -> str:
+def _choose_signature(path: Path, names: list[str], wanted: str | None, loaded: Any) -> str:
     if wanted is not None:
         if wanted not in names:
             raise InvalidInput(f"{path} has no signature {wanted!r} (it has {', '.join(names) or 'none'})")
@@ -248,5 +274,11 @@ def _choose_signature(path: Path, names: list[str], wanted: str | None) -> str:
     if len(names) == 1:
         return names[0]
     if not names:
-        raise InvalidInput(f"{path} has no signature: save the model with one, or publish it from Python")
+        hint = "save the model with one"
+        if callable(loaded):
+            hint = (
+                "load it with tf.saved_model.load, and save it again with signatures="
+                "loaded.__call__.get_concrete_function(tf.TensorSpec((None, 224, 224, 3), tf.float32)), of its own shape"
+            )
+        raise InvalidInput(f"{path} has no signature: {hint}")
     raise InvalidInput(f"{path} has no serving_default: choose a signature with --signature ({', '.join(names)})")

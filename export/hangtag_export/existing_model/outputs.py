@@ -94,8 +94,8 @@ def _units(name: str, shape: Sequence[int | None]) -> int:
 
 def _kind(name: str, operation: str, declared: str | None, *, single: bool) -> str:
     """The kind of scores: as declared, or as the last operation determines it; the two must not contradict."""
-    known = {"Softmax": "probabilities", "Sigmoid": "sigmoid"}.get(operation)
-    if single and known == "probabilities":
+    known = {"Softmax": "probabilities", "Sigmoid": "sigmoid", "LogSoftmax": "logits"}.get(operation)
+    if single and operation in ("Softmax", "LogSoftmax"):
         raise InvalidInput(f"output {name!r} is a softmax of one unit, which is always 1: the model cannot classify")
     if declared is None and known is None:
         raise InvalidInput(

@@ -27,7 +27,7 @@ from ..publishing.versions import prune
 from ..savedmodel import card, signatures
 from ..savedmodel.published import predict
 from ..savedmodel.verification import TOLERANCE, TOLERANCE_16_BITS, verify
-from .inputs import ImageInput, image_input, known_pixels
+from .inputs import ImageInput, image_input, pixel_range, size_of
 from .loading import Source, argument_name, load
 from .outputs import ScoreOutput, check_scores, choose_output, last_operation, score_output
 
@@ -109,12 +109,13 @@ def publish(
     _check("pixels", pixels, contract.RANGES)
     _check("scores", scores, contract.SCORES)
     names = read_class_names(class_names)
-    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    size = size_of(image_size)
     model_name = model_name or base_path.resolve().name
     model_config = None if config is None or keep is None else ModelConfig(Path(config), model_name)
     with staging(base_path) as folder:
         source = load(model, signature, imports)
-        images = _image_input(source, size, pixels, say)
+        taken = pixel_range(source, pixels, say)
+        images = image_input(source.shape, size, taken, is_integer=source.dtype.is_integer)
         original = _original(source, images)
         scored = _score_output(original, output, scores, names)
         say(
@@ -184,22 +185,6 @@ def _labelled(
     return dataset
 
 
-def _image_input(source: Source, size: tuple[int, int] | None, declared: str | None, say: Say) -> ImageInput:
-    if source.dtype.is_integer:
-        known: tuple[str, str] | None = ("0..255", f"input {source.input_name!r}, of {source.dtype.name},")
-    else:
-        known = None if source.keras_model is None else known_pixels(source.keras_model)
-    if declared is None and known is None:
-        raise InvalidInput(
-            "nothing in the model says which range its pixels have: say it with --pixels, one of "
-            f"{', '.join(contract.RANGES)}, as the images were when it was trained"
-        )
-    if declared is not None and known is not None and declared != known[0]:
-        say(f"note: {known[1]} is for pixels {known[0]}, and --pixels {declared} is what counts")
-    pixels = declared or (known or ("",))[0]
-    return image_input(source.shape, size, pixels, is_integer=source.dtype.is_integer)
-
-
 def _original(source: Source, images: ImageInput) -> Any:
     """The model's own signature, as a concrete function."""
     tf = require("tensorflow", extra="export", what=_WHAT)
@@ -217,6 +202,10 @@ def _original(source: Source, images: ImageInput) -> Any:
 def _score_output(original: Any, wanted: str | None, declared: str | None, names: Sequence[str]) -> ScoreOutput:
     outputs = original.structured_outputs
     name = choose_output(sorted(outputs), wanted)
+    if not outputs[name].dtype.is_floating:
+        raise InvalidInput(
+            f"output {name!r} is of {outputs[name].dtype.name}: scores are of float32, one for each class"
+        )
     if outputs[name].shape.rank is None:
         raise InvalidInput(f"output {name!r} has no shape: a classifier's is [N, C], one number for each class")
     shape = outputs[name].shape.as_list()
@@ -275,10 +264,14 @@ def _expected(source: Source, images: ImageInput, scored: ScoreOutput, sample: n
     tf = require("tensorflow", extra="export", what=_WHAT)
     prepared = images.prepare(sample.astype(np.float32))
     step = images.batch or len(prepared)
-    parts = [
-        tf.cast(source.call(tf.cast(prepared[start : start + step], source.dtype))[scored.name], tf.float32).numpy()
-        for start in range(0, len(prepared), step)
-    ]
+    try:
+        parts = [
+            tf.cast(source.call(tf.cast(prepared[start : start + step], source.dtype))[scored.name], tf.float32).numpy()
+            for start in range(0, len(prepared), step)
+        ]
+    except tf.errors.OpError as error:
+        reason = str(error.message).strip().splitlines()[-1][:300]
+        raise InvalidInput(f"the model does not take {step} images of {images.image_shape}: {reason}") from error
     return scored.expected(np.concatenate([part.reshape(step, -1) for part in parts]))
 
 

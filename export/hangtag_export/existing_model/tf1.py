@@ -1,4 +1,4 @@
-"""SavedModels of TensorFlow 1, whose variables TensorFlow 2 can run but not save again."""
+"""SavedModels of TensorFlow 1, whose variables and tables TensorFlow 2 can run but not save again."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ def has_objects(path: Path) -> bool:
         document = loader.parse_saved_model(str(path))
     except (OSError, tf.errors.OpError) as error:
         raise InvalidInput(f"{path} is not a SavedModel: {' '.join(str(error).split())[:300]}") from error
+    if not document.meta_graphs:
+        raise InvalidInput(f"{path} is not a SavedModel: its saved_model.pb has no graph")
     tags = [set(graph.meta_info_def.tags) for graph in document.meta_graphs]
     if any(graph.HasField("object_graph_def") for graph in document.meta_graphs):
         return True
@@ -28,13 +30,13 @@ def has_objects(path: Path) -> bool:
     return False
 
 
-def reads_reference_variables(function: Any) -> bool:
-    """Whether a signature's graph has variables of the old kind, which are not saved again."""
-    return any(node.op in ("VariableV2", "Variable") for node in function.graph.as_graph_def().node)
+def is_not_saved_again(function: Any) -> bool:
+    """Whether a signature's graph holds variables of the old kind, or tables, whose values would not be saved again."""
+    return any(node.op in ("VariableV2", "Variable", "HashTableV2") for node in function.graph.as_graph_def().node)
 
 
-def frozen(path: Path, signature: str) -> Any:
-    """The signature as a concrete function whose variables are constants."""
+def frozen(path: Path, signature: str) -> tuple[Any, tuple[Any, ...]]:
+    """The signature as a concrete function whose variables are constants, and the tables that it reads."""
     tf = require("tensorflow", extra="export", what=_WHAT)
     v1 = tf.compat.v1
     with v1.Session(graph=tf.Graph()) as session:
@@ -44,11 +46,35 @@ def frozen(path: Path, signature: str) -> Any:
         outputs = {name: info.name for name, info in definition.outputs.items()}
         nodes = sorted({name.split(":")[0] for name in [*inputs.values(), *outputs.values()]})
         graph = v1.graph_util.convert_variables_to_constants(session, session.graph_def, nodes)
-    whole = v1.wrap_function(lambda: tf.import_graph_def(graph, name=""), [])
+        contents = {node.name: _content(session, node) for node in graph.node if node.op == "HashTableV2"}
+    # Tables are initialized when a model is loaded, by operations that a function does not run: they are made anew.
+    tables = {name: _table(*content) for name, content in contents.items()}
+
+    def rebuild() -> None:
+        capture = v1.get_default_graph().capture
+        handles = {f"{name}:0": capture(table.resource_handle) for name, table in tables.items()}
+        tf.import_graph_def(graph, input_map=handles, name="")
+
+    whole = v1.wrap_function(rebuild, [])
     feeds = {name: whole.graph.as_graph_element(tensor) for name, tensor in inputs.items()}
     fetches = {name: whole.graph.as_graph_element(tensor) for name, tensor in outputs.items()}
     function = whole.prune(list(feeds.values()), fetches)
-    return _Named(function, feeds)
+    return _Named(function, feeds), tuple(tables.values())
+
+
+def _content(session: Any, node: Any) -> tuple[Any, ...]:
+    """What a table holds: its keys and values, and their types."""
+    tf = require("tensorflow", extra="export", what=_WHAT)
+    handle = session.graph.get_tensor_by_name(f"{node.name}:0")
+    key, value = (tf.as_dtype(node.attr[name].type) for name in ("key_dtype", "value_dtype"))
+    exported = tf.raw_ops.LookupTableExportV2(table_handle=handle, Tkeys=key, Tvalues=value)
+    return *session.run((exported.keys, exported.values)), key, value
+
+
+def _table(keys: Any, values: Any, key: Any, value: Any) -> Any:
+    tf = require("tensorflow", extra="export", what=_WHAT)
+    content = tf.lookup.KeyValueTensorInitializer(keys, values, key, value)
+    return tf.lookup.StaticHashTable(content, "" if value == tf.string else 0)  # each look-up names its own default
 
 
 class _Named:

@@ -9,7 +9,7 @@ from hangtag.errors import InvalidInput
 from hangtag.optional import require
 
 from ..errors import DataError
-from ..keras_files import keras_version, reason
+from ..keras_files import keras_version, lower_case, reason
 from .architectures import NAMES
 
 
@@ -19,9 +19,10 @@ def load(path: Path, architecture: str, shape: tuple[int, ...], classes: int) ->
     if not path.is_file():
         raise InvalidInput(f"there is no {path} to resume from")
     try:
-        model = keras.models.load_model(path)
+        with lower_case(path) as readable:
+            model = keras.models.load_model(readable)
         optimizer = getattr(model, "optimizer", None)  # a model that was never compiled has none
-        if path.suffix == ".h5" and optimizer is not None:
+        if path.suffix.lower() == ".h5" and optimizer is not None:
             optimizer = _optimizer_in_h5(path, model)
     except Exception as error:  # a damaged file comes out as any of several libraries' errors
         if keras_version(path).startswith(("1", "2")):
@@ -33,10 +34,12 @@ def load(path: Path, architecture: str, shape: tuple[int, ...], classes: int) ->
     name = model.name.replace("_", "-")
     if name in NAMES and name != architecture:
         raise InvalidInput(f"{path} is of the architecture {name}: give --architecture {name} to train it as such")
+    if len(model.inputs or ()) != 1 or len(model.outputs or ()) != 1:
+        raise DataError(f"{path} is not a model of one input and one output, which training needs")
     if model.input_shape[1:] != shape:
         raise DataError(f"{path} is for images of {list(model.input_shape[1:])}, the data set's are {list(shape)}")
-    if model.output_shape[1] != classes:
-        raise DataError(f"{path} knows {model.output_shape[1]} classes, the data set has {classes}")
+    if model.output_shape[1:] != (classes,):
+        raise DataError(f"{path} knows {model.output_shape[-1]} classes, the data set has {classes}")
     model.optimizer = optimizer
     return model
 

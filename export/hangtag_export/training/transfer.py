@@ -15,6 +15,7 @@ import numpy as np
 from hangtag.errors import InvalidInput
 from hangtag.optional import require
 
+from .. import keras_files
 from ..errors import DataError
 
 BACKBONES = {
@@ -95,7 +96,7 @@ def _load(model: Any, backbone: Any, file: Path) -> None:
         try:
             model.load_weights(file, by_name=True, skip_mismatch=True)
         except Exception as error:  # h5py and Keras raise several kinds
-            raise DataError(f"{file} cannot be read: {str(error).splitlines()[0]}") from error
+            raise DataError(f"{file} cannot be read: {keras_files.reason(error, file)}") from error
         if all(np.array_equal(a, b) for a, b in zip(before, backbone.get_weights(), strict=True)):
             raise DataError(f"{file} has no weights for {model.name.replace('_', '-')}")
         return
@@ -103,7 +104,7 @@ def _load(model: Any, backbone: Any, file: Path) -> None:
         try:
             saved = keras.models.load_model(file, compile=False)
         except Exception as error:  # a damaged file comes out as any of several libraries' errors
-            raise DataError(f"{file} is not a Keras model: {str(error).splitlines()[0]}") from error
+            raise DataError(f"{file} cannot be read: {keras_files.reason(error, file)}") from error
         inner = [layer for layer in saved.layers if layer.name == _BACKBONE]
         source = (inner[0] if inner else saved).get_weights()
         wanted = backbone.get_weights()
@@ -121,7 +122,7 @@ def _load(model: Any, backbone: Any, file: Path) -> None:
             failures.append(error)
         else:
             return
-    reason = str(failures[0]).splitlines()[0]
+    reason = keras_files.reason(failures[0], file)
     raise DataError(f"{file} has no weights for {model.name.replace('_', '-')}: {reason}") from failures[0]
 
 

@@ -64,6 +64,7 @@ def test_what_is_refused(given, message):
         ("x.json", b"3", "is not a list of class names"),
         ("x.json", b"[", "is not JSON"),
         ("x.json", b"[" * 100_000, "is not JSON"),
+        ("x.json", b'{"0": "cat", "0": "dog", "1": "cow"}', "it has the key '0' twice"),
         ("x.json", b"[]", "is not a list of class names"),
         ("x.json", b'["cat", 1]', "is not a list of class names"),
         ("x.json", b'{"cat": false, "dog": true}', "is not a list of class names"),

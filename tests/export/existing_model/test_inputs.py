@@ -7,7 +7,8 @@ import pytest
 
 from hangtag import InvalidInput
 from hangtag.optional import require
-from hangtag_export.existing_model.inputs import image_input, known_pixels
+from hangtag_export.existing_model.inputs import image_input, known_pixels, pixel_range, size_of
+from hangtag_export.existing_model.loading import Source
 
 
 @pytest.mark.parametrize(
@@ -74,6 +75,32 @@ def test_a_model_that_cannot_be_published_is_one_sentence(shape, size, pixels, m
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize("size", ["8", 8.0, True, 0, (8,), (8, 8, 3), (8, -1)])
+def test_a_size_is_one_number_of_pixels_or_two(size):
+    assert size_of(np.int64(8)) == (8, 8)
+    assert size_of([8, 9]) == (8, 9)
+    with pytest.raises(InvalidInput, match="is neither a number of pixels, like 224, nor two"):
+        size_of(size)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "pixels", "message"),
+    [
+        ("int8", None, "int8, which cannot hold pixels 0..255"),
+        ("uint8", "0..1", "whole numbers, of uint8, which pixels 0..1 are not: leave out --pixels"),
+        ("bool", "0..1", "the model takes bool: only an input of numbers"),
+        ("complex64", "0..1", "the model takes complex64: only an input of numbers"),
+        ("float32", None, "say it with --pixels"),
+    ],
+)
+def test_a_range_that_the_dtype_cannot_hold(dtype, pixels, message):
+    tf = require("tensorflow", extra="export", what="the test")
+    source = Source(lambda images: {}, (None, 8, 8), tf.as_dtype(dtype), "x", {})
+    with pytest.raises(InvalidInput) as error:
+        pixel_range(source, pixels, lambda line: None)
+    assert message in str(error.value)
+
+
 def test_the_first_layer_determines_the_range():
     keras = require("keras", extra="export", what="the test")
     layers = keras.layers
@@ -91,5 +118,10 @@ def test_the_first_layer_determines_the_range():
     assert known(layers.RandomFlip(), layers.RandomRotation(0.1), layers.Rescaling(1 / 255)) == "0..255"
     assert known(keras.Sequential([layers.Resizing(16, 16), layers.Rescaling(1 / 255)])) == "0..255"
     assert known(layers.Conv2D(2, 3), layers.Rescaling(1 / 255)) is None
+    noise = (layers.GaussianNoise(0.1), layers.Pipeline([layers.RandomContrast(0.1), layers.Cropping2D(1)]))
+    assert known(*noise, layers.Rescaling(1 / 255)) == "0..255"
+    assert known(layers.Normalization(mean=0.286, variance=0.353**2)) == "0..1", "Fashion-MNIST"
+    assert known(layers.Normalization(mean=[-0.1] * 3, variance=[0.2] * 3)) is None, "of pixels -1..1"
+    assert known(layers.Normalization(mean=[120.0] * 3, variance=[3000.0] * 3, invert=True)) is None
     assert known(layers.Rescaling(1.0)) is None
     assert known(layers.BatchNormalization()) is None

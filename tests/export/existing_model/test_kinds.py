@@ -57,17 +57,21 @@ def mobilenet(folder: Path, keras: Any, tf: Any) -> tuple[list[str], Published]:
 
 
 def tf1_graph(folder: Path, keras: Any, tf: Any) -> tuple[list[str], Published]:
-    """A SavedModel of TensorFlow 1, with variables of its old kind."""
+    """A SavedModel of TensorFlow 1, with variables of its old kind, and a table of class names."""
     v1 = tf.compat.v1
     with v1.Session(graph=tf.Graph()) as session:
         with v1.variable_scope("model", use_resource=False):
             images = v1.placeholder(tf.float32, [None, 12, 10, 3], name="input")
             weights = v1.get_variable("weights", [360, 3], initializer=v1.random_normal_initializer(seed=1))
             scores = tf.nn.softmax(tf.matmul(tf.reshape(images, [-1, 360]), weights) / 9)
-        session.run(v1.global_variables_initializer())
-        v1.saved_model.simple_save(session, str(folder / "graph"), {"input": images}, {"scores": scores})
+        numbers, words = tf.constant([0, 1, 2], tf.int64), tf.constant(["red", "green", "blue"])
+        table = v1.lookup.StaticHashTable(v1.lookup.KeyValueTensorInitializer(numbers, words), "?")
+        outputs = {"scores": scores, "label": table.lookup(tf.argmax(scores, -1))}
+        initialize = v1.tables_initializer()
+        session.run([v1.global_variables_initializer(), initialize])
+        v1.saved_model.simple_save(session, str(folder / "graph"), {"input": images}, outputs, initialize)
         values = session.run(weights)
-    arguments = [str(folder / "graph"), "--class-names=red,green,blue", "--pixels=0..1"]
+    arguments = [str(folder / "graph"), "--class-names=red,green,blue", "--pixels=0..1", "--output=scores"]
     predict = lambda images: softmax(floats(images).reshape(len(images), -1) / 255 @ values / 9)  # noqa: E731
     return arguments, Published(folder, ["red", "green", "blue"], (12, 10, 3), predict)
 
@@ -206,6 +210,15 @@ def test_a_published_model_answers_as_it_did(kind, protocol, published, server):
         assert {"original"} <= client.metadata().signatures.keys()
         if model.output == "probabilities":
             assert client.classify(list(files)).labels.tolist() == [model.names[row.argmax()] for row in expected]
+
+
+def test_the_original_signature_has_its_tables(published, server):
+    images = np.random.default_rng(5).integers(0, 256, (4, 12, 10, 3), dtype=np.uint8)
+    names = published["tf1_graph"].names
+    expected = [names[row.argmax()].encode() for row in published["tf1_graph"].predict(images)]
+    with Client(server.grpc, model="tf1_graph", timeout=60) as client:
+        answer = client.predict({"input": floats(images) / np.float32(255)}, signature="original")
+    assert answer["label"].tolist() == expected
 
 
 def test_weights_are_stored_once(published, tf):

@@ -19,6 +19,7 @@ TWO, THREE = ["no", "yes"], ["a", "b", "c"]
         (3, "Softmax", "probabilities", THREE, "probabilities", "probabilities"),
         (3, "BiasAdd", "logits", THREE, "logits", "probabilities"),
         (3, "BiasAdd", "probabilities", THREE, "probabilities", "probabilities"),
+        (3, "LogSoftmax", None, THREE, "logits", "probabilities"),
         (3, "Sigmoid", None, THREE, "sigmoid", "independent_probabilities"),
         (3, "Mul", "sigmoid", THREE, "sigmoid", "independent_probabilities"),
         (1, "Sigmoid", None, TWO, "sigmoid", "probabilities"),

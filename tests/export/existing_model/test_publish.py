@@ -49,6 +49,22 @@ def test_names_that_a_graph_of_tensorflow_cannot_have(keras, tf, small, tmp_path
     assert list(original.structured_outputs) == ["得分 (%)"]
 
 
+def test_a_subclassed_model_takes_what_it_was_called_on(keras, tmp_path):
+    class Own(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.flat, self.last = keras.layers.Flatten(), keras.layers.Dense(3, activation="softmax")
+
+        def call(self, images: Any) -> dict[str, Any]:
+            return {"scores": self.last(self.flat(images))}
+
+    model = Own()
+    with pytest.raises(InvalidInput, match="call it once on images, or wrap it"):
+        publish(model, ["a", "b", "c"], tmp_path / "x", pixels="0..1")
+    model(np.zeros((2, 6, 8), np.float32))
+    assert publish(model, ["a", "b", "c"], tmp_path / "x", pixels="0..1").card["image_shape"] == [6, 8]
+
+
 @pytest.mark.parametrize("dtype", ["mixed_float16", "bfloat16"])
 def test_a_model_that_computes_in_16_bits(keras, small, tmp_path, dtype):
     convolve = keras.layers.Conv2D(4, 3, dtype=dtype)
