@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
-from ..errors import BadResponse
+from ..errors import BadResponse, server_text
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class Request(NamedTuple, Generic[T]):
             return self.read(body)
         except _UNREADABLE as error:
             reason = f"it has no {error}" if isinstance(error, KeyError) else error or type(error).__name__
-            raise BadResponse(f"the answer to {self.path} cannot be read: {reason}") from error
+            raise BadResponse(f"the answer to {self.path} cannot be read: {server_text(str(reason))}") from error
 
 
 def too_large(path: str, limit: int) -> BadResponse:

@@ -149,15 +149,29 @@ def _to_array(value: Any, spec: TensorSpec) -> np.ndarray:
         array = _strings(value)
     else:
         array = np.array(value)
-        if array.dtype.kind not in "buif":  # numpy would read null as NaN and "1" as 1
-            raise ValueError(f"values of {array.dtype} where {spec.dtype} belongs")
-        # Not always astype: whole numbers over 2 ** 63 beside small ones have become float64 by now.
-        differs = array.dtype.kind != dtype.numpy.kind
-        array = np.array(value, dtype.numpy) if differs else array.astype(dtype.numpy)
+        if array.dtype != dtype.numpy:
+            array = _converted(array, value, dtype.numpy, spec.dtype)
     if array.size or spec.shape is None or len(spec.shape) <= array.ndim:
         return array
     # Within an empty list JSON has no lists, so that the signature has to tell the dimensions.
     return array.reshape(*array.shape, *(size or 0 for size in spec.shape[array.ndim :]))
+
+
+def _converted(array: np.ndarray, value: Any, dtype: np.dtype, name: str) -> np.ndarray:
+    """Numbers as `dtype`. numpy would read null as NaN, "1" and true as 1, 0.5 as 0, and 256 as 0 of uint8."""
+    kind = array.dtype.kind
+    if array.size and kind not in {"f": "fiu", "i": "iuf", "u": "iuf", "b": "b"}[dtype.kind]:
+        raise ValueError(f"values of {array.dtype} where {name} belongs")
+    if dtype.kind not in "iu":
+        return array.astype(dtype)
+    if kind == "f":  # whole numbers over 2 ** 63 beside small ones have become float64 by now
+        if not (array == np.rint(array)).all():
+            raise ValueError(f"values of {array.dtype} where {name} belongs")
+        return np.array(value, dtype)
+    limits = np.iinfo(dtype)
+    if array.size and (int(array.min()) < limits.min or int(array.max()) > limits.max):
+        raise ValueError(f"values that {name} cannot hold")
+    return array.astype(dtype)
 
 
 def _strings(value: Any) -> np.ndarray:
@@ -172,7 +186,9 @@ def _strings(value: Any) -> np.ndarray:
         flat = [item for part in flat for item in part]
     array = np.empty(len(flat), object)
     array[:] = [
-        base64.b64decode(item["b64"]) if isinstance(item, dict) else item.encode("utf-8", "surrogateescape")
+        base64.b64decode(item["b64"], validate=True)
+        if isinstance(item, dict)
+        else item.encode("utf-8", "surrogateescape")
         for item in flat
     ]
     return array.reshape(shape)

@@ -62,7 +62,7 @@ class HttpTransport:
         except (http.client.HTTPException, OSError) as error:
             if isinstance(error, HangtagError):
                 raise
-            raise no_answer(self._target, str(error) or type(error).__name__) from error
+            raise no_answer(self._target, _reason(error)) from error
         if status == 200 and content and encoding == "identity":
             return content
         return final_body(status, content, encoding, request, self._target)
@@ -100,8 +100,8 @@ class HttpTransport:
                 raise BadResponse(f"{self._target} answers HTTP {response.status} and no final response")
             limit = request.limit if response.status == 200 else MAX_ERROR
             length = response.length or 0
-            if response.length is None and not response.chunked and "Content-Length" in response.headers:
-                raise ValueError(response.headers["Content-Length"][:40])
+            if response.length is None and not response.chunked:  # to the end of the connection, if the headers agree
+                _check_framing(response.headers)
             if length > limit and response.status == 200:
                 raise too_large(request.path, limit)
             surplus: bool | None = None  # not known yet
@@ -160,6 +160,23 @@ class HttpTransport:
                 return
 
 
+def _check_framing(headers: Any) -> None:
+    """Raise ValueError for a length that is no number, or a transfer coding other than chunked."""
+    for name in ("Content-Length", "Transfer-Encoding"):
+        value = headers.get(name, "identity")
+        if value.lower() != "identity":
+            raise ValueError(f"{name} {value[:40]!r}")
+
+
+def _reason(error: Exception) -> str:
+    """Why there is no complete response, by what http.client or the system raises."""
+    if isinstance(error, http.client.IncompleteRead):
+        return "the answer broke off"
+    if isinstance(error, http.client.BadStatusLine | http.client.UnknownProtocol) and not isinstance(error, OSError):
+        return f"Bad status line, {str(error).strip()[:80]!r}"
+    return str(error) or type(error).__name__
+
+
 def request_headers(options: Options, more: Mapping[str, tuple[str, str]] = MappingProxyType({})) -> dict[str, str]:
     """The headers of every request; the caller's replace ours, in upper or lower case."""
     headers = {
@@ -174,12 +191,15 @@ def request_headers(options: Options, more: Mapping[str, tuple[str, str]] = Mapp
 def final_body(status: int, content: bytes, encoding: str, request: Request[Any], where: str) -> bytes:
     """The body of a final response, inflated if need be, for some proxies compress unasked; raises for an error."""
     limit = request.limit if status == 200 else MAX_ERROR
-    if encoding != "identity":
+    encoding = encoding.strip().lower()
+    if encoding not in ("identity", ""):
         inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip or zlib
         try:
-            if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
+            if encoding not in ("gzip", "x-gzip", "deflate"):
                 raise BadResponse(f"the answer to {request.path} has an unknown Content-Encoding, {encoding[:40]!r}")
             content = inflater.decompress(content, limit + 1)
+            if len(content) <= limit and not inflater.eof:
+                raise no_answer(where, "the answer broke off")
         except zlib.error as error:
             raise BadResponse(f"the answer to {request.path} cannot be decompressed: {error}") from error
     if status != 200:

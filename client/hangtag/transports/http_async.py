@@ -66,6 +66,8 @@ class AsyncHttpTransport:
             raise deadline.exceeded(f"no complete answer from {self._target}") from error
         except self._aiohttp.InvalidURL:
             raise unusable(self._target) from None
+        except (self._aiohttp.ServerDisconnectedError, self._aiohttp.ClientPayloadError) as error:
+            raise no_answer(str(self._target), "the answer broke off") from error
         except (self._aiohttp.ClientError, OSError) as error:
             raise no_answer(str(self._target), str(error) or type(error).__name__) from error
         except (ValueError, AssertionError):  # the latter for a proxy without a port

@@ -278,7 +278,7 @@ def _choose_signature(path: Path, names: list[str], wanted: str | None, loaded: 
         if callable(loaded):
             hint = (
                 "load it with tf.saved_model.load, and save it again with signatures="
-                "loaded.__call__.get_concrete_function(tf.TensorSpec((None, 224, 224, 3), tf.float32)), of its own shape"
+                "loaded.__call__.get_concrete_function(tf.TensorSpec((None, 224, 224, 3), tf.float32))"
             )
         raise InvalidInput(f"{path} has no signature: {hint}")
     raise InvalidInput(f"{path} has no serving_default: choose a signature with --signature ({', '.join(names)})")

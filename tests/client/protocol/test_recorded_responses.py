@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import get_model_status_pb2, predict_pb2
 
-from hangtag import InvalidInput, ModelNotFound, ServerError, UnknownSignature
+from hangtag import BadResponse, InvalidInput, ModelNotFound, ServerError, UnknownSignature
 from hangtag.errors import from_http, from_status, server_text
 from hangtag.model import ModelSpec, Signature, TensorSpec
 from hangtag.protocol import grpc_codec, rest_codec
@@ -79,6 +79,30 @@ def test_rest_answers_in_both_forms():
     assert columns["product"].tolist() == [3, 8]
     labels = read_rest("predict.signature.labels.columnar", class_name="DT_STRING")
     assert labels["class_name"].tolist() == [b"Dress", b"Trouser"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "text"),
+    [
+        ("DT_FLOAT", "[true]"),
+        ("DT_FLOAT", '["1"]'),
+        ("DT_FLOAT", "[null]"),
+        ("DT_BOOL", "[1]"),
+        ("DT_INT32", "[0.5]"),
+        ("DT_INT32", "[3000000000]"),
+        ("DT_INT64", "[18446744073709551615]"),
+        ("DT_INT64", "[1e30]"),
+        ("DT_UINT8", "[256]"),
+        ("DT_UINT8", "[-1]"),
+        ("DT_STRING", '[{"b64": "!!!!"}]'),
+    ],
+)
+def test_a_value_that_its_dtype_cannot_hold_is_a_bad_response(dtype, text):
+    """numpy alone would make another number of it."""
+    signature = Signature({}, {"x": TensorSpec("x", dtype, (None,))})
+    request = rest_codec.predict(ModelSpec("m"), {"i": np.zeros((1, 1), np.float32)}, signature)
+    with pytest.raises(BadResponse):
+        request.decode(f'{{"predictions": {text}}}'.encode())
 
 
 def test_bare_nan_and_infinity_are_numbers():

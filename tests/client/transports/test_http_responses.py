@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import threading
 from contextlib import suppress
@@ -44,8 +45,10 @@ def test_a_connection_that_the_server_has_closed_is_replaced(kind):
     [
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 28\r\n\r\n",
         b"HTTP/1.0 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: Identity\r\nContent-Length: 28\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding:\r\nContent-Length: 28\r\n\r\n",
     ],
-    ids=["continue", "until the end"],
+    ids=["continue", "until the end", "no encoding, it says", "no encoding"],
 )
 def test_other_ways_to_frame_an_answer(kind, answer):
     with (
@@ -54,6 +57,8 @@ def test_other_ways_to_frame_an_answer(kind, answer):
     ):
         assert client.status() == ()
 
+
+NO_VERSIONS = b'{"model_version_status": []}'
 
 FRAMES = {
     "a trillion bytes": b"Content-Length: 1000000000000\r\n\r\n{}",
@@ -64,6 +69,8 @@ FRAMES = {
     "a length that is no number": b"Content-Length: many\r\n\r\n{}",
     "an endless header": b"a: " + b"x" * 100_000 + b"\r\n\r\n{}",
     "too many headers": b"a: b\r\n" * 1000 + b"\r\n{}",
+    "another transfer coding": b"Transfer-Encoding: gzip, chunked\r\n\r\n" + NO_VERSIONS,
+    "a zip that is cut off": b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(NO_VERSIONS)[:-4],
     "zipped, it says": b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
 }
 
@@ -79,6 +86,18 @@ def test_frames_that_cannot_be_right_are_typed_errors(transport, frame):
         ):
             client.status()
         assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("line", [b"\r\n", b"HTTP/2.0 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"])
+@pytest.mark.parametrize("transport", ["sync", "async"])
+def test_why_there_is_no_answer_is_said_in_words(transport, line):
+    """Whatever the libraries' own messages are: empty, or the fields of an object."""
+    with (
+        answering(line) as target,
+        opened(transport, target, retries=0) as client,
+        pytest.raises(ServerUnavailable, match=r": (Bad status line, '.*|the answer broke off)"),
+    ):
+        client.status()
 
 
 def test_a_zipped_answer_is_not_asked_for():
