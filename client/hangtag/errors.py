@@ -214,6 +214,7 @@ _BY_HTTP = {
 _BY_TEXT: tuple[tuple[str, type[HangtagError]], ...] = (
     ("CLIENT: Received message larger than max", BadResponse),  # RESOURCE_EXHAUSTED, by our own limit
     ("Decompressed message larger than max", BadResponse),  # the same; our requests are not compressed
+    ("received metadata size exceeds", BadResponse),  # RESOURCE_EXHAUSTED, by grpc's own limit
     ("Serving signature key", UnknownSignature),  # gRPC, FAILED_PRECONDITION
     ("Serving signature name", UnknownSignature),  # REST, 400
     ("No signature was found with the name", UnknownSignature),
@@ -268,7 +269,7 @@ def from_status(code: str, text: str, where: str) -> HangtagError:
     """The error for a gRPC status name and the server's text; `where` is the target, for the reader."""
     text = server_text(text)
     kind = next((kind for part, kind in _BY_TEXT if part in text), _BY_CODE.get(code, ServerError))
-    if kind is ServerUnavailable:
+    if kind is ServerUnavailable or (code == "INTERNAL" and "Received RST_STREAM" in text):  # a proxy lost its server
         return no_answer(where, text, code)
     return kind(f"{where} says {code}: {text}", code=code)
 

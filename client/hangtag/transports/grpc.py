@@ -10,7 +10,7 @@ from typing import Any
 from ..config.options import Options
 from ..config.target import TLS, Target
 from ..core.retry import Deadline
-from ..errors import HangtagError, InvalidInput, from_status
+from ..errors import HangtagError, InvalidInput, from_status, no_answer
 from ..protocol.request import MAX_RESPONSE, Request
 
 _OPTIONS: tuple[tuple[str, int | str], ...] = (
@@ -65,6 +65,11 @@ def explain(error: Any, target: Target, deadline: Deadline) -> HangtagError:
     return from_status(code, text, str(target))
 
 
+def _without_message(target: Target) -> HangtagError:
+    """The error for a status OK without a message, or with a part of one, of which grpc makes None."""
+    return no_answer(str(target), "the answer broke off")
+
+
 class GrpcTransport:
     """One channel, shared by all threads."""
 
@@ -76,7 +81,7 @@ class GrpcTransport:
         self._metadata = call_metadata(options)
         self._channel = open_channel(options, grpc)
         self._owned = options.channel is None
-        self._methods: dict[str, Callable[..., bytes]] = {}
+        self._methods: dict[str, Callable[..., bytes | None]] = {}
 
     def send(self, request: Request[Any], deadline: Deadline) -> bytes:
         """The body of the response; raises a HangtagError."""
@@ -85,11 +90,14 @@ class GrpcTransport:
             # No (de)serializers: an exception inside one would come out as INTERNAL, its cause lost.
             method = self._methods[request.path] = self._channel.unary_unary(request.path)
         try:
-            return method(request.body, timeout=deadline.end - time.monotonic(), metadata=self._metadata)
+            body = method(request.body, timeout=deadline.end - time.monotonic(), metadata=self._metadata)
         except self._rpc_error as error:
             raise explain(error, self._target, deadline) from error
         except ValueError as error:  # a header that cannot be sent, or a channel that its owner has closed
             raise InvalidInput(f"the call cannot be made: {error}") from error
+        if body is None:
+            raise _without_message(self._target)
+        return body
 
     def close(self) -> None:
         """Close the channel; calls under way are cancelled."""
@@ -117,11 +125,13 @@ class AsyncGrpcTransport:
             method = self._methods[request.path] = self._channel.unary_unary(request.path)
         try:
             timeout = deadline.end - time.monotonic()
-            body: bytes = await method(request.body, timeout=timeout, metadata=self._metadata)
+            body: bytes | None = await method(request.body, timeout=timeout, metadata=self._metadata)
         except self._rpc_error as error:
             raise explain(error, self._target, deadline) from error
         except (ValueError, TypeError) as error:
             raise InvalidInput(f"the call cannot be made: {error}") from error
+        if body is None:
+            raise _without_message(self._target)
         return body
 
     async def close(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,10 +12,12 @@ from contextlib import contextmanager
 import grpc
 import pytest
 
+import http2_frames as http2
 from both_clients import opened
 from hangtag import BadResponse, ServerError, ServerUnavailable
 from hangtag.protocol.request import MAX_RESPONSE
 from hangtag.transports import grpc as transport
+from raw_server import handling
 
 
 @contextmanager
@@ -64,6 +68,59 @@ def test_what_no_status_can_be_is_refused(kind, body):
         answering(body) as target,
         opened(kind, target, timeout=60, retries=0) as client,
         pytest.raises(BadResponse),
+    ):
+        client.status()
+
+
+STATUS_OK = [("grpc-status", "0")]
+RESPONSE = [(":status", "200"), ("content-type", "application/grpc")]
+
+
+def block(fields: list[tuple[str, str]]) -> bytes:
+    return b"".join(http2.literal(*field) for field in fields)
+
+
+def head(*frames: tuple[int, int, bytes]) -> list[tuple[int, int, bytes]]:
+    return [(http2.HEADERS, http2.END_HEADERS, block(RESPONSE)), *frames]
+
+
+LAST = http2.END_HEADERS | http2.END_STREAM
+ODD = {
+    "no message": (head((http2.HEADERS, LAST, block(STATUS_OK))), ServerUnavailable, "the answer broke off"),
+    "half a message": (
+        head((http2.DATA, 0, http2.message(bytes(9))[:9]), (http2.HEADERS, LAST, block(STATUS_OK))),
+        ServerUnavailable,
+        "the answer broke off",
+    ),
+    "a stream that is reset": (head((http2.RESET, 0, bytes(3) + b"\2")), ServerUnavailable, "RST_STREAM"),
+    "trailers of 20 KB": (
+        head((http2.HEADERS, LAST, block([*STATUS_OK, *((f"x{n}", "a" * 100) for n in range(200))]))),
+        BadResponse,
+        "received metadata size exceeds",
+    ),
+}
+
+
+@pytest.mark.parametrize(("frames", "error", "message"), ODD.values(), ids=ODD)
+def test_a_response_that_is_none(kind, frames, error, message):
+    """grpc gives None for a status OK without a message."""
+
+    def handle(connection: socket.socket) -> None:
+        stream = connection.makefile("rb")
+        stream.read(len(http2.PREFACE))
+        connection.sendall(http2.frame(http2.SETTINGS, 0, 0))
+        while received := stream.read(9):
+            size, code, flags, number = *struct.unpack(">I", b"\0" + received[:3]), *struct.unpack(">BBI", received[3:])
+            stream.read(size)
+            if code == http2.SETTINGS and not flags:
+                connection.sendall(http2.frame(http2.SETTINGS, 1, 0))
+            if code == http2.DATA and flags & http2.END_STREAM:
+                connection.sendall(b"".join(http2.frame(what, bits, number, payload) for what, bits, payload in frames))
+
+    with (
+        handling(handle) as url,
+        opened(kind, url.removeprefix("http://"), timeout=60, retries=0) as client,
+        pytest.raises(error, match=message),
     ):
         client.status()
 
