@@ -27,7 +27,7 @@ from .publishing.model_config import ModelConfig
 from .publishing.versions import prune
 from .savedmodel import card, signatures
 from .savedmodel.verification import TOLERANCE, verify
-from .training.architectures import recipe
+from .training.architectures import choose_kernels, recipe
 from .training.fit import Say, TrainingOptions
 from .training.train import Training, train
 
@@ -70,6 +70,7 @@ class Exported:
 def export(options: ExportOptions, say: Say) -> Exported:
     """Train, evaluate, write, verify and publish one version."""
     config = None if options.config is None else ModelConfig(options.config, options.model_name)
+    choose_kernels(options.training.architecture)  # before a folder's images load TensorFlow
     with staging(options.base_path) as folder:
         dataset = _load(options, say)
         _check_current(dataset, options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hangtag.cli.main import main
 from hangtag.errors import InvalidInput
 from hangtag.optional import require
+from hangtag_export import pipeline
 from hangtag_export.errors import DataError
 from hangtag_export.evaluation import as_floats
 from hangtag_export.training import architectures, batches, fit, resume
@@ -257,6 +259,25 @@ def test_options_that_make_no_sense_are_bad_usage(flag, message, capsys):
         main(["export", flag])
     assert ended.value.code == 2
     assert f"argument {flag.split('=')[0]}: {message}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("architecture", "before", "after"), [("cnn", None, "1"), ("cnn", "0", "0"), ("dense", None, None)]
+)
+def test_convolutions_are_computed_by_onednn(architecture, before, after, monkeypatch, tmp_path):
+    """Which is chosen before anything loads TensorFlow, even to read the data."""
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", before or "")
+    if before is None:
+        monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
+    chosen = []
+
+    def load(*_: object) -> None:
+        chosen.append(os.environ.get("TF_ENABLE_ONEDNN_OPTS"))
+        raise DataError("no data")
+
+    monkeypatch.setattr(pipeline, "_load", load)
+    assert main(["export", f"--architecture={architecture}", f"--base-path={tmp_path / 'fashion'}"]) == 2
+    assert chosen == [after]
 
 
 @pytest.mark.parametrize(
