@@ -160,9 +160,19 @@ def _pixels(content: bytes, image: Any, shape: tuple[int, ...]) -> np.ndarray:
     if image.format in ("PNG", "JPEG", "MPO") and image.mode != "CMYK" and not turned:
         pixels: np.ndarray = decoder(content).numpy()
         return pixels
-    values = np.asarray(eight_bits(upright(image)).convert("RGB" if len(shape) == 3 else "L"))
-    resized: np.ndarray = resizer(values if values.ndim == 3 else values[..., np.newaxis]).numpy()
+    image = eight_bits(upright(image))
+    is_grey = image.mode in ("1", "L", "LA")
+    values = np.asarray(image.convert("L" if is_grey and len(shape) == 2 else "RGB"))
+    if len(shape) == 2:
+        values = (values if is_grey else _grey(values))[..., np.newaxis]
+    resized: np.ndarray = resizer(values).numpy()
     return resized
+
+
+def _grey(values: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3] as [H, W], by the weights of libpng, which makes the PNG grey that the client sends instead."""
+    weighted: np.ndarray = values.astype(np.uint32) @ np.array([9797, 19234, 3737], np.uint32) >> 15
+    return weighted.astype(np.uint8)
 
 
 @lru_cache(maxsize=8)
