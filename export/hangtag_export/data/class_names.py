@@ -10,7 +10,7 @@ from typing import Any
 from hangtag.config.class_names import read_class_file
 from hangtag.errors import InvalidInput
 
-TRAINING = ("train", "training")
+TRAINING = ("train", "training", "training_set", "train_set", "trainset")
 """Names of the folder that has the training images, in a data set that is divided."""
 
 _LONGEST_NAME = 1000  # characters
@@ -69,13 +69,13 @@ def fault_of(name: Any) -> str | None:
     refused = next(filter(_is_refused, name), None)
     if refused is not None:
         return f"is {name!a}, which contains the control character {refused!a}: remove it"
-    return None if look(name).strip() else f"is {name!a}, which cannot be seen: give every class a name"
+    return None if look(name) else f"is {name!a}, which cannot be seen: give every class a name"
 
 
 def look(name: str) -> str:
     """What a name looks like: readers cannot distinguish names of one look."""
     visible = "".join(each for each in name if unicodedata.category(each) != "Cf" or each == _EMOJI_JOINER)
-    return unicodedata.normalize("NFC", visible)
+    return unicodedata.normalize("NFC", visible).strip()
 
 
 def _is_refused(character: str) -> bool:
@@ -99,7 +99,7 @@ def class_name(folder: Path) -> str:
 
 def is_hidden(name: str) -> bool:
     """Whether a folder of this name is none of the user's."""
-    return name.startswith(".") or name == "__MACOSX"
+    return name.startswith(".") or name in ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found")
 
 
 def one_of(folder: Path, names: Sequence[str]) -> Path | None:

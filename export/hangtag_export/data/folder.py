@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -25,8 +26,13 @@ from .image_files import ImageFiles, Subset
 
 TEST_PART = 0.2
 
-_VALIDATION = ("val", "valid", "validation")
-_TEST = ("test", "testing")
+_VALIDATION = ("val", "valid", "validation", "validation_set", "val_set", "dev")
+_TEST = ("test", "testing", "test_set", "testing_set", "testset")
+_PART = re.compile(
+    r"(.*[_. -])?(train|training|test|testing|val|valid|validation|dev|eval)([_. -]?(set|data|images|split))?",
+    re.IGNORECASE,
+)
+"""What a folder's name says that may be a part of a data set, of a name that is not known."""
 _LARGEST = 4096  # pixels an edge
 _SHOWN = 10  # bad files that a message names
 
@@ -138,21 +144,23 @@ def _splits(folder: Path, skipped: Counter[str], seed: int, say: Callable[[str],
 
 
 def _check_not_divided(folder: Path, train: Path | None) -> None:
-    """Raise DataError for a data set whose parts would be taken for classes, since only `train` is named as one."""
-    if train is None:
+    """Raise DataError for a data set whose parts would be taken for classes, since they are not named as parts."""
+    folders = class_folders(folder)
+    part = train or next((path for path in folders if _PART.fullmatch(path.name)), None)
+    if part is None:
         return
-    classes = {path.name for path in class_folders(train)}
-    for path in class_folders(folder):
-        if path == train:
+    classes = {path.name for path in class_folders(part)}
+    for path in folders:
+        if path == part:
             continue
-        if path.name.lower() in (*_VALIDATION, *_TEST):
+        if train is not None and path.name.lower() in (*_VALIDATION, *_TEST):
             raise DataError(
                 f"{shown(path)} has no folders, and {shown(train)} has some: each part needs one folder for each class"
             )
         if classes & {inner.name for inner in class_folders(path)}:
             raise DataError(
-                f"{shown(train)} and {shown(path)} have the same folders, as the parts of a data set have: name the "
-                "second test or val"
+                f"{shown(part)} and {shown(path)} have the same folders, as the parts of a data set have: name them "
+                "train and test, or val"
             )
 
 
@@ -203,6 +211,9 @@ def _images(folder: Path, skipped: Counter[str]) -> list[Path]:
     images = []
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not is_hidden(name))
+        linked = sum(Path(parent, name).is_symlink() for name in folders)  # which os.walk leaves out: they may be loops
+        if linked:
+            skipped["links to folders"] += linked
         for name in names:
             path = Path(parent, name)
             suffix = path.suffix.lower()

@@ -51,7 +51,10 @@ def test_a_fifth_of_each_class_is_for_testing_chosen_by_seed(images, tmp_path):
     assert {image.tobytes() for image in both} == {image.tobytes() for image in images[:30]}, "pixels stay as they are"
 
 
-@pytest.mark.parametrize("names", [("train", "test"), ("train", "val"), ("training", "Validation"), ("Train", "valid")])
+@pytest.mark.parametrize(
+    "names",
+    [("train", "test"), ("train", "val"), ("training", "Validation"), ("Train", "valid"), ("training_set", "test_set")],
+)
 def test_train_and_test_folders_are_used_as_they_are(names, images, tmp_path):
     for part, start, count in ((names[0], 0, 6), (names[1], 100, 3)):
         fill(tmp_path / part / "a", images[start : start + count])
@@ -61,7 +64,9 @@ def test_train_and_test_folders_are_used_as_they_are(names, images, tmp_path):
     assert dataset.test_labels.tolist() == [0] * 3 + [1] * 3
     assert np.array_equal(dataset.test_images[:3], images[100:103])
     assert dataset.validation_images is None
-    assert lines == ([] if "test" in names else [f"there is no test/: the images of {names[1]}/ are the test images"])
+    assert lines == (
+        [] if "test" in names[1] else [f"there is no test/: the images of {names[1]}/ are the test images"]
+    )
 
 
 def test_with_three_folders_val_is_for_validation(images, tmp_path):
@@ -121,17 +126,20 @@ def test_one_line_says_what_was_skipped_and_why(images, tmp_path):
     (tmp_path / "b" / "loop.png").symlink_to("loop.png")
     os.mkfifo(tmp_path / "b" / "pipe.png")
     (tmp_path / "b" / "zeros.png").symlink_to("/dev/zero")
+    (tmp_path / "b" / "all").symlink_to(tmp_path)
+    (tmp_path / "@eaDir").mkdir()
     (tmp_path / "readme.md").write_text("no image")
     dataset, lines = load(tmp_path)
     assert len(dataset.train_labels) + len(dataset.test_labels) == 6
     (line,) = lines
-    assert line.startswith("skipped 8 of 14 files: 2 ")
+    assert line.startswith("skipped 9 of 15 files: 2 ")
     for reason in (
         "1 .txt",
         "1 .heic",
         "1 hidden",
         "2 links that lead nowhere",
         "2 no regular",
+        "1 links to folders",
         "1 outside of a class",
     ):
         assert reason in line
@@ -219,14 +227,18 @@ def test_parts_of_a_data_set_are_not_taken_for_classes(images, tmp_path):
         fill(tmp_path / part / "a", images[:2])
         fill(tmp_path / part / "b", images[:2])
     assert "train and " in refused(tmp_path)
-    assert "/holdout have the same folders, as the parts of a data set have: name the second test or" in refused(
-        tmp_path
-    )
+    message = " have the same folders, as the parts of a data set have: name them train and test, or val"
+    assert "/holdout" + message in refused(tmp_path)
+    (tmp_path / "train").rename(tmp_path / "photos-train")
+    assert "/holdout" + message in refused(tmp_path)
+    (tmp_path / "photos-train").rename(tmp_path / "train")
     shutil.rmtree(tmp_path / "holdout")
     fill(tmp_path / "Test", images[:2])
     assert "/Test has no folders, and " in refused(tmp_path)
     (tmp_path / "Test").rename(tmp_path / "plane")
     assert load(tmp_path)[0].class_names == ("plane", "train"), "a class may have this name, and folders"
+    fill(tmp_path / "plane ", images[:2])
+    assert "two folders whose names look the same" in refused(tmp_path)
 
 
 @pytest.mark.parametrize("shape", [(0, 8), (8, 8, 2), (8,), (10_000, 10_000, 3)])
