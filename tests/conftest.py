@@ -11,10 +11,12 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
 from hangtag import Client
+from hangtag.config.options import Options
 from hangtag_export.data.dataset import Dataset
 from hangtag_export.data.fashion_mnist import load_fashion_mnist
 from support import ROOT, Server, run, serving
@@ -23,6 +25,12 @@ from support import ROOT, Server, run, serving
 # too. If a handler of any kind is set, those programs get the default instead.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# On a machine under load nothing is too slow: neither an example of hypothesis, nor a call whose test gives no timeout.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("patient")
+Options.__init__.__kwdefaults__["timeout"] = 60.0
 
 SLOWEST_FIRST = ["system", "export", "deploy", "adversarial", "serving", "client"]
 

@@ -24,7 +24,7 @@ from hangtag.model import ModelSpec
 from hangtag.protocol import grpc_codec, rest_codec
 from hangtag.protocol.request import Request
 from programs import program
-from support import ROOT, eventually, free_port
+from support import PATIENCE, ROOT, eventually, free_port
 
 FILES = ROOT / "serving" / "docker" / "edge"
 TOKEN, OTHER = secrets.token_hex(32), secrets.token_hex(32)
@@ -79,14 +79,16 @@ def edge(
     grpc: Sequence[str],
     tls: str = "server",
     labels: str = "none",
+    rate: str = "500r/s",
 ) -> Iterator[Edge]:
-    """Run the shipped start.sh and nginx, with only paths, the port and the servers' addresses changed."""
+    """Run the shipped start.sh and nginx, with only paths, the port, the rate and the servers' addresses changed."""
     nginx = program("nginx", "usr/sbin/nginx")
     port = free_port()
     (folder / "tmp").mkdir(parents=True)
     user = " user root;" if os.geteuid() == 0 else ""  # else its workers could not enter the test's folder
     places = {"/edge/": f"{folder}/", "/tmp/": f"{folder}/tmp/", "listen 8443": f"listen 127.0.0.1:{port}"}  # noqa: S108
     places |= {"exec nginx": f"exec {nginx} -p {folder} -e stderr", "daemon off;": f"daemon off;{user}"}
+    places["rate=500r/s"] = f"rate={rate}"
     mounted = {"authority": "ca.crt", "certificate": "tls.crt", "key": "tls.key", "tokens": "tokens.map"}
     places |= {f"/run/secrets/edge_{name}": str(secrets_folder / file) for name, file in mounted.items()}
     files = {"nginx.conf": "nginx.conf", "upstreams.conf": "upstreams.conf", "start.sh": "start.sh"}
@@ -116,7 +118,7 @@ def listening(command: Sequence[str | Path], port: int, log: Path) -> Iterator[s
         yield process
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(PATIENCE)
 
 
 def _listens(process: subprocess.Popen[bytes], port: int, log: Path) -> bool:

@@ -47,14 +47,15 @@ class Refused(Exception):
 class Model:
     """A model server's one model. `hook` is called with the number of each Predict and may raise Refused.
 
-    `version` gives the newest version, by the number of Predicts so far; `labels` and `unloaded` are version labels and
-    versions that are not served any more.
+    `version` gives the newest version, by the number of Predicts so far; `versions` has the signatures of those that
+    do not have `signatures`; `labels` and `unloaded` are version labels and versions that are not served any more.
     """
 
     signatures: Mapping[str, Signature]
     name: str = "fashion"
     version: Callable[[int], int] = lambda number: 1
     hook: Callable[[int], None] = lambda number: None
+    versions: Mapping[int, Mapping[str, Signature]] = field(default_factory=dict)
     labels: Mapping[str, int] = field(default_factory=dict)
     unloaded: set[int] = field(default_factory=set)
     predicts: int = 0
@@ -67,8 +68,12 @@ class Model:
         self.hook(number)
         if version in self.unloaded:
             raise Refused("NOT_FOUND", f"Servable not found for request: Specific({self.name}, {version})")
-        answer = self.signatures[name or "serving_default"].run(**inputs)
-        return answer, self.version(number) if version is None else version
+        answered = self.version(number) if version is None else version
+        return self.of(answered)[name or "serving_default"].run(**inputs), answered
+
+    def of(self, version: int) -> Mapping[str, Signature]:
+        """The signatures of a version."""
+        return self.versions.get(version, self.signatures)
 
     def asked(self, spec: ModelSpec) -> int | None:
         """The version that a request names, by number or label; raises Refused."""
@@ -167,7 +172,8 @@ class _Handler(grpc.GenericRpcHandler):
 
 def _metadata(model: Model, version: int | None) -> bytes:
     signatures = b""
-    for name, signature in model.signatures.items():
+    shown = model.version(model.predicts) if version is None else version
+    for name, signature in model.of(shown).items():
         sides = [
             protobuf.block(side, protobuf.block(1, key.encode()) + protobuf.block(2, _tensor_info(*spec)))
             for side, specs in ((1, signature.inputs), (2, signature.outputs))
@@ -175,7 +181,6 @@ def _metadata(model: Model, version: int | None) -> bytes:
         ]
         signatures += protobuf.block(1, protobuf.block(1, name.encode()) + protobuf.block(2, b"".join(sides)))
     packed = protobuf.block(2, signatures)
-    shown = model.version(model.predicts) if version is None else version
     spec = model_spec(ModelSpec(model.name, shown))
     return protobuf.block(1, spec) + protobuf.block(2, protobuf.block(1, b"signature_def") + protobuf.block(2, packed))
 
@@ -234,8 +239,10 @@ def _rest_server(model: Model, *, context: ssl.SSLContext | None = None) -> Iter
             self.end_headers()
             self.wfile.write(body)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 128
+
+    server = Server(("127.0.0.1", 0), Handler)
     server.handle_error = lambda *_: None  # a client that goes away, or whose certificate is refused, is part of a test
     if context is not None:
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
@@ -280,7 +287,7 @@ def _rest_metadata(model: Model, version: int | None) -> dict[str, Any]:
             "signature_def": {
                 "signature_def": {
                     name: {"inputs": side(signature.inputs), "outputs": side(signature.outputs)}
-                    for name, signature in model.signatures.items()
+                    for name, signature in model.of(shown).items()
                 }
             }
         },

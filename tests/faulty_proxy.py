@@ -23,6 +23,7 @@ class Proxy:
     upstream: str
     fault: Callable[[int], str | None] = lambda number: None
     connections: int = 0
+    closed: bool = False
     _open: list[socket.socket] = field(default_factory=list)
 
     def serve(self, listener: socket.socket) -> None:
@@ -37,21 +38,26 @@ class Proxy:
 
     def _handle(self, inner: socket.socket, kind: str | None) -> None:
         host, port = self.upstream.removeprefix("http://").rsplit(":", 1)
-        outer = socket.create_connection((host, int(port)))
-        self._open += [inner, outer]
-        with suppress(OSError):
+        with inner, suppress(OSError):
             if kind == "reset":
                 inner.recv(1)
                 inner.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                inner.close()
                 return
-            forward = threading.Thread(target=_pump, args=(inner, outer), daemon=True)
-            forward.start()
-            _pump(outer, inner, kind)
+            with socket.create_connection((host, int(port))) as outer:
+                self._open += [inner, outer]
+                if self.closed:
+                    return
+                forward = threading.Thread(target=_pump, args=(inner, outer), daemon=True)
+                forward.start()
+                _pump(outer, inner, kind)
+                forward.join()
 
     def close(self) -> None:
+        """Cut all connections; each is closed by its own thread."""
+        self.closed = True
         for opened in self._open:
-            opened.close()
+            with suppress(OSError):
+                opened.shutdown(socket.SHUT_RDWR)
 
 
 def _pump(source: socket.socket, sink: socket.socket, kind: str | None = None) -> None:

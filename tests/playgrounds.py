@@ -14,7 +14,8 @@ from pathlib import Path
 
 import requests
 
-from support import HANGTAG, PATIENCE, ROOT, Server, serving
+from hangtag import Client
+from support import HANGTAG, PATIENCE, ROOT, Server, eventually, serving
 
 MODELS = ROOT / "tests" / "serving" / "conformance" / "models"
 
@@ -41,7 +42,9 @@ def two_version_server(folder: Path, ports: tuple[int, int] | None = None) -> It
         "--allow_version_labels_for_unavailable_models=true",
         f"--monitoring_config_file={ROOT / 'serving' / 'config' / 'monitoring.config'}",
     )
-    with serving(MODELS / "fashion", folder / "log", *flags, ports=ports) as server:
+    with serving(MODELS / "fashion", folder / "log", *flags, ports=ports) as server, Client(server.grpc) as client:
+        # The ports open with the first version; the other loads a moment later.
+        eventually(lambda: [one.state for one in client.status()] == ["AVAILABLE"] * 2, "both versions")
         yield server
 
 
@@ -88,6 +91,6 @@ def playground(*arguments: str, **environment: str) -> Iterator[Playground]:
         yield Playground(process, found[0], lines)
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(PATIENCE)
         reader.join()
         process.stdout.close()

@@ -41,9 +41,24 @@ def run(
         return subprocess.CompletedProcess(["hangtag", *arguments], code, stdout.read_text(), stderr.read_text())
 
 
+_reserved: list[socket.socket] = []
+
+
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as opened:
-        return opened.getsockname()[1]
+    """A port that refuses connections until a program of the tests listens on it.
+
+    It stays bound here, so that no other program gets it in the meantime, for a connection or to listen: only one that
+    asks for this very port does, as servers set SO_REUSEADDR. Other systems than Linux do not let two bind it.
+    """
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    port = reserved.getsockname()[1]
+    if sys.platform == "linux":
+        _reserved.append(reserved)
+    else:
+        reserved.close()
+    return port
 
 
 def eventually(condition, what: str, patience: float = PATIENCE):
@@ -112,7 +127,7 @@ def serving(
         if process.poll() is None:
             process.terminate()
             try:
-                process.wait(30)
+                process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -100,4 +100,4 @@ def walked(page: str, folder: Path, model: str) -> Iterator[Walkthrough]:
         for process in walkthrough.processes:
             process.terminate()
         for process in walkthrough.processes:
-            process.wait(30)
+            process.wait(PATIENCE)

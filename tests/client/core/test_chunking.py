@@ -10,6 +10,7 @@ import pytest
 from both_clients import opened
 from fake_server import FIRST_PIXEL, Model, Signature, model_server
 from hangtag import Client, InvalidInput
+from hangtag.core import streaming
 from sample_images import PICTURES
 
 
@@ -68,8 +69,9 @@ def test_a_stream_reads_little_more_from_its_source_than_it_has_answered():
     assert max(ahead) <= 2 * (2 * 4 + 2 * 4)
 
 
-def test_a_slow_source_gets_each_result_before_the_next_item_is_asked_for(kind):
+def test_a_slow_source_gets_each_result_before_the_next_item_is_asked_for(kind, monkeypatch):
     """Nothing is gathered while a caller waits for it."""
+    monkeypatch.setattr(streaming, "LINGER", 0.02)
     seen, answered = [], []
 
     def source():

@@ -128,7 +128,7 @@ def test_files_of_several_sizes_with_a_model_of_open_size(kind, protocol):
         assert result._repr_html_().count("<img") == 4
         arrays = client.classify(images)
         assert arrays.labels.tolist() == result.labels.tolist()
-    assert [len(images) for images in seen[1:4]] == [2, 1, 1]
+    assert sorted(len(images) for images in seen[1:4]) == [1, 1, 2]  # they arrive in any order
     assert done[-1] == (4, 4)
 
 
@@ -285,6 +285,8 @@ def test_a_pipe_with_a_writer_is_read_to_its_end(tmp_path):
     reader, writer = os.pipe()
     file = png(COLOUR[0])
     os.write(writer, file[:20])
-    threading.Timer(0.1, lambda: (os.write(writer, file[20:]), os.close(writer))).start()
+    rest = threading.Timer(0.1, lambda: (os.write(writer, file[20:]), os.close(writer)))
+    rest.start()
     assert read(f"/dev/fd/{reader}").files == [file]
     os.close(reader)
+    rest.join()

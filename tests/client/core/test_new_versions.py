@@ -26,14 +26,8 @@ LOGITS = {
 
 
 def changing(signatures: dict, at: int) -> Model:
-    """Version 1 until the Predict of number `at`, which version 2 answers."""
-
-    def hook(number: int) -> None:
-        if number >= at:
-            model.signatures = signatures
-
-    model = Model(FIRST_PIXEL, version=lambda number: 1 if number < at else 2, hook=hook)
-    return model
+    """Version 1 until the Predict of number `at`, which version 2 answers, with these signatures."""
+    return Model(FIRST_PIXEL, version=lambda number: 1 if number < at else 2, versions={2: signatures})
 
 
 CALLS = {
@@ -81,14 +75,10 @@ def test_a_version_that_takes_the_same_is_not_asked_twice(kind):
 def test_replicas_of_two_versions_are_each_held_against_their_own_signature(kind):
     """What one version took once is no word on what was planned for the other."""
     version = [1]
-
-    def hook(number: int) -> None:
-        model.signatures = FIRST_PIXEL if version[0] == 1 else WIDE
-
-    model = Model(FIRST_PIXEL, version=lambda number: version[0], hook=hook)
+    model = Model(FIRST_PIXEL, version=lambda number: version[0], versions={2: WIDE})
     with model_server(model, "grpc") as target, opened(kind, target) as client:
         assert client.classify(PICTURES).model_version == 1
-        version[0], model.signatures = 2, WIDE
+        version[0] = 2
         with pytest.raises(InvalidInput, match=r"takes \[N, 14, 56\]"):
             client.classify(PICTURES)
         assert client.classify(PICTURES.reshape(30, 14, 56)).model_version == 2
@@ -118,10 +108,9 @@ def test_a_version_that_is_unloaded_during_a_call_is_replaced_for_all_of_it(kind
 
     def hook(number: int) -> None:
         if number >= 4:  # after the names, and in the middle of the call
-            model.signatures = shifted
             model.unloaded.add(1)
 
-    model = Model(FIRST_PIXEL, version=lambda number: 1 if number < 4 else 2, hook=hook)
+    model = Model(FIRST_PIXEL, version=lambda number: 1 if number < 4 else 2, versions={2: shifted}, hook=hook)
     with model_server(model, protocol) as target, opened(kind, target, batch_size=10, timeout=60) as client:
         client.labels()
         assert client.classify(PICTURES[:10]).model_version == 1

@@ -16,7 +16,7 @@ from hangtag.optional import require
 from hangtag.protocol.grpc_codec import predict_request, read_predict_response
 from hangtag_serving.fast.request_templates import RequestTemplates
 from serving_metrics import metric, monitoring
-from support import Server, eventually, serving
+from support import PATIENCE, Server, eventually, serving
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 MODELS = Path(__file__).parents[1] / "conformance" / "models"
@@ -67,7 +67,7 @@ def at_once(server: Server, signature: str, arrays: list[np.ndarray]) -> list[np
     with grpc.insecure_channel(server.grpc, [("grpc.enable_http_proxy", 0)]) as channel:
         call = channel.unary_unary(PREDICT)
         spec = ModelSpec("awkward", None, None, signature)
-        futures = [call.future(predict_request(spec, {"x": array}), timeout=30) for array in arrays]
+        futures = [call.future(predict_request(spec, {"x": array}), timeout=PATIENCE) for array in arrays]
         replies = [read_predict_response(future.result()) for future in futures]
     return [next(iter(reply.outputs.values())) for reply in replies]
 
@@ -78,12 +78,18 @@ def fashion(request: pytest.FixtureRequest) -> Server:
 
 
 def call_often(server: Server) -> None:
-    """128 calls of one image, all sent before the first answer is read."""
+    """128 calls of one image, all sent before the first answer is read. Returns when all are counted."""
+
+    def counted() -> float:
+        return metric(server, ":tensorflow:serving:request_latency_count", API="Predict", entrypoint="GRPC")
+
+    before = counted()
     with grpc.insecure_channel(server.grpc, [("grpc.enable_http_proxy", 0)]) as channel:
         call = channel.unary_unary(PREDICT)
         request = predict_request(ModelSpec("fashion"), {"images": np.zeros((1, 28, 28), np.uint8)})
-        for future in [call.future(request, timeout=60) for _ in range(128)]:
+        for future in [call.future(request, timeout=PATIENCE) for _ in range(128)]:
             assert read_predict_response(future.result()).outputs["probabilities"].shape == (1, 10)
+    eventually(lambda: counted() >= before + 128, "all calls to be counted")  # the fast path answers first
 
 
 def test_calls_like_an_earlier_one_are_not_parsed(fashion):
@@ -133,23 +139,23 @@ def test_a_signature_that_pads_or_counts_never_shares_a_run(awkward):
 
 
 def test_a_call_that_waits_for_a_batch_does_not_stop_others(tmp_path):
+    """It waits until another call fills its batch."""
     parameters = tmp_path / "batching.config"
-    parameters.write_text("max_batch_size { value: 64 } batch_timeout_micros { value: 3000000 }")
-    flags = ["--enable_batching", f"--batching_parameters_file={parameters}"]
+    parameters.write_text("max_batch_size { value: 2 } batch_timeout_micros { value: 3600000000 }")
+    flags = ["--enable_batching", f"--batching_parameters_file={parameters}", monitoring(tmp_path)]
     with (
         serving(MODELS / "fashion", tmp_path / "log", *flags) as server,
         ThreadPoolExecutor(1) as pool,
         requests.Session() as session,
     ):
         url = f"{server.rest}/v1/models/fashion"
-        session.get(url, timeout=30).raise_for_status()
-        waiting = pool.submit(
-            requests.post, f"{url}:predict", json={"instances": np.zeros((1, 28, 28), int).tolist()}, timeout=30
-        )
-        eventually(waiting.running, "the request to be sent")
+        body = {"instances": np.zeros((1, 28, 28), int).tolist()}
+        waiting = pool.submit(requests.post, f"{url}:predict", json=body, timeout=PATIENCE)
+        eventually(lambda: metric(server, ":hangtag:serving:batching_queue_rows") == 1, "the call to wait")
         for _ in range(20):
-            session.get(url, timeout=30).raise_for_status()
+            session.get(url, timeout=PATIENCE).raise_for_status()
         assert not waiting.done()
+        assert session.post(f"{url}:predict", json=body, timeout=PATIENCE).status_code == 200
         assert waiting.result().status_code == 200
 
 
