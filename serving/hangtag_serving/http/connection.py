@@ -241,15 +241,15 @@ class Connection(asyncio.Protocol):
     def check_time(self, now: float) -> None:
         """Close the connection if its client takes too long. Called now and then, by the loop's clock."""
         seconds = now - self._since
-        if self._closing:
-            if seconds > limits.LINGER_SECONDS and not self._transport.get_write_buffer_size():
-                self._transport.abort()
-            elif seconds > limits.WRITE_SECONDS:
-                self.abort()
-        elif self._unread:
+        if self._unread:
             unread = self._transport.get_write_buffer_size()
             if unread < self._unread:
                 self._unread, self._since = max(1, unread), now
+            elif seconds > limits.WRITE_SECONDS:
+                self.abort()
+        elif self._closing:
+            if seconds > limits.LINGER_SECONDS and not self._transport.get_write_buffer_size():
+                self._transport.abort()
             elif seconds > limits.WRITE_SECONDS:
                 self.abort()
         elif self.is_idle:
