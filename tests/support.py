@@ -9,16 +9,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from hangtag import Client
 from prestarted import Prestarted
 
 ROOT = Path(__file__).resolve().parent.parent
 HANGTAG = [sys.executable, "-m", "hangtag.cli"]
+T = TypeVar("T")
+
 PATIENCE = 240.0  # seconds; a bound for a machine under load, never a measure
 
 
@@ -70,6 +73,17 @@ def eventually(condition, what: str, patience: float = PATIENCE):
             return value
         assert time.monotonic() < end, f"waited {patience:g} s for {what}, which did not happen"
         time.sleep(0.02)
+
+
+def with_more_time(attempt: Callable[[float], T], seconds: float) -> T:
+    """The first true value of `attempt(seconds)`, which is tried again with more time: a machine may have been busy.
+
+    For what has to fit into a time that the test gives.
+    """
+    while not (value := attempt(seconds)):
+        assert seconds < PATIENCE, f"it did not fit into {seconds:g} s"
+        seconds *= 3
+    return value
 
 
 @dataclass

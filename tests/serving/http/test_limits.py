@@ -2,36 +2,60 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import select
 import socket
 import threading
-import time
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from typing import TypeVar
 
 import pytest
 
 from hangtag_serving.api.rest_resources import Answer
 from hangtag_serving.http import limits
+from hangtag_serving.http.connection import Connection
+from hangtag_serving.http.server import RestServer
 from rest_stub import connect, received, rest_server, statuses
 from support import eventually
 
 ROUNDS = int(os.environ.get("HANGTAG_RESTARTS", "5"))
+T = TypeVar("T")
 GET = b"GET /v1 HTTP/1.1\r\nHost: x\r\n\r\n"
+CLOSE = GET.replace(b"Host", b"Connection: close\r\nHost")
 HEAD = b"POST /v1 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 CHUNKED = b"POST /v1 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
+def in_loop(server: RestServer, work: Callable[[], T]) -> T:
+    """What `work` gives in the thread of the server."""
+
+    async def done() -> T:
+        return work()
+
+    return asyncio.run_coroutine_threadsafe(done(), server.loop).result(60)
+
+
+def check_times(server: RestServer, now: float) -> None:
+    """What the server does every second, at this time of its clock."""
+    in_loop(server, lambda: [connection.check_time(now) for connection in list(server._connections)])
+
+
 @pytest.fixture
-def short(monkeypatch):
-    """Times that a test can wait for."""
-    for name in ("HEAD_SECONDS", "BODY_SECONDS", "IDLE_SECONDS", "WRITE_SECONDS", "QUIET_SECONDS"):
-        monkeypatch.setattr(limits, name, 0.5)
+def stopped_clock(monkeypatch):
+    """The server itself looks at no times: a test says what time it is."""
+
+    async def never(_: RestServer) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(RestServer, "_watch", never)
 
 
 def answers(port: int) -> bool:
     """Whether a client that behaves gets its answer."""
     with connect(port) as connection:
-        connection.sendall(GET.replace(b"Host", b"Connection: close\r\nHost"))
+        connection.sendall(CLOSE)
         return statuses(received(connection)) == [200]
 
 
@@ -40,43 +64,69 @@ def answers(port: int) -> bool:
     [(b"", []), (GET, [200]), (b"GET / HT", [408]), (GET + b"GET / HT", [200, 408]), (HEAD % 1000 + b"[1", [408])],
     ids=["nothing", "idle", "half a head", "half a second head", "half a body"],
 )
-@pytest.mark.usefixtures("short")
-def test_a_client_that_sends_no_more_is_disconnected(sent, expected):
-    with rest_server() as (_, port), connect(port) as connection:
+def test_a_client_that_sends_no_more_is_disconnected(sent, expected, monkeypatch):
+    with rest_server() as (server, port), connect(port) as connection:
         connection.sendall(sent)
-        assert statuses(received(connection)) == expected
+        text = connection.recv(65536) if sent.startswith(GET) else b""
+        begun = [sent not in (b"", GET)]
+        eventually(lambda: [one._parser.begun for one in list(server._connections)] == begun, "all of it to arrive")
+        with monkeypatch.context() as short:
+            for name in ("HEAD_SECONDS", "BODY_SECONDS", "IDLE_SECONDS"):
+                short.setattr(limits, name, 0.1)
+            assert statuses(text + received(connection)) == expected
         assert answers(port)
 
 
-def test_a_body_may_take_as_long_as_it_goes_on(monkeypatch):
-    """Sent in six pieces, longer than the time for a body alone."""
-    for name in ("HEAD_SECONDS", "BODY_SECONDS"):
-        monkeypatch.setattr(limits, name, 0.5)
-    with rest_server() as (_, port), connect(port) as connection:
+@pytest.mark.usefixtures("stopped_clock")
+def test_a_body_may_take_as_long_as_it_goes_on():
+    """Sent in six pieces, longer than the time for a body alone. If it does not go on, it has no more time."""
+    with rest_server() as (server, port), connect(port) as connection, connect(port) as ends:
+        ends.sendall(HEAD % 120_000)
         connection.sendall(HEAD % 120_000)
-        for _ in range(6):
+        eventually(lambda: [one._parser.begun for one in list(server._connections)] == [True] * 2, "both heads")
+        begun = server.loop.time()
+        for number in range(1, 7):
             connection.sendall(b" " * 20_000)
-            time.sleep(0.25)
-        connection.sendall(GET.replace(b"Host", b"Connection: close\r\nHost"))
+            if number < 6:
+                eventually(lambda n=number: body_bytes(server) == n * 20_000, "the piece to arrive")
+                check_times(server, begun + limits.HEAD_SECONDS + limits.BODY_SECONDS + number)
+                assert statuses(ends.recv(65536)) == [408] if number == 1 else True
+        connection.sendall(CLOSE)
         assert statuses(received(connection)) == [200, 200]
 
 
-@pytest.mark.usefixtures("short")
-def test_a_client_that_reads_no_response_is_disconnected():
-    with rest_server(lambda *_: Answer(200, b" " * 50_000_000)) as (server, port), connect(port) as connection:
-        connection.sendall(GET)
-        eventually(lambda: not server._connections, "the connection to be given up")
+def unread(server: RestServer) -> dict[Connection, int]:
+    """The two connections, and how much of the response each has not taken yet; empty until both have begun."""
+    found = {one: one._transport.get_write_buffer_size() for one in server._connections if one._unread}
+    return found if len(found) == 2 else {}
 
 
-def test_a_slow_reader_gets_all_of_a_response(monkeypatch):
-    monkeypatch.setattr(limits, "WRITE_SECONDS", 1.0)
-    with rest_server(lambda *_: Answer(200, b" " * 20_000_000)) as (_, port), connect(port) as connection:
-        connection.sendall(GET.replace(b"Host", b"Connection: close\r\nHost"))
-        size = 0
-        while piece := connection.recv(1 << 20):
+def body_bytes(server: RestServer) -> int:
+    """Of the largest unfinished body."""
+    return max((connection._parser.body_bytes for connection in list(server._connections)), default=0)
+
+
+@pytest.mark.parametrize("request_bytes", [GET, CLOSE], ids=["kept", "close"])
+@pytest.mark.usefixtures("stopped_clock")
+def test_a_slow_reader_gets_all_of_a_response_and_one_that_reads_none_is_disconnected(request_bytes):
+    """However long it takes: each time that the server looks, something has been read. Then nothing is, once."""
+    answer = Answer(200, b" " * 20_000_000)
+    with rest_server(lambda *_: answer) as (server, port), connect(port) as slow, connect(port) as none:
+        for connection in (slow, none):
+            connection.sendall(request_bytes)
+        both = eventually(lambda: in_loop(server, lambda: unread(server)), "both responses")
+        now, size, looks = server.loop.time(), 0, 0
+        (one,) = (c for c in both if c._transport.get_extra_info("peername") == slow.getsockname())
+        left = both[one]
+        while size < 20_000_000:
+            piece = slow.recv(1 << 20)
+            assert piece, "it was disconnected"
             size += len(piece)
-            time.sleep(0.02)
-        assert size > 20_000_000
+            if one._unread and (rest := in_loop(server, one._transport.get_write_buffer_size)) < left:
+                left, now, looks = rest, now + limits.WRITE_SECONDS + 1, looks + 1
+                check_times(server, now)
+        assert looks > 2
+        assert len(received(none)) < 20_000_000
 
 
 def test_a_new_client_takes_the_place_of_the_one_idle_longest(monkeypatch):
@@ -93,7 +143,7 @@ def test_a_new_client_takes_the_place_of_the_one_idle_longest(monkeypatch):
     with rest_server(respond) as (_, port), ExitStack() as stack:
         busy = stack.enter_context(connect(port))
         busy.sendall(HEAD % 2 + b"{}")
-        entered.wait(60)
+        assert entered.wait(60)
         idle = [stack.enter_context(connect(port)) for _ in range(30)]
         assert answers(port)
         assert received(idle[0]) in (b"", b"<reset>")
@@ -106,15 +156,17 @@ def test_all_unfinished_bodies_together_are_bounded():
     with rest_server(max_body_bytes=1_000_000) as (server, port), ExitStack() as stack:
         large = [stack.enter_context(connect(port)) for _ in range(10)]
         for connection in large:
-            connection.sendall(HEAD % 1_000_000 + b" " * 900_000)
-        refused = 0
-        for connection in large:
-            connection.settimeout(0.5)
-            try:
-                refused += statuses(connection.recv(65536)) == [503]
-            except TimeoutError:
-                assert answers(port)
-        assert refused >= 7
+            with suppress(ConnectionError):  # refused while it was sent
+                connection.sendall(HEAD % 1_000_000 + b" " * 900_000)
+
+        def refused() -> bool:
+            for connection in select.select(large, [], [], 0)[0]:
+                assert statuses(connection.recv(65536)) == [503]
+                large.remove(connection)
+            return len(large) <= 3
+
+        eventually(refused, "seven to be refused")
+        assert answers(port)
         eventually(lambda: server._held_bytes <= limits.HELD_BODIES * 1_000_000 + 100_000, "few bytes to be held")
     eventually(lambda: server._held_bytes == 0, "no bytes to be held for clients that have gone")
 
@@ -175,7 +227,7 @@ def test_no_request_is_lost_when_the_server_stops():
                     except ConnectionResetError:  # by the kernel, before the server could accept it
                         return
                     with connection:
-                        connection.sendall(GET.replace(b"Host", b"Connection: close\r\nHost"))
+                        connection.sendall(CLOSE)
                         text = received(connection)
                         if statuses(text) != [200]:
                             lost.append(text)
@@ -194,7 +246,6 @@ def test_no_request_is_lost_when_the_server_stops():
         assert not lost
 
 
-@pytest.mark.usefixtures("short")
 def test_a_stop_waits_for_what_runs_and_not_for_idle_clients():
     entered, gate = threading.Event(), threading.Event()
 
@@ -205,7 +256,7 @@ def test_a_stop_waits_for_what_runs_and_not_for_idle_clients():
 
     with rest_server(respond) as (server, port), connect(port) as idle, connect(port) as busy:
         busy.sendall(HEAD % 2 + b"{}")
-        entered.wait(60)
+        assert entered.wait(60)
         stopping = threading.Thread(target=server.stop, args=(60.0,))
         stopping.start()
         assert received(idle) == b""
