@@ -122,6 +122,11 @@ def test_outputs_that_are_no_scores_are_refused(kind):
     refused = pytest.raises(InvalidInput, match=r"gives a, b, not one score a class: choose one by output='NAME'")
     with model_server(model, "grpc") as target, opened(kind, target, model="other") as client, refused:
         client.classify(UNIT)
+    model = float_model({"label": ("DT_INT64", [-1])}, None)
+    refused = pytest.raises(InvalidInput, match=r"label is int64 \[\?\], which is not one score a class: use predict")
+    labels = ["no", "yes"]
+    with model_server(model, "grpc") as target, opened(kind, target, model="other", labels=labels) as client, refused:
+        client.classify(UNIT)
 
 
 @pytest.mark.parametrize("shape", [[-1, 1], [-1], [-1, -1]], ids=["column", "flat", "open"])

@@ -48,7 +48,7 @@ class ClassScores:
         columns, kind = found.shape[1], scores.kind_of(plan.output_name, declared)
         found = scores.to_probabilities(found, kind, plan.output_name)
         names = (yield from self._names(model, found.shape[1])) or _indices(found.shape[1])
-        if kind is None and not scores.sum_to_one(found):
+        if kind in (None, "probabilities") and not scores.sum_to_one(found):
             self._warn(
                 "scores",
                 f"the scores of {model.name} ({plan.output_name}) do not sum to 1 and are used as they are: say what "

@@ -19,6 +19,7 @@ RANKED = ("classes", "scores")
 
 _FLOAT32 = np.dtype(np.float32)
 
+_FLOATS = ("DT_FLOAT", "DT_DOUBLE", "DT_HALF", "DT_BFLOAT16")
 _TOLERANCE = 1e-2  # of the sum of probabilities in float16
 _SHOWN = 10  # images that an error lists
 
@@ -29,7 +30,10 @@ def score_output(signature: Signature, name: str, chosen: str | None = None, *, 
     `chosen` is the caller's choice. `binary`: a single score an image will do, because the caller names two classes.
     """
     output = _score_output(signature, name, chosen)
-    shape = signature.outputs[output].shape
+    spec = signature.outputs[output]
+    if spec.dtype not in _FLOATS:
+        raise InvalidInput(f"{output} is {spec}, which is not one score a class: use predict()")
+    shape = spec.shape
     if shape and (len(shape) == 1 or shape[-1] == 1) and not (binary or is_ranked(signature, chosen)):
         raise _single(output)
     return output

@@ -149,9 +149,9 @@ def _pixels(
     signature = find_signature(model, signature_name)
     spec = signature.inputs[only_input(signature, signature_name)]
     if spec.dtype == "DT_STRING":
-        also = (
-            ": give PNG or JPEG files" if signature_name == ENCODED_IMAGES else ", which are no images; use predict()"
-        )
+        also = ": give PNG or JPEG files"
+        if signature_name != ENCODED_IMAGES:
+            also = ", which are no images: give PNG or JPEG files if it decodes such, or use predict()"
         raise InvalidInput(f"signature {signature_name!r} takes {spec}{also}")
     array = _with_batch_dimension(batch.data, spec, model.name)
     if spec.dtype != "DT_UINT8":
