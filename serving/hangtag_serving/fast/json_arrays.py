@@ -9,6 +9,7 @@ lists of equal length at each depth, and none among the numbers. All other reque
 from __future__ import annotations
 
 import math
+import re
 import threading
 from itertools import chain
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ _TEMPLATE_BYTES = 512  # that a template takes besides the bytes around the arra
 _MAX_LISTS = 1_000_000  # of 100 bytes in memory; requests with more are counted, value by value, by the plain path
 _KEPT_BYTES = 1 << 20
 _BRACKET = ord("[")
+_LONG_EXPONENT = re.compile(rb"[eE]\+?\d{3}")  # RapidJSON refuses one above 308, simdjson not that of a zero
 
 _local = threading.local()
 
@@ -67,6 +69,9 @@ class JsonTemplates:
         """The array of a request, None if it is of another form."""
         start, end = body.find(b"["), body.rfind(b"]") + 1
         if not 0 <= start < end or start + len(body) - end > _MAX_AROUND:
+            return None
+        has_exponents = body.find(b"e", start, end) >= 0 or body.find(b"E", start, end) >= 0
+        if has_exponents and _LONG_EXPONENT.search(body, start, end):
             return None
         around = body[:start], body[end:]
         template = self._templates.get(around)
