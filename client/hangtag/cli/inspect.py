@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from ..config.target import parse_target
 from ..contract import CARD
 from ..errors import InvalidInput, UnknownSignature
+from ..file_content import read_file
 from ..model import Signature, TensorSpec, VersionStatus
 from ..protocol import grpc_codec, protobuf
 from . import connection
@@ -165,8 +166,7 @@ def _read_saved_model(content: memoryview) -> tuple[list[str], str, dict[str, Si
 def _read_card(path: Path) -> dict[str, Any] | None:
     """The model card; None if there is none, or not a readable one."""
     try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST_CARD + 1)
+        content = read_file(path, _LARGEST_CARD)
         card = json.loads(content) if len(content) <= _LARGEST_CARD else None
     except (OSError, ValueError, RecursionError):
         return None

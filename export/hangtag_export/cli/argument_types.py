@@ -53,6 +53,13 @@ def size(text: str) -> tuple[int, int]:
     return positive(height), positive(width or height)
 
 
+def label(text: str) -> str:
+    """A version label: one line of text, which clients can name."""
+    if not text or not text.isprintable():
+        raise ArgumentTypeError(f"{text!r} is not a label: give one line of text, like stable")
+    return text
+
+
 def path(text: str) -> Path:
     """A path; an empty text, as of a shell's unset variable, would be the current folder."""
     if not text:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from os.path import realpath
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +182,7 @@ def _model_name(arguments: argparse.Namespace) -> str:
         return str(arguments.model_name)
     if arguments.dataset == DATASET:
         return "fashion"
-    name = Path(arguments.dataset).resolve().name
+    name = Path(realpath(arguments.dataset)).name
     try:
         return argument_types.model_name(name)
     except argparse.ArgumentTypeError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from os.path import realpath
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def _publish(arguments: argparse.Namespace) -> int:
     from ..existing_model.pipeline import publish
 
     base_path = arguments.base_path
-    unnamed = arguments.model.resolve().stem if base_path is None else base_path.resolve().name
+    unnamed = Path(realpath(arguments.model)).stem if base_path is None else Path(realpath(base_path)).name
     name = arguments.model_name or unnamed
     published = publish(
         arguments.model,

@@ -110,7 +110,9 @@ def _add_place(
 
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--label", default="stable", metavar="LABEL", help="default %(default)s")
+    parser.add_argument(
+        "--label", type=argument_types.label, default="stable", metavar="LABEL", help="default %(default)s"
+    )
     parser.add_argument(
         "--target",
         metavar="TARGET",

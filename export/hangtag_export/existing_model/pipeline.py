@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from os.path import realpath
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def publish(
     _check("scores", scores, contract.SCORES)
     names = read_class_names(class_names)
     size = size_of(image_size)
-    model_name = model_name or base_path.resolve().name
+    model_name = model_name or Path(realpath(base_path)).name
     model_config = None if config is None or keep is None else ModelConfig(Path(config), model_name)
     with staging(base_path) as folder:
         source = load(model, signature, imports)

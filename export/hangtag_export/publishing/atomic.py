@@ -91,14 +91,15 @@ def publish(folder: Path, base_path: Path) -> int:
 def hide(numbers: Iterable[int], base_path: Path) -> list[Path]:
     """Rename versions so that no server sees them, and return the hidden folders, which can then be deleted.
 
-    The caller holds the lock of `base_path`. Deleting may take long and needs no lock.
+    Of several names for one number all are hidden: a server would serve the next of them as this version. The caller
+    holds the lock of `base_path`. Deleting may take long and needs no lock.
     """
     hidden = []
-    present = folders(base_path)
     for number in numbers:
         target = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}removed-", dir=base_path))
-        present[number].rename(target / present[number].name.strip())
         hidden.append(target)
+        while (path := folders(base_path).get(number)) is not None:
+            path.rename(target / path.name)
     if hidden:
         sync(base_path)
     return hidden

@@ -8,7 +8,9 @@ there, did not happen or was taken back, and is ignored.
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
@@ -20,7 +22,7 @@ class LabelHistory:
 
     def __init__(self, config: ModelConfig, label: str) -> None:
         """Read the history. Raises ConfigError when it cannot be read."""
-        path = config.path.resolve()
+        path = Path(os.path.realpath(config.path))
         self._file = path.with_name(f"{path.name}.history")
         self._model, self._label = config.model, label
         entries = self._read()
@@ -57,7 +59,7 @@ class LabelHistory:
                 int(entry["from"]), int(entry["to"]), entry["model"], entry["label"]
         except FileNotFoundError:
             return []
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, ArithmeticError) as error:
             raise ConfigError(
                 f"{self._file} is not a history of labels ({type(error).__name__}: {error}): delete it, and move the "
                 "label with `hangtag versions promote N`"

@@ -176,8 +176,13 @@ def _read(place: Place) -> ModelConfig:
 
 
 def _require(version: int, place: Place) -> set[int]:
-    """The versions on disk. Raises DataError if `version` is not one of them."""
-    on_disk = set(folders(place.base_path))
+    """The versions on disk. Raises DataError if `version` is not one of them, or holds no model."""
+    present = folders(place.base_path)
+    on_disk = set(present)
+    if version in on_disk and not any((present[version] / f"saved_model.pb{end}").is_file() for end in ("", "txt")):
+        raise DataError(
+            f"{present[version]} holds no saved_model.pb, so no server can load it: publish a version first"
+        )
     if version not in on_disk:
         listed = ", ".join(map(str, sorted(on_disk))) or "none"
         raise DataError(f"{place.base_path} has no version {version}: it has {listed}")

@@ -37,7 +37,7 @@ def locked_base_path(base_path: Path, *, only_read: bool = False) -> Iterator[No
 @contextmanager
 def locked_config(config: Path, *, only_read: bool = False) -> Iterator[None]:
     """Exclude all other commands that change this config file. Otherwise like `locked_base_path`."""
-    resolved = config.resolve()
+    resolved = Path(os.path.realpath(config))  # Path.resolve() raises RuntimeError for a loop of links
     with _locked(resolved.with_name(f"{_NAME}-{resolved.name}"), config, only_read):
         yield
 

@@ -36,7 +36,7 @@ class ModelConfig:
         if len(entries) < len(self.document.model_config_list.config):
             raise ConfigError(f"{path} lists a model twice: TensorFlow Serving refuses it")
         if not entries and create_for is not None:
-            entry = self.document.model_config_list.config.add(name=model, base_path=str(create_for.resolve()))
+            entry = self.document.model_config_list.config.add(name=model, base_path=os.path.realpath(create_for))
             entries = {model: entry}
         if model not in entries:
             raise ConfigError(f"{path} has no model {model!r} (it has {', '.join(sorted(entries)) or 'none'})")
@@ -98,7 +98,7 @@ class ModelConfig:
 
 def replace(path: Path, text: str) -> None:
     """Replace a file's text atomically and keep its mode; a link stays a link. Raises ConfigError."""
-    path = path.resolve()
+    path = Path(os.path.realpath(path))
     try:
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
         handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
@@ -123,7 +123,7 @@ def _parse(path: Path, *, missing_ok: bool) -> tuple[Any, str | None]:
     text_format = require("google.protobuf.text_format", extra="export", what=_WHAT)
     document = messages.ModelServerConfig()
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         text_format.Parse(text, document)
     except FileNotFoundError as error:
         if missing_ok:
@@ -132,7 +132,7 @@ def _parse(path: Path, *, missing_ok: bool) -> tuple[Any, str | None]:
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not a model config: {error}") from error
+        raise ConfigError(f"{path} is not a model config: {' '.join(str(error).split())[:300]}") from error
     if document.WhichOneof("config") == "custom_model_config":
         raise ConfigError(f"{path} has a custom_model_config: only a model_config_list can be changed")
     return document, text

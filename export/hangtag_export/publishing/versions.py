@@ -68,10 +68,11 @@ def prune(base_path: Path, keep: int, config: ModelConfig | None) -> list[int]:
 
 def _listed(version: int, folder: Path, labels: Mapping[str, int]) -> Listed:
     document = card.read(folder)
+    created, accuracy = document.get("created"), document.get("test_accuracy")
     return Listed(
         version=version,
-        created=document.get("created"),
-        test_accuracy=document.get("test_accuracy"),
+        created=created if isinstance(created, str) and created.isprintable() else None,
+        test_accuracy=accuracy if isinstance(accuracy, float | int) else None,
         size=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
         labels=tuple(sorted(label for label, number in labels.items() if number == version)),
     )

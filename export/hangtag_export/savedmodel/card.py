@@ -13,6 +13,7 @@ import numpy as np
 import hangtag
 from hangtag import contract
 from hangtag.fashion_mnist import translate
+from hangtag.file_content import read_file
 from hangtag.optional import require
 
 from . import signatures, warmup
@@ -26,9 +27,8 @@ _LARGEST = 100_000_000  # bytes
 def read(folder: Path) -> dict[str, Any]:
     """The model card of a version; empty if it has none that can be read."""
     try:
-        if (folder / CARD).stat().st_size > _LARGEST:
-            return {}
-        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        content = read_file(folder / CARD, _LARGEST)
+        card = json.loads(content) if len(content) <= _LARGEST else None
     except (OSError, ValueError, RecursionError):
         return {}
     return card if isinstance(card, dict) else {}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hangtag.contract import CARD, SERVING_DEFAULT, SIGNATURES, WARMUP
+from hangtag.file_content import read_file
 from hangtag.optional import require
 
 from ..api.warmup import warm_up
@@ -21,6 +22,7 @@ IMAGE_TENSORFLOW = (2, 20)
 
 _PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 _HEAVY_OPS = {"Conv2D", "DepthwiseConv2dNative", "Conv3D", "_FusedConv2D", "BatchMatMulV2", "Einsum"}
+_LARGEST_CARD = 16 << 20  # bytes
 _SMALL = 16 << 20  # bytes of variables
 _PUBLISH_AGAIN = "publish it again: hangtag export or hangtag publish"
 
@@ -165,7 +167,7 @@ def _examine_graph(subject: str, folder: Path) -> Iterator[Finding]:
 def _examine_card(subject: str, folder: Path, graph: Graph) -> Iterator[Finding]:
     """What a server with an older TensorFlow than the export's does otherwise."""
     try:
-        version = json.loads((folder / CARD).read_text())["tensorflow"]
+        version = json.loads(read_file(folder / CARD, _LARGEST_CARD))["tensorflow"]
         exported = tuple(int(part) for part in version.split(".")[:2])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return

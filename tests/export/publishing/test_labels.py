@@ -194,17 +194,37 @@ def test_a_config_that_the_server_would_refuse_is_one_sentence(base_path, config
 
 
 def test_what_cannot_be_promoted_or_rolled_back_is_one_sentence(base_path, config, tmp_path, capsys):
+    (base_path / "7").write_text("a file")
+    (base_path / "8").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for arguments, code, expected in (
-        (("promote", 9, f"--config={config}"), 2, "has no version 9: it has 1, 2, 3, 4, 5, 6"),
+        (("promote", 9, f"--config={config}"), 2, "has no version 9: it has 1, 2, 3, 4, 5, 6, 7, 8"),
         (("rollback", f"--config={config}"), 2, "nothing says what stable was before version 2"),
         (("rollback", f"--config={config}", "--label=canary"), 2, "has no label 'canary'"),
         (("rollback", f"--config={tmp_path / 'no.config'}", f"--base-path={base_path}"), 2, "there is no"),
         (("list", f"--base-path={tmp_path / 'nothing'}"), 2, "there is no folder"),
         (("list", f"--base-path={tmp_path}"), 2, "has no folder whose name is a number"),
         (("list", f"--base-path={base_path / '3'}"), 2, f"not a base path: give {base_path}"),
+        (("promote", 7, f"--config={config}"), 2, "7 holds no saved_model.pb, so no server can load it"),
+        (("promote", 8, f"--config={config}"), 2, "8 holds no saved_model.pb"),
+        (("promote", 3, f"--config={tmp_path / 'loop'}", f"--base-path={base_path}"), 2, "cannot read"),
         (("promote", 3, f"--config={tmp_path / 'no' / 'x'}", f"--base-path={base_path}"), 2, "cannot write"),
     ):
         assert versions(*arguments) == code
         (line,) = capsys.readouterr().err.splitlines()
         assert expected in line
+    for label in ("", "\x1b[31m", "a\nb"):
+        with pytest.raises(SystemExit):
+            versions("promote", 3, f"--config={config}", f"--label={label}")
     assert state(config) == ([2], {"stable": 2})
+
+
+def test_a_config_with_a_byte_order_mark_and_a_history_with_odd_numbers(base_path, config, tmp_path, capsys):
+    """As editors on Windows, and other programs, leave them."""
+    config.write_bytes(b"\xef\xbb\xbf" + config.read_bytes())
+    assert versions("promote", 3, f"--config={config}", "--target=none") == 0
+    assert state(config) == ([2, 3], {"stable": 3})
+    history = tmp_path / "models.config.history"
+    history.write_text(history.read_text().replace('"from": 2', '"from": 1e400'))
+    assert versions("rollback", f"--config={config}") == 2
+    assert "is not a history of labels" in capsys.readouterr().err

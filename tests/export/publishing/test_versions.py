@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -24,8 +25,17 @@ def test_the_list_shows_number_date_accuracy_size_and_labels(base_path, config, 
     assert rows[5]["size"] == 1000 + (base_path / "6" / "assets.extra" / "hangtag.json").stat().st_size
 
 
-def test_a_version_without_a_card_is_listed_all_the_same(base_path, capsys):
-    (base_path / "3" / "assets.extra" / "hangtag.json").write_text("not json")
+@pytest.mark.parametrize(
+    "card", ["not json", "[]", '{"created": "\\u001b[31mred", "test_accuracy": "high"}', '{"created": 5}', None]
+)
+def test_a_version_without_a_card_is_listed_all_the_same(base_path, capsys, card):
+    """So is one whose card is a pipe, which nobody writes to."""
+    path = base_path / "3" / "assets.extra" / "hangtag.json"
+    path.unlink()
+    if card is None:
+        os.mkfifo(path)
+    else:
+        path.write_text(card)
     assert versions("list", f"--base-path={base_path}") == 0
     assert capsys.readouterr().out.splitlines()[3].split() == ["3", "-", "-", "0.00", "MB", "-"]
 
@@ -78,6 +88,7 @@ def test_prune_removes_links_and_files_that_count_as_versions(base_path):
     (base_path / "6").symlink_to(elsewhere)
     (base_path / "7").write_text("a file")
     (base_path / "08").mkdir()
+    (base_path / "005").mkdir()
     assert prune(base_path, 1, None) == [1, 2, 3, 4, 5, 6, 7]
     assert numbers(base_path) == ["08"]
     assert (elsewhere / "saved_model.pb").exists()
