@@ -6,8 +6,8 @@
 >>> result[0].label, result.scores.shape, result.probabilities.shape
 ('Ankle boot', (10000,), (10000, 10))
 
-Importing this package loads nothing but this module: the public names below are loaded when first used, so that
-`hangtag --help` does not import numpy, and a program that only reads images does not import gRPC.
+Importing this package loads only this module. Each public name is imported on first use, so `hangtag --help` does not
+import numpy, and a program that only reads images does not import gRPC.
 """
 
 from __future__ import annotations

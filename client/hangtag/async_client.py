@@ -1,4 +1,4 @@
-"""The asyncio client: the same calls as Client's, awaited."""
+"""The asyncio client: the same methods as Client's, awaited."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class AsyncClient:
-    """As Client, for asyncio: the same arguments, the same calls, awaited. REST needs ``hangtag[aio]``.
+    """As Client, for asyncio: the same arguments and methods. REST needs ``hangtag[aio]``.
 
     >>> async def main():
     ...     async with AsyncClient("localhost:8500", model="fashion") as client:
@@ -32,8 +32,8 @@ class AsyncClient:
     >>> asyncio.run(main())
     ['Ankle boot', 'Pullover']
 
-    `channel` is a grpc.aio.Channel and `session` an aiohttp.ClientSession. One client belongs to one event loop, in
-    which connections are made on the first call; any number of its tasks may use it.
+    `channel` is a grpc.aio.Channel and `session` an aiohttp.ClientSession. A client belongs to the event loop of its
+    first call, which makes the connections; any number of that loop's tasks may use it.
     """
 
     @takes(Options)
@@ -148,7 +148,7 @@ class AsyncClient:
         await self.close()
 
     def __del__(self) -> None:
-        runner: AsyncRunner | None = getattr(self, "_runner", None)  # there is none after a refused argument
+        runner: AsyncRunner | None = getattr(self, "_runner", None)  # missing if the constructor raised
         if runner is not None and runner.opened:
             warnings.warn(f"{self!r} was left open: use `async with`, or await close()", ResourceWarning, stacklevel=2)
 

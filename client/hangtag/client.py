@@ -29,28 +29,27 @@ class Client:
     ...     client.classify(images[:2]).labels.tolist()
     ['Ankle boot', 'Pullover']
 
-    - `target`: ``host:port`` for gRPC (``grpcs://host:port`` with TLS, ``unix:/path``, or ``dns:///name:port``, whose
-      addresses are called in turn), or ``http://host:port`` and ``https://host:port`` for REST.
+    - `target`: for gRPC ``host:port``, ``grpcs://host:port`` (TLS), ``unix:/path``, or ``dns:///name:port``, which
+      calls all addresses of the name in turn; for REST ``http://host:port`` or ``https://host:port``.
     - `model`: the model's name on the server.
-    - `version` (a number) or `version_label`: which version answers; without either the newest. Several labels with
-      weights, ``version_label={"stable": 0.95, "canary": 0.05}``, share the calls: each call goes to one of them, at
-      random or by its `key`.
+    - `version` (a number) or `version_label`: which version answers; by default the newest. With weighted labels,
+      ``version_label={"stable": 0.95, "canary": 0.05}``, each call goes to one of them, at random or by its `key`.
     - `signature`: the signature that `classify` calls.
     - `labels`: class names in label order, instead of the model's own: a list, or the path of a text or JSON file.
     - `language`: "en" or "zh", for the names of Fashion-MNIST.
-    - For models that do not carry this information: `pixels`, the pixel values that it takes ("0..1", "0..255",
-      "-1..1", "imagenet" or "caffe"); `scores`, what its scores are ("probabilities", "logits", or "sigmoid" for
-      classes that do not exclude each other); `output`, the name of the output that holds them.
-    - `timeout`: seconds for a whole call, with name look-up, all chunks and retries.
-    - `retries`: how often a request that failed for a passing reason is sent again. One that the server refused for
-      load is sent again until the timeout.
-    - `batch_size`: images of a request; None for a good size for the protocol. `concurrency`: requests at a time.
-    - `tls`: certificate files, a `TLS`.
+    - `pixels`, `scores` and `output` describe a model that does not describe itself. `pixels`: the pixel values that
+      it takes ("0..1", "0..255", "-1..1", "imagenet" or "caffe"). `scores`: what its scores are ("probabilities",
+      "logits", or "sigmoid" for classes that do not exclude each other). `output`: the output that holds the scores.
+    - `timeout`: seconds for a whole call, including DNS, all chunks and retries.
+    - `retries`: how often a request is sent again after a temporary failure. A request that the server refuses
+      because of load is sent again until the timeout.
+    - `batch_size`: images in a request; None chooses a good size for the protocol. `concurrency`: requests at a time.
+    - `tls`: the certificate files, as a `TLS`.
     - `headers`: sent with every request (gRPC metadata, HTTP headers).
     - `gzip_above`: compress REST requests of more bytes than this.
     - `channel` (a grpc.Channel) or `session` (a requests.Session): used instead of the client's own, and not closed.
 
-    No connection is made before the first call. One client may be used from many threads; after a fork, make a new one.
+    The client connects on the first call. Many threads may share one client; after a fork, make a new one.
     """
 
     @takes(Options)
@@ -64,13 +63,13 @@ class Client:
     def classify(
         self, images: Any, *, prepare: str | None = None, progress: Progress | None = None, key: str | None = None
     ) -> Classification:
-        """Class names for one image or any number of them, all answered by one version of the model.
+        """Class names for one or more images. One version of the model answers the whole call.
 
-        `images`: uint8 [N, H, W] (or [N, H, W, 3]), floats 0..1 or whole floats 0..255 of that shape, one image
-        without the batch dimension, paths or bytes of image files, PIL images, or a list of one kind of these.
+        `images`: uint8 [N, H, W] or [N, H, W, 3], or floats of that shape (0..1, or whole numbers 0..255); one image
+        without the batch dimension; paths or bytes of image files; PIL images; or a list of one of these kinds.
         Shape and dtype are checked against the model before anything is sent. ``prepare="photo"`` first makes each
-        photograph look like Fashion-MNIST. `progress` is called with the images done and their total. Where version
-        labels have weights, calls with one `key` always go to one label.
+        photograph look like Fashion-MNIST. `progress` is called with the number of images done and the total. With
+        weighted version labels, all calls with the same `key` go to the same label.
 
         >>> result = client.classify(images[0])
         >>> result[0].label, result.model_version
@@ -83,10 +82,10 @@ class Client:
     ) -> Iterator[Classification]:
         """As ``map(client.classify, items)`` would: one result for each item, in order, in bounded memory.
 
-        An item is anything that `classify` takes, one image or a batch. Small items share requests and several
-        requests are under way at once, so a few items are read ahead; a slow source gets each result before the next
-        item is read from it. `timeout` counts for each request. Whether float images run to 1 or to 255 is decided by
-        the first item.
+        An item is anything that `classify` takes: one image or a batch. Small items share requests, and several
+        requests run at once, so a few items are read ahead. If the source is slow, each result comes before the next
+        item is read. The `timeout` applies to each request. The first item with floats decides whether the stream's
+        floats are 0..1 or 0..255.
 
         >>> [result[0].label for result in client.classify_stream(images[:3])]
         ['Ankle boot', 'Pullover', 'Trouser']
@@ -96,10 +95,10 @@ class Client:
     def predict(
         self, inputs: Mapping[str, Any], *, signature: str | None = None, key: str | None = None
     ) -> dict[str, np.ndarray]:
-        """Any signature of any model: arrays by input name in, arrays by output name out, in one request.
+        """Call any signature of any model with one request; `inputs` and the result are arrays by name.
 
-        Strings are object arrays of bytes, bfloat16 comes as float32. `signature` None is the client's own. Inputs
-        that do not fit the signature's names, dtypes and fixed dimensions raise InvalidInput.
+        Strings are object arrays of bytes; bfloat16 outputs come as float32. `signature` defaults to the client's.
+        Raises InvalidInput if the inputs do not fit the signature's names, dtypes and fixed dimensions.
 
         >>> client.predict({"index": [9, 0]}, signature="labels")["class_name"].tolist()
         [b'Ankle boot', b'T-shirt/top']
@@ -107,7 +106,7 @@ class Client:
         return self._runner.run(self._session.predict(inputs, signature, key))
 
     def labels(self) -> list[str]:
-        """The class names in label order, from the model's `labels` signature; one call, remembered per version.
+        """The class names in label order, from the model's `labels` signature. Each version is asked once.
 
         >>> client.labels()[:3]
         ['T-shirt/top', 'Trouser', 'Pullover']
@@ -143,7 +142,7 @@ class Client:
         return True
 
     def wait_ready(self, timeout: float = 60.0) -> ModelMetadata:
-        """Wait until `ready`, at most `timeout` seconds; raises DeadlineExceeded with the last error.
+        """Wait at most `timeout` seconds until `ready`; raises DeadlineExceeded with the last error.
 
         >>> client.wait_ready(30).version
         1
@@ -174,7 +173,7 @@ class Client:
         self.close()
 
     def __del__(self) -> None:
-        runner: ThreadRunner | None = getattr(self, "_runner", None)  # there is none after a refused argument
+        runner: ThreadRunner | None = getattr(self, "_runner", None)  # missing if the constructor raised
         if runner is not None and runner.opened:
             warnings.warn(f"{self!r} was left open: use `with` or close()", ResourceWarning, stacklevel=2, source=self)
             self.close()

@@ -1,4 +1,4 @@
-"""Every error Hangtag raises, for both transports alike, and which status of a server becomes which of them.
+"""Every error that Hangtag raises, and how a server's status becomes one of them, over gRPC and REST alike.
 
     HangtagError
     ├── ServerUnavailable   no server answers at the target, or the connection broke
@@ -6,13 +6,13 @@
     ├── ModelNotFound       no such model, version or version label is being served
     ├── InvalidInput        the images or arguments cannot be right       (also ValueError)
     ├── UnknownSignature    the model has no signature of that name
-    ├── ServerBusy          the server refused for load; the same call may succeed later
+    ├── ServerBusy          the server is overloaded; the same call may succeed later
     ├── ServerError         the server failed, or refused for another reason
     ├── BadResponse         the answer is not what TensorFlow Serving sends
     └── MissingExtra        an optional part of Hangtag is not installed  (also ImportError)
 
-An error that comes from the server keeps the server's own text in its message, on one line, without control characters
-and shortened to 1,000 characters. The tests run these examples:
+The message of an error that comes from the server contains the server's text: on one line, without control characters,
+and at most 1,000 characters. The tests run these examples:
 
     >>> with Client("localhost:8500", model="shoes") as client:
     ...     client.labels()
@@ -34,15 +34,15 @@ class HangtagError(Exception):
     ...     print(error.code)
     FAILED_PRECONDITION
 
-    `code` is the server's status (``"NOT_FOUND"``), or None when the error arose here. `images` are the positions of
-    the images that were in the failed chunk of a larger call, else None.
+    `code` is the server's status (``"NOT_FOUND"``), or None if the error did not come from a server. `images` are the
+    positions of the images in the failed chunk of a larger call, else None.
     """
 
     exit_code = 1
-    """What the command line exits with: 1 the work failed, 2 bad usage or bad input."""
+    """The exit code of the command line: 1 the work failed, 2 bad usage or bad input."""
 
     retryable = False
-    """Whether the same call may succeed later; sending it again is safe, for a predict changes nothing."""
+    """Whether the same call may succeed later. Sending it again is safe, because a request changes nothing."""
 
     def __init__(self, message: str, *, code: str | None = None) -> None:
         super().__init__(message)
@@ -69,7 +69,7 @@ class ServerUnavailable(HangtagError):
 
 
 class DeadlineExceeded(HangtagError, TimeoutError):
-    """The time given to the whole call, retries included, ran out.
+    """The call did not finish within its timeout, which includes retries.
 
     >>> with Client("localhost:1") as client:
     ...     client.wait_ready(0.1)
@@ -109,7 +109,7 @@ class UnknownSignature(HangtagError):
 
 
 class ServerBusy(HangtagError):
-    """The server refused the call because of its load, not because of what was sent.
+    """The server refused the call because of load, not because of its content.
 
     >>> with Client("busy.example.org:8500") as client:
     ...     client.classify(images[:1])  # raised when the timeout leaves no time to try again
@@ -131,7 +131,7 @@ class ServerError(HangtagError):
 
 
 class BadResponse(HangtagError):
-    """The answer could not be read as TensorFlow Serving's.
+    """The response is not one of TensorFlow Serving.
 
     >>> with Client("http://www.example.org") as client:  # a web server of another kind
     ...     client.status()
@@ -141,7 +141,7 @@ class BadResponse(HangtagError):
 
 
 class MissingExtra(HangtagError, ImportError):
-    """An optional part of Hangtag is needed and not installed.
+    """The call needs an optional part of Hangtag that is not installed.
 
     >>> print(MissingExtra("AsyncClient over REST", "aio"))
     AsyncClient over REST needs more than the base install: pip install 'hangtag[aio]'
@@ -179,9 +179,9 @@ CODES = (
 ``"NOT_FOUND"``. Source: google/rpc/code.proto.
 """
 
-# What a server's code means here. Codes and texts: tensorflow_serving/model_servers/{grpc_status_util,
-# http_rest_api_util}.cc, recorded on 2.20.0. A client does not cancel its own calls, so CANCELLED comes from a server
-# that stops.
+# The error for a server's code. Codes and texts: tensorflow_serving/model_servers/{grpc_status_util,
+# http_rest_api_util}.cc, recorded on 2.20.0. The client does not cancel its own calls, so CANCELLED comes from a server
+# that is stopping.
 _BY_CODE: dict[str, type[HangtagError]] = {
     "CANCELLED": ServerUnavailable,
     "DEADLINE_EXCEEDED": DeadlineExceeded,
@@ -193,8 +193,8 @@ _BY_CODE: dict[str, type[HangtagError]] = {
     "UNAVAILABLE": ServerUnavailable,
 }
 
-# http_rest_api_util.cc folds several codes into one HTTP status; 400 is INVALID_ARGUMENT unless the text says more.
-# 401, 403 and 502 come from a proxy before the server.
+# http_rest_api_util.cc maps several codes to one HTTP status; 400 is INVALID_ARGUMENT unless the text says more.
+# 401, 403 and 502 come from a proxy in front of the server.
 _BY_HTTP = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -210,21 +210,21 @@ _BY_HTTP = {
     504: "DEADLINE_EXCEEDED",
 }
 
-# Texts that say more than their code does.
+# Texts that are more exact than their code.
 _BY_TEXT: tuple[tuple[str, type[HangtagError]], ...] = (
     ("CLIENT: Received message larger than max", BadResponse),  # RESOURCE_EXHAUSTED, by our own limit
-    ("Decompressed message larger than max", BadResponse),  # the same; our requests are not compressed
+    ("Decompressed message larger than max", BadResponse),  # the same; it must be the response, as requests are plain
     ("received metadata size exceeds", BadResponse),  # RESOURCE_EXHAUSTED, by grpc's own limit
     ("Serving signature key", UnknownSignature),  # gRPC, FAILED_PRECONDITION
     ("Serving signature name", UnknownSignature),  # REST, 400
     ("No signature was found with the name", UnknownSignature),
     ("Unrecognized servable version label", ModelNotFound),  # INVALID_ARGUMENT over both protocols
-    ("message larger than max", InvalidInput),  # RESOURCE_EXHAUSTED, though no load is meant
+    ("message larger than max", InvalidInput),  # RESOURCE_EXHAUSTED, but not because of load
     ("Sent message larger", InvalidInput),
-    ("batch scheduling queue", ServerBusy),  # UNAVAILABLE, though the server is there
+    ("batch scheduling queue", ServerBusy),  # UNAVAILABLE, but the server runs
 )
 
-# Texts of gRPC, sockets and aiohttp that have one likely cause, and what to do about it.
+# Texts of gRPC, sockets and aiohttp with one likely cause, and advice.
 _ADVICE = (
     ("Failed parsing HTTP/2", "that port speaks HTTP/1: a target for REST begins with http://"),
     ("onnection refused", "nothing listens there: is the server running, on this port?"),
@@ -275,8 +275,8 @@ def from_status(code: str, text: str, where: str) -> HangtagError:
 
 
 def from_http(status: int, body: bytes, where: str) -> HangtagError:
-    """The error for an HTTP status and its body, which may be cut off."""
-    import json  # only here: a client that meets no error does not need it
+    """The error for an HTTP status and its body, of which only the beginning may be there."""
+    import json  # here, because most clients never need it
 
     code, text = _BY_HTTP.get(status, "INTERNAL"), body.decode("utf-8", "replace")
     try:
@@ -284,7 +284,7 @@ def from_http(status: int, body: bytes, where: str) -> HangtagError:
     except (ValueError, TypeError, KeyError, RecursionError):
         if cut := _CUT_ERROR.match(text):
             return from_status(code, text[cut.end() :], where)
-    # Not TensorFlow Serving's own error document: a proxy's page, or no TensorFlow Serving at all.
+    # Not TensorFlow Serving's error document: the page of a proxy or of another server.
     kind = _BY_CODE.get(code, ServerError) if status in (429, 502, 503, 504) else ServerError
     shown = " ".join(server_text(text[:200]).split()) or "no text"
     return kind(f"{where} answers HTTP {status}, which is no TensorFlow Serving answer: {shown}", code=code)

@@ -1,4 +1,4 @@
-"""What a session and a runner exchange: calls to be sent, and the flows that yield them."""
+"""What a session and a runner exchange: calls to send, and the generators that yield them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Progress = Callable[[int, int], object]
 class Call(NamedTuple, Generic[T]):
     """A request that is encoded only when it is sent, so that a long list of calls holds no bodies.
 
-    `images` are the positions, in the caller's input, of the images it carries.
+    `images` are the positions of its images in the caller's input.
     """
 
     encode: Callable[[], Request[T]]
@@ -26,14 +26,17 @@ class Call(NamedTuple, Generic[T]):
 
 
 class Calls(NamedTuple, Generic[T]):
-    """Calls to be sent, several at a time; their replies are expected in order. `progress` is called with images."""
+    """Calls to send, several at a time; the replies are returned in order.
+
+    `progress` is called with the number of images in each finished call.
+    """
 
     calls: Sequence[Call[T]]
     progress: Callable[[int], None] | None = None
 
 
 Flow = Generator[Calls[Any], Any, T]
-"""Yields calls, is sent the list of their replies (or thrown their error), returns the result."""
+"""A generator that yields calls, receives the list of their replies (or their error), and returns the result."""
 
 
 class Codec(Protocol):
@@ -42,7 +45,7 @@ class Codec(Protocol):
     def predict(
         self, spec: ModelSpec, inputs: Inputs, signature: Signature, output: str | None = None
     ) -> Request[Reply]:
-        """Predict. With `output`, the server is asked for that output alone where the protocol can say so."""
+        """Predict. With `output`, asks the server for that output alone, if the protocol can."""
 
     def metadata(self, spec: ModelSpec) -> Request[ModelMetadata]:
         """GetModelMetadata."""
@@ -52,7 +55,7 @@ class Codec(Protocol):
 
 
 def codec_of(protocol: str) -> Codec:
-    """The codec of "grpc" or "rest". Imported when the first request is encoded: a client needs one of the two."""
+    """The codec of "grpc" or "rest". It is imported here, so that a client loads only the one that it needs."""
     if protocol == "grpc":
         from ..protocol import grpc_codec
 
@@ -63,12 +66,12 @@ def codec_of(protocol: str) -> Codec:
 
 
 class ImageCount:
-    """Adds up the images that are done, and calls `progress` with the sum."""
+    """Counts the finished images, and calls `progress` with the count and the total."""
 
     def __init__(self, progress: Progress, total: int) -> None:
         self._progress, self._done, self._total = progress, 0, total
 
     def add(self, images: int) -> None:
-        """So many more are done."""
+        """Count `images` more as done."""
         self._done += images
         self._progress(self._done, self._total)

@@ -15,17 +15,17 @@ from .scores import class_count, is_ranked
 from .validation import Plan
 
 GRPC_ROWS = 800
-"""Images of a gRPC request. Servers are near their best from about 600 on, and the memory of a call grows with it."""
+"""Images in a gRPC request. More than about 600 gain little, and the memory of a call grows with the number."""
 
-_GRPC_BYTES = 2 << 20  # stays under the 4 MiB that many proxies and servers allow a message
-_REST_VALUES = 640  # 64 images of 10 classes: an answer over 16 KiB stalls 40 ms on TensorFlow Serving's HTTP server
+_GRPC_BYTES = 2 << 20  # below the message limit of 4 MiB that many proxies and servers have
+_REST_VALUES = 640  # 64 images of 10 classes: TensorFlow Serving's HTTP server stalls 40 ms on responses over 16 KiB
 
 
 class RequestGroup(NamedTuple):
-    """Requests whose images are all answered by one version of the model.
+    """Requests that one version of the model must answer.
 
-    `chunks` are the images of each request; `items` those of each item that the caller gave, one after another through
-    all chunks. `spec` is the servable and signature asked for. `first` is the position of the first image.
+    `chunks` has the images of each request, and `items` the same images by the caller's items. `spec` is the servable
+    and signature to call. `first` is the position of the first image in the caller's input.
     """
 
     spec: ModelSpec
@@ -34,18 +34,15 @@ class RequestGroup(NamedTuple):
     items: Sequence[np.ndarray]
     first: int = 0
 
-    def rows(self) -> list[int]:
-        """The number of images in each chunk."""
-        return list(map(len, self.chunks))
-
     def begin(self, count: int) -> RequestGroup:
-        """The first `count` requests, and the items that they hold whole."""
-        rows = sum(self.rows()[:count])
+        """The first `count` requests, with the items that are completely in them."""
+        chunks = self.chunks[:count]
+        rows = sum(map(len, chunks))
         whole = [item for item, end in zip(self.items, accumulate(map(len, self.items)), strict=True) if end <= rows]
-        return self._replace(chunks=self.chunks[:count], items=whole)
+        return self._replace(chunks=chunks, items=whole)
 
     def again(self, plan: Callable[[Pixels | Encoded], Plan]) -> RequestGroup:
-        """The same items, each planned again."""
+        """The same items, with new plans."""
         batches = [Encoded(item.tolist()) if item.dtype == object else Pixels(item) for item in self.items]
         plans = [plan(batch) for batch in batches]
         chunks = [chunk for made in plans for chunk in split(made.array, made.rows)]
@@ -53,7 +50,7 @@ class RequestGroup(NamedTuple):
 
 
 def with_rows(plan: Plan, model: ModelMetadata, protocol: str, batch_size: int | None) -> Plan:
-    """`plan` with the number of images a request: the model's own, the caller's, or a good one for the protocol."""
+    """`plan` with its images per request: the model's fixed number, the caller's, or a good one for the protocol."""
     rows = plan.rows or batch_size
     if not rows and protocol == "rest":
         ranked = is_ranked(plan.signature)
@@ -68,19 +65,19 @@ def with_rows(plan: Plan, model: ModelMetadata, protocol: str, batch_size: int |
 
 
 def split(array: np.ndarray, rows: int) -> list[np.ndarray]:
-    """`array` in chunks of at most `rows` images, without a copy; none of an empty array."""
+    """`array` in chunks of at most `rows` images, without a copy; an empty array gives no chunk."""
     return [array[start : start + rows] for start in range(0, len(array), rows)]
 
 
 def share(arrays: Sequence[np.ndarray], rows: int) -> Iterator[np.ndarray | Stack]:
-    """The images of `arrays`, one after another, in chunks of `rows`."""
+    """The images of all `arrays` in chunks of `rows`."""
     for pieces in _pieces([array for array in arrays if array.size], rows):
         if len(pieces) == 1:
             yield pieces[0]
         elif pieces and pieces[0].dtype.kind in "OSU":
             yield np.concatenate(pieces)
         elif pieces:
-            yield Stack(pieces)  # not copied together: encoding the request does that
+            yield Stack(pieces)  # encoding the request makes the only copy
 
 
 def _pieces(arrays: Iterable[np.ndarray], rows: int) -> Iterator[list[np.ndarray]]:

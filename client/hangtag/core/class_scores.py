@@ -1,6 +1,6 @@
-"""From the replies to a group of requests to the probabilities of named classes: the first time that a version answers.
+"""What a version's scores mean: from its first replies to probabilities with class names.
 
-What it finds out is remembered in `model_cache`, so that later replies need `scores` alone.
+The result is stored in `model_cache`, so later replies only need `scores`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from .image_header import read_header
 from .model_cache import Meaning, ModelCache
 
 FASHION_NAMES = (CLASS_NAMES, CLASS_NAMES_ZH)
-_SMALL = 56  # pixels: a larger image is no picture of 28 x 28 any more
+_SMALL = 56  # pixels: a larger image was not made for a model of 28 x 28
 
 MAX_CLASSES = 1_000_000
-"""More names than this are not asked for: the server reports their number, and may be wrong."""
+"""The most names that a client asks for: the server reports their number, and it may be wrong."""
 
 
 class ClassScores:
@@ -36,19 +36,19 @@ class ClassScores:
         self._cache = cache
         self._warned: set[str] = set()
         self.binary = options.names is not None and len(options.names) == 2
-        """Whether a single score an image will do, because the caller names two classes."""
+        """Whether one score per image is enough, because the caller names two classes."""
 
     def read(self, group: RequestGroup, replies: list[Reply], model: ModelMetadata) -> Flow[tuple[np.ndarray, Meaning]]:
-        """Probabilities [N, C], and what they mean."""
+        """Probabilities [N, C] and their meaning."""
         plan, declared, language = group.plan, self._options.scores, self._options.language
         if not replies or scores.is_ranked(plan.signature, self._options.output):
-            found, names = yield from self._ranked(group, replies, model)
-            return found, Meaning.of(translate(names, language), len(names))
-        found = scores.join(replies, group.chunks, plan.output_name, binary=self.binary)
-        columns, kind = found.shape[1], scores.kind_of(plan.output_name, declared)
-        found = scores.to_probabilities(found, kind, plan.output_name)
-        names = (yield from self._names(model, found.shape[1])) or _indices(found.shape[1])
-        if kind in (None, "probabilities") and not scores.sum_to_one(found):
+            probabilities, names = yield from self._ranked(group, replies, model)
+            return probabilities, Meaning.of(translate(names, language), len(names))
+        outputs = scores.join(replies, group.chunks, plan.output_name, binary=self.binary)
+        columns, kind = outputs.shape[1], scores.kind_of(plan.output_name, declared)
+        probabilities = scores.to_probabilities(outputs, kind, plan.output_name)
+        names = (yield from self._names(model, probabilities.shape[1])) or _indices(probabilities.shape[1])
+        if kind in (None, "probabilities") and not scores.sum_to_one(probabilities):
             self._warn(
                 "scores",
                 f"the scores of {model.name} ({plan.output_name}) do not sum to 1 and are used as they are: say what "
@@ -56,23 +56,23 @@ class ClassScores:
             )
         meaning = Meaning.of(translate(names, language), columns, kind)
         self._cache.settled[plan.version, plan.signature_name] = meaning
-        return found, meaning
+        return probabilities, meaning
 
     def _ranked(
         self, group: RequestGroup, replies: list[Reply], model: ModelMetadata
     ) -> Flow[tuple[np.ndarray, tuple[str, ...]]]:
-        """The same for replies that name their classes themselves, and for no reply at all."""
+        """The same for replies that name their own classes, and for calls without images."""
         plan = group.plan
         classes = scores.class_count(model, plan.signature_name, self._options.output)
         names = yield from self._names(model, classes)
         if replies:
-            found = scores.join(replies, group.chunks, plan.output_name, ranked=True)
-            return scores.spread(replies, found, names)
+            ranked = scores.join(replies, group.chunks, plan.output_name, ranked=True)
+            return scores.spread(replies, ranked, names)
         count = len(names or ()) or min(classes or 0, MAX_CLASSES)
         return np.zeros((0, count), np.float32), names or _indices(count)
 
     def check_photographs(self, group: RequestGroup, model_name: str) -> None:
-        """Warn of photographs for a model of Fashion-MNIST's small grey images, which are bright on black."""
+        """Warn once if the caller sends photographs to a model of Fashion-MNIST, whose images look different."""
         if "photo" in self._warned:
             return
         headers = (read_header(item[0]) for item in group.items if len(item))
@@ -84,7 +84,7 @@ class ClassScores:
             )
 
     def _warn(self, topic: str, message: str) -> None:
-        """Once for each client and topic."""
+        """Warn once per client and topic."""
         if topic not in self._warned:
             self._warned.add(topic)
             warnings.warn(message, stacklevel=2)
@@ -105,7 +105,7 @@ class ClassScores:
         """The caller's names, or the model's; None if there are none."""
         names = self._options.names
         if self.binary and classes == 1:
-            classes = 2  # one score that stands for both
+            classes = 2  # the one score stands for both classes
         if names is None:
             known = self._cache.names
             if model.version not in known:
@@ -116,7 +116,7 @@ class ClassScores:
         return names
 
     def _ask(self, model: ModelMetadata, classes: int | None) -> Flow[tuple[str, ...] | None]:
-        """The names by the model's `labels` signature; None if it has none."""
+        """Ask the model's `labels` signature for the names; None if it has no such signature."""
         signature = model.signatures.get(LABELS)
         if (
             signature is None
@@ -130,10 +130,10 @@ class ClassScores:
         inputs = {"index": np.arange(classes, dtype=np.int64)}
         codec = codec_of(self._options.server.protocol)
         (reply,) = yield Calls([Call(partial(codec.predict, spec, inputs, signature))])
-        found = reply.outputs.get("class_name")
-        if found is None or found.shape != (classes,) or found.dtype != object:
+        names = reply.outputs.get("class_name")
+        if names is None or names.shape != (classes,) or names.dtype != object:
             raise BadResponse(f"the labels signature of {model.name} does not answer with {classes} names")
-        return tuple(name.decode("utf-8", "replace") for name in found.tolist())
+        return tuple(name.decode("utf-8", "replace") for name in names.tolist())
 
 
 def _indices(count: int) -> tuple[str, ...]:

@@ -19,9 +19,9 @@ _PIXELS = 0xDA  # "start of scan": what follows is compressed
 
 
 class Header(NamedTuple):
-    """Size in pixels as stored, and the Exif orientation: 1 is upright, 2 to 8 must be turned or mirrored.
+    """The stored size in pixels, and the Exif orientation: 1 is upright, 2 to 8 must be turned or mirrored.
 
-    `channels` is that of a JPEG file, 4 for CMYK; 0 for PNG.
+    `channels` is the number of a JPEG file's channels (4 for CMYK), and 0 for PNG.
     """
 
     width: int
@@ -31,7 +31,7 @@ class Header(NamedTuple):
 
 
 def read_header(file: bytes) -> Header | None:
-    """The header of a PNG or JPEG file; None if it is neither, or too damaged to be recognized.
+    """The header of a PNG or JPEG file; None for other files and for damaged headers.
 
     >>> read_header(b"no image") is None
     True
@@ -62,7 +62,7 @@ def _png_orientation(file: bytes) -> int:
 def _jpeg_header(file: bytes) -> Header | None:
     orientation, position = 1, 2
     while True:
-        while file[position] == 0xFF:  # any number of these may precede a marker
+        while file[position] == 0xFF:  # any number of fill bytes may precede a marker
             position += 1
         marker, position = file[position], position + 1
         if marker in _ALONE:
@@ -79,7 +79,7 @@ def _jpeg_header(file: bytes) -> Header | None:
 
 
 def _orientation(exif: bytes) -> int:
-    """The orientation in an Exif block, which is built as a TIFF file; 1 if it has none."""
+    """The orientation in an Exif block, which has the format of a TIFF file; 1 if it has none."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
     if order is None:
         return 1

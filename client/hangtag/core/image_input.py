@@ -1,6 +1,6 @@
-"""From a caller's images to one of two kinds of batch: pixels, or encoded PNG and JPEG files.
+"""Reads a caller's images into one of two kinds of batch: pixels, or encoded PNG and JPEG files.
 
-Nothing here knows the model; `validation` checks the batch against the model's signatures.
+This module does not know the model; `validation` checks the batch against the model's signatures.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _LONGEST_NAME = 200  # characters of a path in an error
 
 
 class Pixels(NamedTuple):
-    """An array of any dtype, [N, …] or a single image, or a list of single images that may yet differ in shape."""
+    """An array of any dtype ([N, …] or a single image), or a list of single images, whose shapes may differ."""
 
     data: np.ndarray | list[np.ndarray]
 
 
 class Encoded(NamedTuple):
-    """PNG or JPEG files, byte for byte."""
+    """The contents of PNG or JPEG files."""
 
     files: list[bytes]
 
@@ -50,7 +50,7 @@ class Encoded(NamedTuple):
 
 
 def read(images: Any, prepare: str | None = None) -> Pixels | Encoded:
-    """Take an array, the bytes of an image file, a path, a PIL image, or a sequence of one kind of these."""
+    """Read an array, the bytes of an image file, a path, a PIL image, or a sequence of one of these kinds."""
     if prepare is not None:
         images = prepared(images, prepare)
     if type(images) is np.ndarray and images.ndim and images.dtype.kind not in "OSU":  # the usual case, first
@@ -89,8 +89,8 @@ def _pixels(items: list[Any]) -> Pixels:
 
 
 def plain(array: np.ndarray) -> np.ndarray:
-    """A plain array of a subclass such as np.memmap; a masked one is refused, because its masked values are unknown."""
-    masked = sys.modules.get("numpy.ma")  # a caller with a masked array has imported it
+    """`array` as np.ndarray, if it is of a subclass such as np.memmap. Raises InvalidInput for a masked array."""
+    masked = sys.modules.get("numpy.ma")  # imported by any caller that has a masked array
     if masked is not None and isinstance(array, masked.MaskedArray):
         raise InvalidInput(
             "a masked array cannot be sent: fill in its masked values, for instance with array.filled(0)"
@@ -106,7 +106,7 @@ def _is_file(item: Any) -> bool:
 
 
 def _is_pil(item: Any) -> bool:
-    pil = sys.modules.get("PIL.Image")  # who has a PIL image has loaded PIL
+    pil = sys.modules.get("PIL.Image")  # imported by any caller that has a PIL image
     return pil is not None and isinstance(item, pil.Image)
 
 
@@ -117,7 +117,7 @@ def _kind(item: Any) -> str:
 
 
 def _read(item: Any, index: int | None) -> bytes:
-    """One PNG or JPEG file, upright, grey or RGB; files of other formats, and CMYK ones, are converted."""
+    """One PNG or JPEG file, upright, grey or RGB. Other formats and CMYK files are converted to PNG."""
     name = "the image" if index is None else f"image {index}"
     if _is_pil(item):
         return _as_png(item, name)
@@ -125,7 +125,7 @@ def _read(item: Any, index: int | None) -> bytes:
         name = shortened(str(item))
         try:
             data = read_file(item, MAX_IMAGE_BYTES)
-        except (OSError, ValueError) as error:  # ValueError: no file can have this name
+        except (OSError, ValueError) as error:  # ValueError: the name is not allowed
             reason = getattr(error, "strerror", None) or error
             raise InvalidInput(f"cannot read {name}: {reason}{_advice(str(item))}") from error
         if len(data) > MAX_IMAGE_BYTES:
@@ -146,21 +146,21 @@ def _read(item: Any, index: int | None) -> bytes:
 
 
 def shortened(name: str) -> str:
-    """A path for an error message: who gives an image's content instead may have given megabytes."""
+    """A path for an error message. A caller may have passed an image's content as text, which can be megabytes."""
     return name if len(name) <= _LONGEST_NAME else f"{name[:80]}…{name[-20:]}"
 
 
 def _advice(text: str) -> str:
-    """What may have been meant by a text that is no path."""
+    """A hint for text that looks like base64 instead of a path."""
     if text.startswith("data:"):
         return "; of a data URL give base64.b64decode(text.partition(',')[2])"
     return "; of base64 text give base64.b64decode(text)" if len(text) > _LONGEST_NAME else ""
 
 
 def _converted(data: bytes, name: str, what: str, fault: str) -> bytes:
-    """A file that TensorFlow's decoders do not read as viewers show it, as PNG; as it is where Pillow is missing.
+    """`data` as PNG, because TensorFlow's decoders ignore the Exif orientation and cannot make a CMYK file grey.
 
-    They ignore the Exif orientation, and refuse to make a CMYK file grey.
+    Without Pillow it warns and returns `data` unchanged.
     """
     try:
         opened = _opened(data, name, what)
@@ -179,12 +179,12 @@ def _opened(data: bytes, name: str, what: str) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    unidentified = type(error).__name__ == "UnidentifiedImageError"  # its message names an object in memory
+    unidentified = type(error).__name__ == "UnidentifiedImageError"  # its message has the address of a BytesIO
     return "it is damaged" if unidentified else str(error)
 
 
 def _as_png(image: Any, name: str) -> bytes:
-    """A PIL image as a PNG file, upright: lossless, so that the model gets these very pixels."""
+    """A PIL image as an upright PNG file. PNG is lossless, so the model gets exactly these pixels."""
     buffer = io.BytesIO()
     try:
         image = upright(image)
@@ -192,7 +192,7 @@ def _as_png(image: Any, name: str) -> bytes:
             image = eight_bits(image).convert("RGB")
         image.info.pop("exif", None)
         image.save(buffer, "PNG", compress_level=1)
-    except Exception as error:  # no pixels, or a file read only now; Pillow has no common class for what that raises
+    except Exception as error:  # Pillow reads some files only here, and its errors have no common class
         raise InvalidInput(f"{name} cannot be written as PNG: {_reason(error)}") from error
     return buffer.getvalue()
 
@@ -200,7 +200,7 @@ def _as_png(image: Any, name: str) -> bytes:
 def decode(files: list[bytes], layout: Layout | None) -> list[np.ndarray]:
     """The files of a batch as uint8 arrays [H, W] or [H, W, 3], for a model that has no signature for files.
 
-    Made grey or RGB, and resized (bilinear, antialiased), as `layout` asks; without one they become grey.
+    They are converted to the channels and size of `layout` (bilinear, antialiased); without a layout, to grey.
     """
     what = "decoding image files for a model that takes only arrays"
     pillow = require("PIL.Image", extra="images", what=what)

@@ -1,4 +1,4 @@
-"""What a client remembers of a model's versions between calls. The session does the asking."""
+"""What a client remembers of a model's versions between calls. The session fills it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .image_input import Encoded, Pixels
 from .validation import Plan
 
 REST_METADATA = 5.0
-"""Seconds for which metadata is used over REST, whose responses do not tell which version computed them."""
+"""Seconds for which metadata stays valid over REST, where a response does not tell which version computed it."""
 
-_MAX_VERSIONS = 64  # of a long-lived client, whose server counts on
+_MAX_VERSIONS = 64  # a long-lived client may see many versions
 
 
 class Meaning(NamedTuple):
-    """What the scores of a signature mean: class names, and how `columns` numbers an image become probabilities.
+    """What the scores of a signature mean: the class names, and how to convert the scores to probabilities.
 
-    `kind` is one of the contract's SCORES, None where it is not known: then they are used as they are. `converted` says
-    that they are not the probabilities themselves, or must be checked; `independent`, that the classes do not exclude
-    each other.
+    `columns` is the number of scores per image. `kind` is one of the contract's SCORES, or None if it is unknown; then
+    the scores are used unchanged. `converted`: the scores must be converted or checked. `independent`: the classes do
+    not exclude each other.
     """
 
     names: tuple[str, ...]
@@ -33,16 +33,16 @@ class Meaning(NamedTuple):
 
     @classmethod
     def of(cls, names: tuple[str, ...], columns: int, kind: str | None = None) -> Self:
-        """Scores of that kind; several sigmoids are independent, a single one covers two that are not."""
+        """The meaning of scores of that kind. Several sigmoids are independent; a single one stands for two classes."""
         independent = kind == "sigmoid" and columns > 1
         return cls(names, columns, kind, columns == 1 or kind in ("logits", "sigmoid"), independent)
 
 
 class ModelCache:
-    """By version: metadata, class names, and how images of a shape are sent.
+    """Metadata and class names by version, and plans for images by dtype and shape.
 
-    `names` are those of the model's `labels` signature, None for a model that has none. `settled` has the meaning
-    of the scores of each (version, signature) that has answered.
+    `names` come from the model's `labels` signature; None stands for a model without one. `settled` has the meaning of
+    the scores for each (version, signature) that has answered.
     """
 
     def __init__(self, protocol: str) -> None:
@@ -54,7 +54,7 @@ class ModelCache:
         self._plans: dict[tuple[ModelSpec, np.dtype, tuple[int, ...]], Plan] = {}
 
     def learn(self, model: ModelMetadata, spec: ModelSpec | None = None) -> None:
-        """Store metadata; with `spec`, this is the version that answers requests for `spec` now."""
+        """Store metadata. With `spec`, record that this version answers requests for `spec` now."""
         if self.models.get(model.version) != model:
             if len(self.models) >= _MAX_VERSIONS:
                 self.models.clear()
@@ -66,13 +66,13 @@ class ModelCache:
             self.answered(spec, model.version)
 
     def answered(self, spec: ModelSpec, version: int) -> None:
-        """`version` answered a request for `spec`."""
+        """Record that `version` answered a request for `spec`."""
         if self._latest.get(spec.version_label, (-1, 0.0))[0] != version:
             self._plans.clear()
         self._latest[spec.version_label] = (version, time.monotonic())
 
     def forget(self, spec: ModelSpec) -> None:
-        """The version that answered requests for `spec` is gone."""
+        """Record that the version which answered requests for `spec` is gone."""
         self._latest.pop(spec.version_label, None)
         self._plans.clear()
 
@@ -85,10 +85,10 @@ class ModelCache:
             return None
         return self.models.get(version)
 
-    # ---- plans: if an array was sent unchanged, others of its dtype and shape need not be compared with the signature
+    # ---- plans: after one array was sent unchanged, arrays of the same dtype and shape skip validation
 
     def add_plan(self, batch: Pixels | Encoded, spec: ModelSpec, plan: Plan) -> None:
-        """Store how `batch` is sent for `spec`, if every array of its dtype and shape is sent unchanged."""
+        """Store the plan for `batch`, if every array of its dtype and shape is sent unchanged for `spec`."""
         if not isinstance(batch, Pixels) or not isinstance(batch.data, np.ndarray) or not len(plan.array):
             return
         data, array = batch.data, plan.array
@@ -99,8 +99,8 @@ class ModelCache:
             self._plans[spec, array.dtype, array.shape[1:]] = plan._replace(array=np.empty(0))
 
     def plan_for(self, data: Any, spec: ModelSpec) -> Plan | None:
-        """The plan for `data`, if an array of its dtype and shape was sent before; one image counts as a batch."""
-        if type(data) is not np.ndarray or not data.ndim or not data.size:  # a subclass may not be what it holds
+        """The plan for `data`, if an array of its dtype and shape was sent before; a single image becomes a batch."""
+        if type(data) is not np.ndarray or not data.ndim or not data.size:  # subclasses, such as masked, need a check
             return None
         plan = self._plans.get((spec, data.dtype, data.shape[1:]))
         if plan is None:

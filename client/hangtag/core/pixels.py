@@ -1,4 +1,4 @@
-"""The layout and the pixel values that a model takes, from images as people have them: channels last, 0 to 255."""
+"""Converts images with channels last and pixels 0 to 255 to the layout and the pixel values that a model takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CAFFE_MEAN = np.array(CAFFE_MEAN, "f4")
 
 
 class Layout(NamedTuple):
-    """How one image lies in the model's input: "HW", "HWC" or "CHW"; an open size is None."""
+    """The order of the axes of one image in the model's input ("HW", "HWC" or "CHW") and their sizes; None is open."""
 
     order: str
     height: int | None
@@ -28,7 +28,7 @@ class Layout(NamedTuple):
 
 
 def layout_of(row: tuple[int | None, ...] | None) -> Layout | None:
-    """The layout of images of the shape `row`, without the batch; None if these are no images, or the rank is open.
+    """The layout of images of the shape `row`, without the batch; None if that is not the shape of an image.
 
     >>> layout_of((28, 28)), layout_of((3, 224, 224))
     (Layout(order='HW', height=28, width=28, channels=1), Layout(order='CHW', height=224, width=224, channels=3))
@@ -43,7 +43,7 @@ def layout_of(row: tuple[int | None, ...] | None) -> Layout | None:
 
 
 def arranged(images: np.ndarray, layout: Layout) -> np.ndarray | None:
-    """A batch [N, H, W] or [N, H, W, C] in `layout`; None for images of another size or another number of channels.
+    """A batch [N, H, W] or [N, H, W, C] in `layout`; None if its size or its number of channels differs.
 
     >>> arranged(np.zeros((5, 28, 28)), layout_of((28, 28, 1))).shape
     (5, 28, 28, 1)
@@ -63,7 +63,7 @@ def arranged(images: np.ndarray, layout: Layout) -> np.ndarray | None:
 
 
 def scaled(images: np.ndarray, pixels: str, axis: int) -> np.ndarray:
-    """Whole numbers 0..255 as float32 in one of the contract's RANGES; `axis` is that of the channels.
+    """Whole numbers 0..255 as float32 in `pixels`, one of the contract's RANGES; `axis` is the axis of the channels.
 
     >>> scaled(np.array([[[0, 255]]], np.uint8), "-1..1", -1).tolist()
     [[[-1.0, 1.0]]]

@@ -1,4 +1,4 @@
-"""The inputs of `predict`, made to fit a signature where nothing is lost by it."""
+"""Converts the inputs of `predict` to the dtypes of a signature, if no value is lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .image_input import plain
 
 
 def fit_inputs(inputs: Mapping[str, Any], signature: Signature, name: str) -> dict[str, np.ndarray]:
-    """Arrays of the dtypes and shapes that the signature takes; raises InvalidInput."""
+    """Arrays with the dtypes and shapes that the signature takes; raises InvalidInput."""
     if not isinstance(inputs, Mapping):
         raise InvalidInput(f"inputs are of type {type(inputs).__name__}: give a dict of arrays by input name")
     arrays = {}
@@ -35,7 +35,7 @@ def _fit(key: str, value: Any, spec: TensorSpec) -> np.ndarray:
     if wanted is None:
         raise InvalidInput(f"input {key!r} is {spec.dtype}, which no request can carry")
     try:
-        # numpy's own choice for a list of strings would mix up text and bytes and drop zero bytes at the end
+        # numpy's own dtype for a list of strings would mix text with bytes and drop trailing zero bytes
         array = (
             plain(value) if isinstance(value, np.ndarray) else np.asarray(value, object if wanted is STRING else None)
         )
@@ -61,7 +61,7 @@ def _check_text(key: str, array: np.ndarray) -> None:
 
 
 def _cast(array: np.ndarray, wanted: DataType) -> np.ndarray | None:
-    """`array` in the wanted dtype, or None if its values do not fit: floats may be rounded, but not overflow."""
+    """`array` in the wanted dtype, or None if its values do not fit. Floats may be rounded but must not overflow."""
     if wanted is STRING:
         if array.dtype.kind == "O" and not all(isinstance(item, str | bytes) for item in array.ravel().tolist()):
             return None

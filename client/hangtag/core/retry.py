@@ -1,4 +1,4 @@
-"""How long a call may take, when it is tried again, and how many calls may run at once. The runners do the waiting."""
+"""Deadlines, retries, and the limit of concurrent calls. The runners do the waiting."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ log = logging.getLogger("hangtag")
 
 _FIRST_PAUSE = 0.05  # seconds
 _LONGEST_PAUSE = 4.0  # seconds
-_LONGEST_PAUSE_BUSY = 2.0  # seconds; a server that refuses for load is there, and is asked until the deadline
+_LONGEST_PAUSE_BUSY = 2.0  # seconds; shorter, because a busy server is alive and will soon take calls again
 
 NOT_READY = (ServerUnavailable, ServerBusy, ModelNotFound, DeadlineExceeded)
-"""The errors of a server that may yet become ready."""
+"""The errors of a server that is not ready yet."""
 
 POLL = 0.1
 """Seconds between two attempts of wait_ready."""
 
 
 class Deadline(NamedTuple):
-    """The time (of `time.monotonic`) that a whole call, with all its chunks and retries, must not pass."""
+    """The end (by `time.monotonic`) of a whole call, including all its chunks and retries."""
 
     end: float
-    timeout: float  # seconds that the call was given
+    timeout: float  # seconds, for the error
 
     def remaining(self) -> float:
-        """Seconds left, more than 0; raises DeadlineExceeded when there are none."""
+        """Seconds left, more than 0; raises DeadlineExceeded if the time is up."""
         left = self.end - time.monotonic()
         if left <= 0:
             raise self.exceeded()
@@ -43,7 +43,7 @@ class Deadline(NamedTuple):
 
 
 class Attempts:
-    """What failed so far of one request, and whether it is tried again."""
+    """The failed attempts of one request, and whether it is sent again."""
 
     def __init__(self, path: str, retries: int, deadline: Deadline) -> None:
         self._path, self._retries, self._deadline = path, retries, deadline
@@ -51,12 +51,12 @@ class Attempts:
         self._last: HangtagError | None = None
 
     def pause(self, error: HangtagError) -> float:
-        """Seconds to wait before the next attempt; raises if there is to be none.
+        """Seconds to wait before the next attempt; raises an error if there is none.
 
-        A refusal for load is tried again until the deadline, every other failure `retries` times. Equal jitter
-        (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): between half and all of an
-        exponentially growing bound. So clients which failed together do not come back together, and ten retries take
-        more than ten seconds, longer than a server needs to restart.
+        A request that a busy server refused is sent again until the deadline; after other failures, `retries` times.
+        The pause has equal jitter: it is between half and all of an exponentially growing bound. So clients that failed
+        together do not return together. Ten retries take more than ten seconds, longer than a server takes to restart.
+        Source: Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
         """
         if isinstance(error, DeadlineExceeded) and self._last is not None:
             raise DeadlineExceeded(f"{error}; before that: {self._last}", code=error.code) from error
@@ -76,22 +76,22 @@ class Attempts:
 
 
 class ConcurrencyLimit:
-    """How many calls may be under way at once, learnt from a server that refuses calls for load.
+    """How many calls may run at once; it adapts to a server that refuses calls because of load.
 
-    The C++ server refuses a call at once when all its threads are taken (`Server Threadpool Exhausted`), so waiting is
-    only half of the answer: fewer calls must come. Additive increase, multiplicative decrease (Chiu and Jain, 1989), as
-    in TCP: a refusal halves what is under way, each response raises the limit a little. Until the first refusal there
-    is no limit, and then a call costs one addition to a set.
+    The C++ server refuses a call immediately while all its threads are busy (`Server Threadpool Exhausted`). Pauses
+    alone do not help then: the client must also run fewer calls at once. As in TCP, the limit grows by addition and
+    shrinks by multiplication (Chiu and Jain, 1989): a refusal halves the number of running calls, and each response
+    raises the limit a little. There is no limit before the first refusal; a call then only adds to a set.
     """
 
-    FORGOTTEN = 256.0
-    """The limit above which there is none any more."""
+    REMOVED = 256.0
+    """A limit that grows above this number is removed."""
 
     def __init__(self) -> None:
         self.limit = math.inf
         self.limited = False  # whether there is a limit
-        self.running: set[int] = set()  # ids of the requests under way; adding and discarding are atomic
-        self._halved = 0.0  # one burst of refusals halves the limit once: only calls begun after that count
+        self.running: set[int] = set()  # ids of the running requests; adding and discarding are atomic
+        self._halved = 0.0  # when the limit was last halved: refusals of calls that began earlier do not halve it again
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
 
@@ -106,7 +106,7 @@ class ConcurrencyLimit:
                 raise deadline.exceeded()
 
     def ended(self, began: float, *, busy: bool) -> None:
-        """A call that began at that time (`time.monotonic`) has ended; `busy`: the server refused it for load."""
+        """Record the end of a call that began at the time `began`; `busy`: the server refused it because of load."""
         with self._changed:
             if busy:
                 if began >= self._halved:
@@ -114,25 +114,25 @@ class ConcurrencyLimit:
                     self._halved = time.monotonic()
             elif self.limited:
                 self.limit += 1 / self.limit
-                if self.limit > self.FORGOTTEN:
+                if self.limit > self.REMOVED:
                     self.limit, self.limited = math.inf, False
             self._changed.notify_all()
 
 
 class Waiting:
-    """The tries of one wait_ready, which has `seconds` in all and at most `each` for a try."""
+    """The attempts of one wait_ready: `seconds` for all of them, and at most `each` for one."""
 
     def __init__(self, seconds: float, each: float) -> None:
         self._end, self._total, self._each = time.monotonic() + seconds, seconds, each
         self._reason: HangtagError | None = None
 
     def seconds(self) -> float:
-        """For the next try; with no time left there still is one."""
+        """The timeout of the next attempt. It is never 0, so that even a timeout of 0 makes one attempt."""
         return min(max(self._end - time.monotonic(), 0.001), self._each)
 
     def failed(self, model: object, error: HangtagError) -> None:
-        """Raise DeadlineExceeded if there is no time for another try of `model`."""
-        if self._reason is None or not isinstance(error, DeadlineExceeded):  # the last try may have had no time
+        """Raise DeadlineExceeded if there is no time for another attempt."""
+        if self._reason is None or not isinstance(error, DeadlineExceeded):  # the last attempt may have had no time
             self._reason = error
         if time.monotonic() + POLL >= self._end:
             message = f"{model} is not ready after {self._total:g} s: {self._reason}"

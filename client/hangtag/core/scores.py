@@ -1,8 +1,8 @@
-"""From the replies to chunks of images to probabilities, float32 [N, C], whatever the model calls its output.
+"""Joins the replies to chunks of images to probabilities, float32 [N, C].
 
-The model or the caller says what the scores are; the numbers of a batch are never used to guess it. A model of
-Hangtag's own names its output `probabilities` (or `independent_probabilities`, of a multi-label model). Others give one
-unnamed output, `logits`, or `classes` and `scores`, the columns of TensorFlow Serving's Classify API.
+The model or the caller says what the scores are; they are never guessed from the numbers of a batch. Hangtag's models
+name their output `probabilities`, or `independent_probabilities` if they are multi-label. Other models have a single
+output of any name, `logits`, or `classes` and `scores`, the columns of TensorFlow Serving's Classify API.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ RANKED = ("classes", "scores")
 _FLOAT32 = np.dtype(np.float32)
 
 _FLOATS = ("DT_FLOAT", "DT_DOUBLE", "DT_HALF", "DT_BFLOAT16")
-_TOLERANCE = 1e-2  # of the sum of probabilities in float16
+_TOLERANCE = 1e-2  # rounding of a sum of float16 probabilities
 _SHOWN = 10  # images that an error lists
 
 
 def score_output(signature: Signature, name: str, chosen: str | None = None, *, binary: bool = False) -> str:
-    """Which output holds one score a class; raises InvalidInput if that cannot be known.
+    """The name of the output with one score per class; raises InvalidInput if the signature does not show it.
 
-    `chosen` is the caller's choice. `binary`: a single score an image will do, because the caller names two classes.
+    `chosen` is the caller's choice. `binary`: one score per image is enough, because the caller names two classes.
     """
     output = _score_output(signature, name, chosen)
     spec = signature.outputs[output]
@@ -57,7 +57,7 @@ def _score_output(signature: Signature, name: str, chosen: str | None) -> str:
 
 
 def _single(output: str) -> InvalidInput:
-    """For a binary model, a sigmoid or a logit: only the caller knows which class it stands for."""
+    """The error for a binary model: only the caller knows which class its single number stands for."""
     return InvalidInput(
         f"{output} gives one number an image, not one score a class: name both classes by "
         "labels=[negative, positive] (--labels FILE), or use predict()"
@@ -65,12 +65,12 @@ def _single(output: str) -> InvalidInput:
 
 
 def is_ranked(signature: Signature, chosen: str | None = None) -> bool:
-    """Whether the answer names its classes itself, row by row."""
+    """Whether each row of a reply names its own classes."""
     return chosen is None and PROBABILITIES not in signature.outputs and signature.outputs.keys() >= set(RANKED)
 
 
 def class_count(model: ModelMetadata, signature_name: str, chosen: str | None = None) -> int | None:
-    """How many classes there are, as far as the signature (or the default one, for a top-k signature) says."""
+    """How many classes the signature has, or the default one for a top-k signature; None if the shape is open."""
     for name in (signature_name or SERVING_DEFAULT, SERVING_DEFAULT):
         signature = model.signatures.get(name)
         if signature is not None and not is_ranked(signature, chosen):
@@ -83,7 +83,7 @@ def class_count(model: ModelMetadata, signature_name: str, chosen: str | None = 
 
 
 def kind_of(output: str, declared: str | None) -> str | None:
-    """One of the contract's SCORES; None where neither the caller nor the output's name says it."""
+    """One of the contract's SCORES; None if neither the caller nor the output's name says it."""
     known = {LOGITS: "logits", INDEPENDENT_PROBABILITIES: "sigmoid"}
     return declared or known.get(output)
 
@@ -97,20 +97,20 @@ def join(
     ranked: bool = False,
     binary: bool = False,
 ) -> np.ndarray:
-    """The float output of all chunks of images, float32 [N, C]; `classes` is C if known.
+    """The output of all chunks, float32 [N, C]; `classes` is C if it is known.
 
-    One score an image is enough where it is `ranked`, beside the name of its class, or `binary`.
+    One score per image is enough if it is `ranked` (the reply also names its class) or `binary`.
     """
-    found = replies[0].outputs.get(output)
-    if len(replies) > 1 or found is None or found.shape != (len(chunks[0]), classes) or found.dtype != _FLOAT32:
+    joined = replies[0].outputs.get(output)
+    if len(replies) > 1 or joined is None or joined.shape != (len(chunks[0]), classes) or joined.dtype != _FLOAT32:
         parts = [_part(reply, len(chunk), output, ranked, binary) for reply, chunk in zip(replies, chunks, strict=True)]
         if len({classes or parts[0].shape[1], *(part.shape[1] for part in parts)}) > 1:
             raise BadResponse(f"{output} came with differing numbers of classes")
-        found = (parts[0] if len(parts) == 1 else np.concatenate(parts)).astype(np.float32, copy=False)
-    # argmax takes a NaN for the greatest number
-    if found.size and not (found.item(found.argmax()) < np.inf and found.item(found.argmin()) > -np.inf):
-        _check_numbers(output, found)
-    return found
+        joined = (parts[0] if len(parts) == 1 else np.concatenate(parts)).astype(np.float32, copy=False)
+    # argmax returns the position of a NaN, if there is one
+    if joined.size and not (joined.item(joined.argmax()) < np.inf and joined.item(joined.argmin()) > -np.inf):
+        _check_numbers(output, joined)
+    return joined
 
 
 def _part(reply: Reply, count: int, output: str, ranked: bool, binary: bool) -> np.ndarray:
@@ -126,9 +126,9 @@ def _part(reply: Reply, count: int, output: str, ranked: bool, binary: bool) -> 
     return part
 
 
-def _check_numbers(output: str, found: np.ndarray) -> None:
-    """Raise for images with a NaN or whose best score is infinite; a class may be ruled out by minus infinity."""
-    bad = np.flatnonzero(~np.isfinite(found.max(axis=1))).tolist()
+def _check_numbers(output: str, scores: np.ndarray) -> None:
+    """Raise BadResponse for a NaN or an infinite best score. Other scores may be minus infinity: a class ruled out."""
+    bad = np.flatnonzero(~np.isfinite(scores.max(axis=1))).tolist()
     if bad:
         error = BadResponse(f"{output} is not a finite number for {_images(bad)}")
         error.images = range(bad[0], bad[0] + 1) if len(bad) == 1 else None
@@ -143,7 +143,7 @@ def _images(places: Sequence[int]) -> str:
 
 
 def to_probabilities(scores: np.ndarray, kind: str | None, output: str) -> np.ndarray:
-    """Scores [N, C] as probabilities; [N, 1] as those of two classes. Raises InvalidInput if `kind` cannot be right.
+    """Scores [N, C] as probabilities; [N, 1] becomes [N, 2]. Raises InvalidInput if `kind` cannot be right.
 
     >>> to_probabilities(np.array([[0.25]], "f4"), None, "output_0").tolist()
     [[0.75, 0.25]]
@@ -164,7 +164,7 @@ def to_probabilities(scores: np.ndarray, kind: str | None, output: str) -> np.nd
 
 
 def sum_to_one(scores: np.ndarray) -> bool:
-    """Whether every row sums to 1, as the probabilities of classes that exclude each other do."""
+    """Whether every row sums to 1, as the probabilities of exclusive classes do."""
     return bool((abs(scores.sum(axis=1) - 1) < _TOLERANCE).all())
 
 
@@ -182,10 +182,10 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 def spread(
     replies: Sequence[Reply], scores: np.ndarray, names: tuple[str, ...] | None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Scores in the order of rank, [N, k], as scores in the order of `names`, [N, C]; classes left out count as 0.
+    """Convert scores ordered by rank, [N, k], to scores ordered by `names`, [N, C]; missing classes get 0.
 
-    Without `names` the classes are those that the answers name, in the order of their appearance. Of classes with one
-    name, which such answers do not tell apart, the first stands for all.
+    Without `names`, the classes are the names in the replies, in order of appearance. If several classes have the same
+    name, the replies cannot tell them apart, and the first of them gets the score.
     """
     columns: dict[str, int] = {}
     for column, name in enumerate(names or ()):
@@ -203,12 +203,12 @@ def spread(
     if len(places) != scores.size:
         raise BadResponse(f"{len(places)} classes came with {scores.size} scores")
     known = tuple(columns) if names is None else names
-    found = np.zeros((len(scores), max(len(known), 1)), np.float32)
+    result = np.zeros((len(scores), max(len(known), 1)), np.float32)
     ranks = np.array(places, int).reshape(scores.shape)
     every = np.arange(len(scores))
-    for rank in reversed(range(scores.shape[1])):  # so that of a name given twice the better score stays
-        found[every, ranks[:, rank]] = scores[:, rank]
-    return found, known
+    for rank in reversed(range(scores.shape[1])):  # worst first, so the better score of a repeated name wins
+        result[every, ranks[:, rank]] = scores[:, rank]
+    return result, known
 
 
 def _column(columns: Mapping[str, int], name: str) -> int:

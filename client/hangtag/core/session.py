@@ -1,7 +1,7 @@
-"""One model on one server: what is asked, in which order, and what the answers mean. All of a client but the I/O.
+"""Everything that a client does except I/O: which calls it makes, in which order, and what the replies mean.
 
-The methods are generators. They yield `Calls`, are sent the replies, and return the result; a runner (`transports/`)
-sends the calls, with threads or with asyncio. So both clients share every decision.
+The methods are generators. They yield `Calls`, receive the replies and return the result. A runner (`transports/`)
+sends the calls with threads or with asyncio, so both clients share this code.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from .model_cache import ModelCache
 from .predict_inputs import fit_inputs
 from .validation import MixedShapes, Plan, find_signature, plan_classify
 
-MAX_SWAPS = 5
-"""How often one call starts again because the version that it was for is gone."""
+_MAX_RESTARTS = 5
+"""How often one call starts again because the server unloaded the version that it was planned for."""
 
 
 class Session:
-    """The calls of one client, and what it remembers of its model."""
+    """The calls of one client, and its cache of the model's versions."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -45,7 +45,7 @@ class Session:
         return codec_of(self._protocol)
 
     def ready(self) -> Flow[ModelMetadata]:
-        """Metadata of the version that answers; where labels have weights, all of them must have a version."""
+        """Metadata of the version that answers. If labels have weights, each of them must have a version."""
         for label in self.options.weights:
             yield from self.metadata(self.spec._replace(version_label=label))
         return (yield from self.metadata())
@@ -60,7 +60,7 @@ class Session:
         key: str | None = None,
         spec: ModelSpec | None = None,
     ) -> Flow[Classification]:
-        """Class names for any number of images, all answered by one version of the model, that of `spec` if given."""
+        """Class names for any number of images. One version answers all of them; `spec` may say which."""
         if spec is None:
             spec = self.options.choose(key) if self.options.weights or key is not None else self.spec
         plan = self._cache.plan_for(images, spec) if prepare is None else None
@@ -82,7 +82,7 @@ class Session:
     def _classify_by_shape(
         self, images: list[np.ndarray], spec: ModelSpec, progress: Progress | None
     ) -> Flow[Classification]:
-        """Images of several sizes, for a model that takes them all: those of one size share requests."""
+        """Images of several sizes, for a model that takes any size: images of the same size share requests."""
         places: dict[tuple[int, ...], list[int]] = {}
         for place, image in enumerate(images):
             places.setdefault(image.shape, []).append(place)
@@ -107,7 +107,7 @@ class Session:
         )
 
     def plan(self, batch: Pixels | Encoded, spec: ModelSpec, unit: bool | None = None) -> Flow[Plan]:
-        """How `batch` is to be sent, by the metadata of the version that would answer now."""
+        """The plan for sending `batch`, by the metadata of the version that would answer now."""
         known = self._cache.plan_for(batch[0], spec)
         if known is not None:
             return known
@@ -117,7 +117,8 @@ class Session:
         except (InvalidInput, UnknownSignature):
             if model is None:
                 raise
-            return self._plan(batch, (yield from self.metadata(spec)), spec, unit)  # a newer version may take it
+            # The cached version refuses the batch; a newer one may accept it.
+            return self._plan(batch, (yield from self.metadata(spec)), spec, unit)
 
     def _plan(self, batch: Pixels | Encoded, model: ModelMetadata, spec: ModelSpec, unit: bool | None) -> Plan:
         options = self.options
@@ -135,9 +136,9 @@ class Session:
         return plan
 
     def calls(self, group: RequestGroup, only: Sequence[int] | None = None) -> list[Call[Reply]]:
-        """The calls of a group, in order; or those with the numbers `only`.
+        """The calls of a group in order, or only the calls with the numbers `only`.
 
-        Over REST they go to the very version that they were planned for, as no response names its version.
+        Over REST they name the version that they were planned for, because a REST response does not tell its version.
         """
         spec, plan, chunks, _, first = group
         codec, calls = self._codec, []
@@ -164,17 +165,17 @@ class Session:
         if known is None or not replies:
             try:
                 model = yield from self._model_of(plan.version, group.spec)
-                found, known = yield from self._class_scores.read(group, replies, model)
-            except ModelNotFound as error:  # it has answered, and was unloaded before it was asked for its class names
+                probabilities, known = yield from self._class_scores.read(group, replies, model)
+            except ModelNotFound as error:  # the version was unloaded between its reply and the call for class names
                 group, replies = yield from self.ask_again(group, error)
                 return (yield from self.results(group, replies))
         else:
             binary = self._class_scores.binary
-            found = scores.join(replies, group.chunks, plan.output_name, known.columns, binary=binary)
+            probabilities = scores.join(replies, group.chunks, plan.output_name, known.columns, binary=binary)
             if known.converted:
-                found = scores.to_probabilities(found, known.kind, plan.output_name)
-        if found.flags.writeable:
-            found.setflags(write=False)  # as an array is that lies in a response
+                probabilities = scores.to_probabilities(probabilities, known.kind, plan.output_name)
+        if probabilities.flags.writeable:
+            probabilities.setflags(write=False)  # a view of a response is read-only, so a copy is too
         if plan.array.dtype.kind == "O" and known.names in FASHION_NAMES:
             self._class_scores.check_photographs(group, self.spec.name)
         results, end = [], 0
@@ -182,7 +183,7 @@ class Session:
             start, end = end, end + len(item)
             results.append(
                 Classification(
-                    found if len(group.items) == 1 else found[start:end],
+                    probabilities if len(group.items) == 1 else probabilities[start:end],
                     known.names,
                     model_version=plan.version,
                     thumbnails=item[:SHOWN].copy(),  # a view would hold the caller's whole array in memory
@@ -194,17 +195,17 @@ class Session:
     # ---- one version for each call
 
     def _of_one_version(self, group: RequestGroup, replies: list[Reply]) -> Flow[tuple[RequestGroup, list[Reply]]]:
-        """A version that the group was not planned for has answered: the newest one is to answer all of it."""
+        """Let the newest version answer the whole group, after a version that it was not planned for has answered."""
         version = max(reply.version for reply in replies if reply.version is not None)
         self._cache.answered(group.spec, version)
         try:
             model = yield from self._model_of(version, group.spec)
-        except ModelNotFound as error:  # it was unloaded before it was asked for its metadata
+        except ModelNotFound as error:  # the version was unloaded between its reply and the call for metadata
             return (yield from self._of_one_version(*(yield from self.ask_again(group, error))))
         stale = [number for number, reply in enumerate(replies) if reply.version != version]
         if group.plan.suits(model):
             group = group._replace(plan=group.plan._replace(version=version))
-        else:  # it takes something else, but answers whatever does not crash it
+        else:  # its inputs differ, so its replies mean nothing: a server computes whatever does not crash the graph
             group, replies = group.again(partial(self._plan, model=model, spec=group.spec, unit=group.plan.unit)), []
             stale = list(range(len(group.chunks)))
         if not stale:
@@ -218,9 +219,9 @@ class Session:
         return group, [known[number] for number in range(len(group.chunks))]
 
     def ask_again(self, group: RequestGroup, error: ModelNotFound) -> Flow[tuple[RequestGroup, list[Reply]]]:
-        """The version that the group was planned for is gone: plan it for the one that serves now, and ask that one."""
-        for _ in range(MAX_SWAPS):
-            if group.spec.version is not None:  # the caller's choice
+        """Plan the group again for the version that serves now, and send it: the version it was planned for is gone."""
+        for _ in range(_MAX_RESTARTS):
+            if group.spec.version is not None:  # the caller chose this version: no other one may answer
                 break
             self._cache.forget(group.spec)
             model = yield from self.metadata(group.spec)
@@ -260,13 +261,13 @@ class Session:
         return (yield from self._class_scores.class_names((yield from self.metadata()), self.spec.signature))
 
     def predict(self, inputs: Mapping[str, Any], signature: str | None, key: str | None) -> Flow[dict[str, np.ndarray]]:
-        """One request, as it is."""
+        """One Predict request. It is checked again, and repeated if need be, when the version changes meanwhile."""
         spec = self.options.choose(key)
         if signature is not None:
             spec = spec._replace(signature=signature)
         model = self._cache.current(spec)
         fresh = model is None
-        swaps = 0
+        restarts = 0
         while True:
             if model is None:
                 model = yield from self.metadata(spec)
@@ -280,11 +281,11 @@ class Session:
                     answered = yield from self._model_of(reply.version, spec)
                 break
             except (InvalidInput, UnknownSignature) as error:
-                if fresh or error.code == "INVALID_ARGUMENT":  # what a known version refuses, a newer one may take
-                    raise
+                if fresh or error.code == "INVALID_ARGUMENT":
+                    raise  # else the metadata may be outdated: fetch it and try again
             except ModelNotFound:
-                swaps += 1
-                if spec.version is not None or swaps > MAX_SWAPS:
+                restarts += 1
+                if spec.version is not None or restarts > _MAX_RESTARTS:
                     raise
             model, fresh = None, True
         if answered is not model:

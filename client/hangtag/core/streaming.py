@@ -1,6 +1,6 @@
-"""`classify_stream`, for both clients: small items share requests, several requests run at once, results keep order.
+"""`classify_stream` of both clients: small items share requests, several requests run at once, results keep order.
 
-A generator that does no I/O: it yields what the client has to do, and is sent the outcome.
+The generator does no I/O: it yields the next step for the runner, and receives the outcome.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from .session import Session
 from .validation import Plan
 
 LINGER = 0.02
-"""Seconds. A source that takes longer over an item is not waited for: what is gathered is sent at once."""
+"""Seconds. If the source takes longer than this for an item, the collected images are sent without waiting further."""
 
-_REQUESTS = 4  # gathered before they are sent: items are cut between them, so only the last is less than full
+_REQUESTS = 4  # collected before they are sent; images are divided among them, so only the last one is not full
 
 
 class Pending(Protocol):
-    """A request under way: a Future or a Task."""
+    """A running request: a Future or a Task."""
 
     def done(self) -> bool:
-        """Whether it has ended."""
+        """Whether the request has ended."""
 
 
 class Next(NamedTuple):
-    """Send me the next item of the source, or `END`."""
+    """Read an item; the outcome is the item, or `END`."""
 
 
 class Start(NamedTuple):
-    """Start these calls; send me a Pending for each."""
+    """Start these calls; the outcome is a Pending for each."""
 
     calls: Sequence[Call[Reply]]
 
 
 class Wait(NamedTuple):
-    """Wait for these; send me the replies up to the first failure, and that failure or None."""
+    """Wait for these; the outcome is the replies up to the first failure, and that failure or None."""
 
     pending: Sequence[Any]
 
@@ -60,7 +60,7 @@ Steps = Generator[Next | Start | Wait | Emit | Calls[Any], Any, None]
 
 
 def stream(session: Session, prepare: str | None, key: str | None, concurrency: int) -> Steps:
-    """The steps of one stream. An error of the source or of an item is raised after the results before it."""
+    """The steps of one stream. An error of the source or of an item is raised after the earlier results."""
     gatherer = Gatherer(session, prepare, key)
     waiting: deque[tuple[RequestGroup, Sequence[Pending]]] = deque()
     failure: Exception | None = None
@@ -92,7 +92,7 @@ def stream(session: Session, prepare: str | None, key: str | None, concurrency: 
 
 
 def _receive(session: Session, group: RequestGroup, pending: Sequence[Pending]) -> Steps:
-    """The results of a group; if one of its requests failed, of the items before that request."""
+    """The results of a group. If one of its requests failed, the results of the items before it, then the error."""
     replies, error = yield Wait(pending)
     if isinstance(error, ModelNotFound):
         group, replies, error = *(yield from session.ask_again(group, error)), None
@@ -104,7 +104,7 @@ def _receive(session: Session, group: RequestGroup, pending: Sequence[Pending]) 
 
 
 class Gatherer:
-    """Collects the items of a stream into groups of full requests; it holds at most a few requests' worth of images."""
+    """Collects the items of a stream into groups of full requests; it holds the images of a few requests at most."""
 
     def __init__(self, session: Session, prepare: str | None, key: str | None) -> None:
         self._session = session
@@ -116,7 +116,7 @@ class Gatherer:
         self._items = self._images = 0
 
     def put(self, item: Any) -> Flow[list[RequestGroup]]:
-        """Take one item; returns the groups that are full now."""
+        """Add an item; returns the groups that are full now."""
         try:
             plan = yield from self._session.plan(read(item, self._prepare), self._spec, self._unit)
         except InvalidInput as error:
@@ -137,7 +137,7 @@ class Gatherer:
         return done
 
     def flush(self) -> list[RequestGroup]:
-        """What has been gathered, as one group, or none."""
+        """The collected images as one group; an empty list if there are none."""
         plans, self._open, self._held = self._open, [], 0
         if not plans:
             return []
@@ -145,7 +145,7 @@ class Gatherer:
         for plan in plans:
             self._count(plan)
         arrays = [plan.array for plan in plans]
-        rows = min(plan.rows for plan in plans)  # of files: fewer, if they are large
+        rows = min(plan.rows for plan in plans)  # plans for large files have fewer rows
         return [RequestGroup(self._spec, plans[0], list(chunking.share(arrays, rows)), arrays, first)]
 
     def _count(self, plan: Plan) -> int:

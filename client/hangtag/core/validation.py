@@ -1,7 +1,7 @@
-"""Check images against the model's signatures, before a byte is sent: which signature, dtype, shape and output.
+"""Checks images against the model's signatures before anything is sent: signature, dtype, shape and output.
 
-TensorFlow Serving itself compares neither shape nor dtype with the signature, and a model that starts with Flatten
-silently takes 14 x 56 for 28 x 28; so this is the only check there is.
+TensorFlow Serving compares neither shape nor dtype with the signature, and a model that starts with Flatten silently
+accepts 14 x 56 for 28 x 28. So this is the only check.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _EXAMPLES = ("tensorflow/serving/classify", "tensorflow/serving/regress")  # met
 
 
 class Plan(NamedTuple):
-    """What to send: `array` whole, to be cut into chunks of `rows` (0: not decided yet); which output holds the scores.
+    """How a batch is sent: the signature and its input, all images in `array`, and the output with the scores.
 
-    `version` is the version of the model whose signature this is. `unit` is how float pixels were understood: True
-    0..1, False 0..255, None for images that were no floats.
+    `array` is sent in chunks of `rows` images (0: not decided yet). `version` is the model version of the signature.
+    `unit` is the range of float pixels: True for 0..1, False for 0..255, None if the images are not floats.
     """
 
     signature_name: str
@@ -39,7 +39,7 @@ class Plan(NamedTuple):
     unit: bool | None = None
 
     def suits(self, model: ModelMetadata) -> bool:
-        """Whether `model`, perhaps another version than this was made for, takes and gives the same."""
+        """Whether the plan is right for `model`: the same version, or one with the same inputs and outputs."""
         if model.version == self.version:
             return True
         other = model.signatures.get(self.signature_name or SERVING_DEFAULT)
@@ -47,7 +47,7 @@ class Plan(NamedTuple):
 
 
 class MixedShapes(InvalidInput):
-    """The model takes each of `images`, and they differ in shape, so that they cannot share a request."""
+    """The model takes images of any size, and these differ in shape, so they cannot share a request."""
 
     def __init__(self, message: str, images: list[np.ndarray]) -> None:
         super().__init__(message)
@@ -64,10 +64,10 @@ def plan_classify(
     output: str | None = None,
     binary: bool = False,
 ) -> Plan:
-    """Choose the signature for `batch` and check it; raises InvalidInput or UnknownSignature.
+    """Choose the signature for `batch` and check the batch; raises InvalidInput or UnknownSignature.
 
-    `unit` is how an earlier batch of the same stream was understood; None when there was none. `pixels` and `output`
-    are the caller's options, `binary` says that the caller names two classes.
+    `unit` is the `Plan.unit` of an earlier batch of the same stream, if any. `pixels` and `output` are the caller's
+    options; `binary` says that the caller names two classes.
     """
     if isinstance(batch, Encoded):
         takes_files = _signature_for_files(model, signature_name)
@@ -89,7 +89,7 @@ def plan_classify(
 
 
 def _signature_for_files(model: ModelMetadata, name: str) -> str | None:
-    """The signature that takes image files: the called one if its input is a string, else `encoded_images`."""
+    """The signature that takes image files: `name` if its input is a string, else `encoded_images`, else None."""
     signature = find_signature(model, name)
     required = _required(signature)
     takes_strings = len(required) == 1 and signature.inputs[required[0]].dtype == "DT_STRING"
@@ -113,7 +113,7 @@ def find_signature(model: ModelMetadata, name: str) -> Signature:
 
 
 def _interface(signature: Signature) -> tuple[object, object]:
-    """What callers see of a signature; the names inside the graph are not of it."""
+    """Inputs and outputs as callers see them, without the names of tensors in the graph."""
     return {name: (spec.dtype, spec.shape) for name, spec in signature.inputs.items()}, signature.outputs.keys()
 
 
@@ -128,14 +128,14 @@ def only_input(signature: Signature, name: str) -> str:
 
 
 def _required(signature: Signature) -> list[str]:
-    """The inputs that have no default; of a signature with a single input, that one."""
+    """The inputs without a default; if there is only one input, that one."""
     if len(signature.inputs) == 1:
         return list(signature.inputs)
     return [name for name in signature.inputs if name not in signature.defaults]
 
 
 def fixed_rows(spec: TensorSpec) -> int | None:
-    """How many images a request must have; None where the batch dimension is open, as it mostly is."""
+    """How many images a request must have; None if the batch dimension is open, as it usually is."""
     return spec.shape[0] if spec.shape else None
 
 
@@ -145,7 +145,7 @@ def fixed_rows(spec: TensorSpec) -> int | None:
 def _pixels(
     batch: Pixels, model: ModelMetadata, signature_name: str, unit: bool | None, pixels: str | None
 ) -> tuple[str, np.ndarray, bool | None]:
-    """Signature, array, and how float pixels were understood."""
+    """The signature, the array to send, and the `unit` of a Plan."""
     signature = find_signature(model, signature_name)
     spec = signature.inputs[only_input(signature, signature_name)]
     if spec.dtype == "DT_STRING":
@@ -169,13 +169,7 @@ def _pixels(
     if not array.size:
         return signature_name, array.astype(np.uint8), None
     low, high = array.min(), array.max()
-    if (
-        array.dtype.kind == "f"
-        and unit is not False
-        and low >= 0
-        and high <= 1
-        and NORMALIZED_IMAGES in model.signatures
-    ):
+    if takes_unit and array.dtype.kind == "f" and unit is not False and low >= 0 and high <= 1:
         return NORMALIZED_IMAGES, array.astype(np.float32), True
     if array.dtype.kind == "f" and unit:
         raise InvalidInput(
@@ -193,7 +187,7 @@ def _pixels(
 
 
 def _as_model_takes(array: np.ndarray, spec: TensorSpec, signature_name: str, pixels: str | None) -> np.ndarray:
-    """Images for a model whose input is no uint8. Floats go as they are; whole numbers by `pixels`, the range of it."""
+    """Images for a model whose input is not uint8. Floats are sent unchanged; whole numbers are scaled to `pixels`."""
     dtype = dtypes.BY_NAME.get(spec.dtype)
     if dtype is None or dtype.numpy.kind not in "fiu":
         raise InvalidInput(f"signature {signature_name!r} takes {spec}, which are no images; use predict()")
@@ -232,11 +226,11 @@ def _run(array: np.ndarray) -> str:
 
 
 def _with_batch_dimension(data: np.ndarray | Sequence[np.ndarray], spec: TensorSpec, model: str) -> np.ndarray:
-    """`data` as [N, …] of the shape that the signature takes; one image gets its batch dimension."""
+    """`data` as [N, …] in the shape that the signature takes; a single image gets a batch dimension."""
     if spec.shape is None:
         return data if isinstance(data, np.ndarray) else _stack(data, None, model)
     row = spec.shape[1:]
-    if not isinstance(data, np.ndarray) or data.shape == (0,):  # the latter is an empty list
+    if not isinstance(data, np.ndarray) or data.shape == (0,):  # an empty list gives the shape (0,)
         return _stack(list(data), row, model)
     for array in (data, data[..., 0]) if data.ndim and data.shape[-1] == 1 else (data,):
         if _fits(array.shape[1:], row) and array.ndim:
@@ -246,9 +240,9 @@ def _with_batch_dimension(data: np.ndarray | Sequence[np.ndarray], spec: TensorS
     layout = layout_of(row)
     if layout is not None:
         for batch in (data, data[np.newaxis]):
-            found = arranged(batch, layout)
-            if found is not None:
-                return found
+            images = arranged(batch, layout)
+            if images is not None:
+                return images
     raise InvalidInput(f"images of shape {data.shape}: {model} takes {_sizes(('N', *row))}, or one image {_sizes(row)}")
 
 
@@ -265,7 +259,7 @@ def _stack(data: Sequence[np.ndarray], row: tuple[int | None, ...] | None, model
 
 
 def _one(image: np.ndarray, row: tuple[int | None, ...] | None) -> np.ndarray:
-    """One image of a list in the shape `row`, as far as it can be."""
+    """One image of a list in the shape `row`, or unchanged if it does not fit."""
     if row is None or _fits(image.shape, row):
         return image
     if image.ndim == len(row) + 1 and image.shape[-1] == 1:
