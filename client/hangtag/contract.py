@@ -1,6 +1,6 @@
-"""Facts that the client, the export and the server share, each stated once.
+"""Names and values that the client, the export and the server share.
 
-The signature contract: `hangtag_export` writes it into every version, the client reads it through the model's metadata.
+`hangtag_export` writes these signatures into every version; the client reads them through the model's metadata:
 
     signature          inputs                                         outputs
     serving_default    images uint8 [N, H, W] or [N, H, W, 3], 0..255 probabilities float32 [N, C]
@@ -11,7 +11,7 @@ The signature contract: `hangtag_export` writes it into every version, the clien
     classify           inputs string [N], tf.Example                  classes, scores
 
 A multi-label model, whose classes do not exclude each other, names its output `independent_probabilities` instead of
-`probabilities`: that is how a client learns that the rows need not sum to 1.
+`probabilities`. This tells a client that the rows need not sum to 1.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SIGNATURES = (SERVING_DEFAULT, NORMALIZED_IMAGES, ENCODED_IMAGES, TOP_CLASSES, L
 """The six signatures of a version that Hangtag wrote."""
 
 ORIGINAL = "original"
-"""The own signature of a model that was published, beside the six."""
+"""The original signature of a trained model that was published, in addition to the six."""
 
 IMAGES = "images"
 """The input of the four signatures that take images."""
@@ -45,9 +45,26 @@ WARMUP = "assets.extra/tf_serving_warmup_requests"
 GRAPH_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif")
 """Endings of the files that `encoded_images` decodes in the graph."""
 
+IMAGE_SUFFIXES = (*GRAPH_IMAGE_SUFFIXES, ".webp", ".gif", ".bmp", ".tif", ".tiff")
+"""Endings of the files that the client takes; it converts the others to PNG."""
+
+RANGES = ("0..1", "0..255", "-1..1", "imagenet", "caffe")
+"""Pixel values that a model may take. `imagenet` is RGB 0..1 minus ImageNet's mean, divided by its standard deviation
+(PyTorch's models); `caffe` is BGR 0..255 minus ImageNet's mean (ResNet50 and VGG of keras.applications).
+"""
+
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""For RGB pixels 0..1."""
+
+CAFFE_MEAN = (103.939, 116.779, 123.68)
+"""For BGR pixels 0..255."""
+
+SCORES = ("probabilities", "logits", "sigmoid")
+"""What the scores of a model may be: the output of a softmax, of a layer without activation, or of sigmoids."""
+
 
 def version_number(name: str) -> int | None:
-    """The version that a folder of this name is for TensorFlow Serving; None where it ignores the name.
+    """The version that TensorFlow Serving reads from the name of a folder; None if it ignores the folder.
 
     It parses names with absl::SimpleAtoi: leading zeros, a sign and surrounding blanks are allowed.
 
@@ -60,21 +77,3 @@ def version_number(name: str) -> int | None:
         return None
     number = int(digits)
     return number if -(2**63) <= number < 2**63 else None
-
-
-IMAGE_SUFFIXES = (*GRAPH_IMAGE_SUFFIXES, ".webp", ".gif", ".bmp", ".tif", ".tiff")
-"""Endings of the files that the client takes: it converts the others to PNG."""
-
-RANGES = ("0..1", "0..255", "-1..1", "imagenet", "caffe")
-"""Pixel values that a model may take. `imagenet` is RGB 0..1 less ImageNet's mean, divided by its standard deviation
-(PyTorch's models); `caffe` is BGR 0..255 less ImageNet's mean (ResNet50 and VGG of keras.applications).
-"""
-
-IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of RGB pixels 0..1."""
-
-CAFFE_MEAN = (103.939, 116.779, 123.68)
-"""Of BGR pixels 0..255."""
-
-SCORES = ("probabilities", "logits", "sigmoid")
-"""What the scores of a model may be: the output of a softmax, of a layer without activation, or of sigmoids."""

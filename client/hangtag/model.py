@@ -30,7 +30,9 @@ class ModelSpec(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """Name in the graph, TensorFlow dtype (``"DT_UINT8"``) and shape; None is an open dimension or an open rank.
+    """An input or output: its name in the graph, TensorFlow dtype (``"DT_UINT8"``) and shape.
+
+    None stands for an open dimension, or for a shape of unknown rank.
 
     >>> str(TensorSpec("serving_default_images:0", "DT_UINT8", (None, 28, 28)))
     'uint8 [?, 28, 28]'
@@ -58,11 +60,11 @@ class Signature:
     outputs: Mapping[str, TensorSpec]
     method_name: str = ""
     defaults: frozenset[str] = frozenset()
-    """The inputs that a request may leave out, because the signature has a default for them."""
+    """The inputs that have a default value, so that a request may omit them."""
 
     @cached_property
     def values_per_row(self) -> int | None:
-        """How many numbers all outputs have for one input row; None where a dimension is open or a dtype is string.
+        """How many numbers all outputs have per input row; None if a dimension is open or an output has strings.
 
         >>> Signature({}, {"probabilities": TensorSpec("y", "DT_FLOAT", (None, 10))}).values_per_row
         10
@@ -91,7 +93,7 @@ class ModelMetadata:
 
 @dataclass(frozen=True, slots=True)
 class VersionStatus:
-    """One version: `state` is START, LOADING, AVAILABLE, UNLOADING or END; `error_code` is "OK" or why it failed.
+    """One version: `state` is START, LOADING, AVAILABLE, UNLOADING or END; `error_code` is "OK" or the failure's code.
 
     >>> VersionStatus(3, "AVAILABLE").error_code
     'OK'
@@ -104,7 +106,7 @@ class VersionStatus:
 
 
 class Reply(NamedTuple):
-    """The answer to one Predict: arrays by output name, and the version that computed them (None where unsaid)."""
+    """The response to one Predict: arrays by output name, and the version that computed them (None over REST)."""
 
     outputs: dict[str, np.ndarray]
     version: int | None

@@ -1,4 +1,4 @@
-"""Modules that only an extra brings, imported when needed and without their start-up chatter."""
+"""Imports modules that an extra installs, when they are needed and without the messages they print."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from typing import Any
 
 from .errors import MissingExtra
 
-_complete: set[str] = set()  # sys.modules also holds what another thread has only begun to import
+_complete: set[str] = set()  # sys.modules also has modules that another thread is still importing
 _importing = threading.RLock()
 _hidden_from_keras: tuple[str, ...] = ()
 
 
 def hide_notebooks_from_keras() -> None:
-    """Let Keras be imported without what it uses only in notebooks and with data frames, from now on.
+    """Import Keras from now on without the packages that it uses only in notebooks and with data frames.
 
-    These are 2 of the 5 seconds that TensorFlow's import takes where they are installed. For commands: a program that
-    imports Hangtag may use Keras with them.
+    Where they are installed, they take 2 of the 5 seconds of TensorFlow's import. Only commands call this: a program
+    that imports Hangtag may need Keras with them.
     """
     global _hidden_from_keras
     _hidden_from_keras = ("IPython", "matplotlib", "pandas", "sklearn")
 
 
 def require(module: str, *, extra: str, what: str) -> Any:
-    """Import `module`, or raise MissingExtra saying that `what` needs ``hangtag[extra]``.
+    """Import `module`, or raise MissingExtra, which says that `what` needs ``hangtag[extra]``.
 
-    TensorFlow writes about oneDNN and CUDA to file descriptor 2 while it is imported, at any log level; that is
-    held back, and shown only if the import fails.
+    While TensorFlow is imported, it writes about oneDNN and CUDA to file descriptor 2 at any log level. This text is
+    captured, and shown only if the import fails.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if module in _complete and (found := sys.modules.get(module)) is not None:
-        return found
+    if module in _complete and (loaded := sys.modules.get(module)) is not None:
+        return loaded
     try:
-        # One thread at a time: two that hold standard error back at once would lose it, each saving the other's file.
+        # One thread at a time: two threads that redirect standard error would each restore the other's file.
         hidden = _hidden_from_keras if module in ("tensorflow", "keras") else ()
-        with _importing, _stderr_held_back(), _hidden(hidden):
+        with _importing, _stderr_captured(), _hidden(hidden):
             imported = import_module(module)
         _complete.add(module)
         return imported
@@ -51,10 +51,10 @@ def require(module: str, *, extra: str, what: str) -> Any:
 
 @contextmanager
 def _hidden(names: Iterable[str]) -> Iterator[None]:
-    """Let the import of these modules fail, unless they are loaded already."""
+    """Make the import of these modules fail, unless they are already loaded."""
     hidden = [name for name in names if name not in sys.modules]
     for name in hidden:
-        sys.modules[name] = None  # type: ignore[assignment]  # what import takes for "not there"
+        sys.modules[name] = None  # type: ignore[assignment]  # None makes the import fail
     try:
         yield
     finally:
@@ -63,27 +63,27 @@ def _hidden(names: Iterable[str]) -> Iterator[None]:
 
 
 @contextmanager
-def _stderr_held_back() -> Iterator[None]:
-    """Send file descriptor 2 to a temporary file; on an exception, show what was written to it."""
-    import tempfile  # only here: it brings half a dozen modules along
+def _stderr_captured() -> Iterator[None]:
+    """Redirect file descriptor 2 to a temporary file; after an exception, show what was written to it."""
+    import tempfile  # here, because it imports many modules
 
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
+    with tempfile.TemporaryFile() as captured:
         try:
             original = os.dup(2)
-        except OSError:  # started without standard error: nothing to hold back
+        except OSError:  # the process has no standard error
             yield
             return
         try:
-            os.dup2(held.fileno(), 2)
+            os.dup2(captured.fileno(), 2)
             try:
                 yield
             finally:
                 sys.stderr.flush()
                 os.dup2(original, 2)
         except BaseException:
-            held.seek(0)
-            os.write(2, held.read())
+            captured.seek(0)
+            os.write(2, captured.read())
             raise
         finally:
             os.close(original)

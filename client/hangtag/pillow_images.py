@@ -1,6 +1,6 @@
-"""Pillow's images as training, the client, the playground and pictures all need them: upright, 8 bits a channel.
+"""Makes Pillow's images upright, with 8 bits per channel. Training, client, playground and plots all use this.
 
-Nothing here imports Pillow before an image of Pillow's is passed in.
+The functions import Pillow, not the module: callers without Pillow may import it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import numpy as np
 
 
 def upright(image: Any) -> Any:
-    """The image turned as its Exif data say; as it is where these are damaged, as viewers show it."""
+    """The image rotated by its Exif data. If they are damaged, it stays unchanged, as in image viewers."""
     from PIL import ImageOps
 
-    image.load()  # so that damaged pixels are not taken for damaged Exif data
+    image.load()  # outside the try: damaged pixels are an error, damaged Exif data are not
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # Pillow has no common class for what damaged Exif data may raise
@@ -22,16 +22,16 @@ def upright(image: Any) -> Any:
 
 
 def eight_bits(image: Any) -> Any:
-    """An image that Pillow can make grey or RGB without loss of range: its own `convert` cuts off what is above 255.
+    """An image of 8 bits per channel: Pillow's own `convert` would cut off values above 255.
 
     16-bit values are divided by 257. Floating-point values are multiplied by 255 if none is above 1.
     """
     from PIL import Image
 
-    if image.mode.startswith("I"):  # 16 bits, also where Pillow holds them in 32
+    if image.mode.startswith("I"):  # 16 bits, which Pillow may store in 32
         return Image.fromarray((np.asarray(image).clip(0, 65_535) / 257).round().astype(np.uint8))
     if image.mode == "F":
         values = np.nan_to_num(np.asarray(image))
         scale = 255 if values.max(initial=0) <= 1 else 1
         return Image.fromarray((values * scale).clip(0, 255).round().astype(np.uint8))
-    return image.convert("RGB") if image.mode == "LAB" else image  # Pillow makes LAB grey only by way of RGB
+    return image.convert("RGB") if image.mode == "LAB" else image  # Pillow cannot convert LAB directly to grey

@@ -1,4 +1,4 @@
-"""What `classify` returns: arrays for the whole batch, rows made when asked for."""
+"""What `classify` returns: arrays for the whole batch, from which the result of each image is made on demand."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 
 SHOWN = 20
-"""Images of a result whose pixels it keeps, for the table in a notebook."""
+"""How many images a result stores for its table in a notebook."""
 
-_LARGEST_FILE = 100_000  # bytes: a notebook keeps its output, and twenty photographs would be megabytes
+_LARGEST_FILE = 100_000  # bytes: a notebook file stores its output, and twenty photographs would be megabytes
 
 
 class Top(NamedTuple):
@@ -27,7 +27,7 @@ class Top(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One image: its class name, the probability of it (0..1), and those of all classes (float32 [C]).
+    """One image: its class name, that class's probability (0..1), and the probabilities of all classes (float32 [C]).
 
     >>> row = Prediction("boot", 0.875, np.array([0.125, 0.875], "f4"), ("bag", "boot"))
     >>> row.label, row.score
@@ -40,7 +40,7 @@ class Prediction:
     class_names: tuple[str, ...]
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
-        """The `k` best (class name, probability), best first.
+        """The `k` best classes as (class name, probability), best first.
 
         >>> Prediction("boot", 0.875, np.array([0.125, 0.875], "f4"), ("bag", "boot")).top(2)
         [('boot', 0.875), ('bag', 0.125)]
@@ -66,11 +66,11 @@ class Classification:
     """Class names for N images, in the order they were given.
 
     `probabilities` is float32 [N, C], `class_names` the C names; `model_version` is the version that answered. The
-    arrays are read-only. `independent` says that the classes do not exclude each other, as in a multi-label model: then
-    the probabilities of an image need not sum to 1, and `above` gives all its labels.
+    arrays are read-only. `independent` is true for a multi-label model, whose classes do not exclude each other: the
+    probabilities of an image need not sum to 1, and `above` gives all its labels.
 
-    An index gives one image's `Prediction`; a slice, or an array of booleans or integers, another Classification, as in
-    ``result[result.indices != truth]``.
+    An index gives the `Prediction` of one image. A slice or an array of booleans or integers gives another
+    Classification, as in ``result[result.indices != truth]``.
 
     >>> result = Classification(np.array([[0.1, 0.9], [0.7, 0.3]], "f4"), ("bag", "boot"), model_version=3)
     >>> result.labels.tolist(), result[0].label, len(result)
@@ -96,7 +96,7 @@ class Classification:
 
     @cached_property
     def indices(self) -> np.ndarray:
-        """The number of the most probable class of each image, int64 [N].
+        """The index of the most probable class of each image, int64 [N].
 
         >>> Classification(np.array([[0.1, 0.9], [0.7, 0.3]], "f4"), ("bag", "boot")).indices.tolist()
         [1, 0]
@@ -125,7 +125,7 @@ class Classification:
         return best
 
     def top(self, k: int = 5) -> Top:
-        """The `k` best classes of each image (all of them, if there are fewer).
+        """The `k` best classes of each image, or all classes if there are fewer.
 
         >>> labels, scores = Classification(np.array([[0.25, 0.75]], "f4"), ("bag", "boot")).top(2)
         >>> labels.tolist(), scores.tolist()
@@ -191,7 +191,7 @@ class Classification:
 
     def _repr_html_(self) -> str:
         """A table for notebooks: the first twenty images, each with its name and the bars of its best classes."""
-        from html import escape  # only here: its table of entities is large
+        from html import escape  # here, because its table of entities is large
 
         lines = []
         for number, row in enumerate(self[:SHOWN]):
@@ -217,7 +217,7 @@ def _bar(label: str, score: float) -> str:
 
 
 def data_uri(image: Any) -> str:
-    """An image, a uint8 or float array or a PNG or JPEG file, as a `data:` address; "" for one that cannot be shown."""
+    """A uint8 or float image, or a PNG or JPEG file, as a `data:` URL; "" if it cannot be shown."""
     if isinstance(image, bytes):
         if len(image) > _LARGEST_FILE:
             return ""
@@ -233,7 +233,7 @@ def data_uri(image: Any) -> str:
 
 
 def _as_bytes(pixels: np.ndarray) -> np.ndarray:
-    """Floats from their own darkest to their brightest, for their range is the model's affair."""
+    """Pixels as uint8. Floats are scaled from their minimum to their maximum, because their range is unknown."""
     if pixels.dtype == np.uint8:
         return pixels
     numbers = np.nan_to_num(pixels.astype(np.float64))

@@ -1,1 +1,1 @@
-"""What a caller may set: `options` of both clients, their `target` with TLS, and `class_names`. Checked once."""
+"""What a caller may set: the `options` of both clients, their `target` with TLS, and `class_names`."""

@@ -14,7 +14,7 @@ _LARGEST = 64 << 20  # bytes of a file
 
 
 def read_class_names(labels: Any) -> tuple[str, ...]:
-    """The names that `labels` gives: a sequence of strings, or the path of a file. Raises InvalidInput.
+    """The names in `labels`, a sequence of strings or the path of a file. Raises InvalidInput.
 
     >>> read_class_names(["cat", "dog"])
     ('cat', 'dog')
@@ -37,14 +37,14 @@ def read_class_names(labels: Any) -> tuple[str, ...]:
 
 
 def read_class_file(path: Path) -> tuple[str, ...]:
-    """The names in a file, UTF-8 of at most 64 MiB. Raises InvalidInput.
+    """The names in a UTF-8 file of at most 64 MiB. Raises InvalidInput.
 
-    A text file has one name a line; a JSON file a list of names, ``{"0": "cat", "1": "dog"}`` or
+    A text file has one name per line. A JSON file has a list of names, ``{"0": "cat", "1": "dog"}`` or
     ``{"cat": 0, "dog": 1}``.
     """
     try:
         content = read_file(path, _LARGEST)
-    except (OSError, ValueError) as error:  # ValueError: no file can have this name
+    except (OSError, ValueError) as error:  # ValueError: the name is not allowed
         reason = getattr(error, "strerror", None) or error
         raise InvalidInput(f"cannot read the class names in {str(path)[:200]}: {reason}") from error
     if len(content) > _LARGEST:
@@ -63,7 +63,7 @@ def read_class_file(path: Path) -> tuple[str, ...]:
 
 
 def _from_json(path: Path, text: str) -> tuple[str, ...]:
-    import json  # only here: most clients read no file
+    import json  # here, because most clients never need it
 
     try:
         document = json.loads(text, object_pairs_hook=_without_repetition)
@@ -80,7 +80,7 @@ def _from_json(path: Path, text: str) -> tuple[str, ...]:
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The members of an object. Raises ValueError for a key that it has twice, of which json would take the last."""
+    """The members of an object. Raises ValueError for a repeated key; json would silently use the last one."""
     members: dict[str, Any] = {}
     for key, value in pairs:
         if key in members:
@@ -90,7 +90,7 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _by_index(document: dict[str, Any]) -> list[Any] | None:
-    """Of ``{"0": name}`` or ``{name: 0}``; None unless there is one name for each index from 0."""
+    """The names in ``{"0": name}`` or ``{name: 0}``; None unless there is one name for each index from 0."""
     names_first = all(type(index) is int for index in document.values())
     by_index = {str(index): name for name, index in document.items()} if names_first else document
     names = [by_index.get(str(index)) for index in range(len(document))]

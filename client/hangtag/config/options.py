@@ -1,4 +1,4 @@
-"""The options of both clients: one table, checked once."""
+"""The options of both clients, and their checks."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from ..model import ModelSpec
 from .class_names import read_class_names
 from .target import TLS, Target, parse_target
 
-_LONGEST = 1e9  # seconds, 31 years: somewhere above it the clocks of gRPC and of sockets overflow
-_VERSIONS = 1 << 63  # int64 in model.proto
+_LONGEST = 1e9  # seconds, 31 years: much longer timeouts overflow the clocks of gRPC and of sockets
+_VERSIONS = 1 << 63  # versions are int64 in model.proto
 
 _HEADER_NAME, _HEADER_VALUE = re.compile(r"[\w.-]+", re.ASCII), re.compile(r"[ -~]*")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -31,9 +31,9 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The arguments of Client and AsyncClient, with their defaults. Raises InvalidInput for what cannot be right.
+    """The arguments of Client and AsyncClient, with their defaults. Raises InvalidInput for a bad value.
 
-    Nothing is connected yet; a file of class names is read.
+    The constructor reads a file of class names, but does not connect.
     """
 
     target: str = field(repr=False)  # it may hold a password
@@ -60,9 +60,9 @@ class Options:
     names: tuple[str, ...] | None = field(init=False, repr=False)  # of `labels`
     server: Target = field(init=False)
     weights: dict[str, float] = field(init=False)
-    """Of version labels, without those that get no calls."""
+    """The weights of version labels, without weights of 0."""
     servable: ModelSpec = field(init=False)
-    """What calls ask for; where labels have weights, the one of the greatest weight."""
+    """The servable that calls ask for; if labels have weights, the label with the greatest."""
     sent_headers: tuple[tuple[str, str], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -113,13 +113,13 @@ class Options:
             "servable": ModelSpec(self.model, self.version, label, self.signature),
         }
         for name, value in checked.items():
-            object.__setattr__(self, name, value)  # the way to set a field of a frozen dataclass
+            object.__setattr__(self, name, value)  # a frozen dataclass allows no other way
 
     def choose(self, key: str | None) -> ModelSpec:
-        """The servable that one call asks for: where labels have weights, at random by weight, or by `key`.
+        """The servable that one call asks for: with weighted labels, a random one by weight, or one by `key`.
 
-        By weighted rendezvous hashing (Schindelhauer and Schomaker, "Weighted distributed hash tables", SPAA 2005): a
-        label whose weight grows gets the keys of others, and no other key changes its label.
+        Keys use weighted rendezvous hashing: when a label's weight grows, only keys that move to this label change.
+        Source: Schindelhauer and Schomaker, "Weighted distributed hash tables", SPAA 2005.
 
         >>> options = Options("host", version_label={"stable": 0.5, "canary": 0.5})
         >>> options.choose("user-42") == options.choose("user-42")
@@ -137,7 +137,7 @@ class Options:
 
 
 def _fraction(text: str) -> float:
-    """A number of `text` that looks random, above 0 and at most 1; the same in every process."""
+    """A pseudo-random number above 0 and at most 1 for `text`; the same in every process."""
     return (int.from_bytes(sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big") + 1) / (1 << 64)
 
 
@@ -148,7 +148,7 @@ Client = TypeVar("Client")
 def takes(
     options: Callable[Arguments, Options],
 ) -> Callable[[Callable[[Client, Options], None]], Callable[Concatenate[Client, Arguments], None]]:
-    """Let a constructor that takes Options be called with their fields as arguments, for callers and type checkers."""
+    """Decorate a constructor that takes Options, so that callers and type checkers see their fields as arguments."""
 
     def decorate(init: Callable[[Client, Options], None]) -> Callable[Concatenate[Client, Arguments], None]:
         @wraps(init)
@@ -164,14 +164,14 @@ def takes(
 
 
 def check_seconds(timeout: float, *, least: float = 0) -> float:
-    """`timeout`, or InvalidInput for what is no time to wait: NaN, an infinity, `least` or less, no number at all."""
+    """`timeout` as a float; raises InvalidInput unless it is a number above `least` and at most 1e9."""
     if not (isinstance(timeout, Real) and least < timeout <= _LONGEST):
         raise InvalidInput(f"timeout is {timeout!r}: give seconds, more than 0 and at most {_LONGEST:g}")
-    return float(timeout)  # a float32 would round the clock it is added to
+    return float(timeout)  # adding a float32 to a clock would round the clock
 
 
 def _check_weights(weights: Mapping[str, float]) -> None:
-    """Weights of version labels: finite, none below 0, not all 0."""
+    """Raise InvalidInput unless the weights of version labels are finite, not negative, and not all 0."""
     for label, weight in weights.items():
         _check_kind(str, "strings as labels", version_label=label)
         if not (label and isinstance(weight, Real) and math.isfinite(weight) and weight >= 0):
@@ -194,7 +194,7 @@ def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
 
 
 def _header(name: str, value: str, protocol: str) -> tuple[str, str]:
-    """What is sent of a header; the value, which may be a secret, is in no error."""
+    """The header to send; raises InvalidInput without showing the value, which may be a secret."""
     if not (isinstance(name, str) and isinstance(value, str)):
         raise InvalidInput(f"header {name!r} cannot be sent: names and values are strings")
     if not (_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)):

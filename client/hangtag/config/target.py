@@ -1,4 +1,4 @@
-"""Where the server is, which of the two protocols it uses, and whose certificates are trusted."""
+"""The address of a server, its protocol, and its TLS certificates."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _BARE_IPV6 = re.compile(r"[0-9a-fA-F.]*:[0-9a-fA-F.]*:[0-9a-fA-F.:]*")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the server is, and which of the two protocols it uses.
+    """The address of a server and its protocol, "grpc" or "rest".
 
-    `address` is a URL for REST, and a gRPC name (``host:port``, ``dns:///…``, ``unix:…``) for gRPC. It may hold a
-    password, so it is for connecting only; errors and logs show ``str(target)``.
+    `address` is a URL for REST, and a name (``host:port``, ``dns:///…``, ``unix:…``) for gRPC. It may hold a password,
+    so errors and logs show ``str(target)`` instead.
     """
 
     protocol: str
@@ -39,7 +39,7 @@ class Target:
 
 
 def parse_target(text: str) -> Target:
-    """Read a target: ``host:port``, ``grpc://`` and ``grpcs://``, any gRPC name, ``http://`` and ``https://``.
+    """Parse a target: ``host:port``, ``grpc://``, ``grpcs://``, any gRPC name, ``http://`` or ``https://``.
 
     >>> parse_target("localhost").address
     'localhost:8500'
@@ -63,7 +63,7 @@ def parse_target(text: str) -> Target:
     if separator and scheme not in ("dns", "unix", "ipv4", "ipv6", "xds", "unix-abstract"):
         raise InvalidInput(f"target {_shown(text)}: use host:port, grpcs://, http:// or https://")
     if separator or text.startswith(("unix:", "dns:", "ipv4:", "ipv6:")):
-        address = rest.lstrip("/") if scheme == "dns" else text  # dns:///name:port, where an authority may precede name
+        address = rest.lstrip("/") if scheme == "dns" else text  # dns:///name:port
         return Target("grpc", text, False, address.startswith(_LOOPBACK))
     return Target("grpc", _with_port(text), False, text.startswith(_LOOPBACK))
 
@@ -95,7 +95,7 @@ def _with_port(address: str) -> str:
 
 
 def _shown(text: str) -> str:
-    """A target that is refused; where it may hold a secret, no more of it than its scheme."""
+    """A target for an error message; only its scheme if the rest may hold a secret."""
     if not _MAY_BE_SECRET.search(text):
         return repr(text)
     scheme = _SCHEME.match(text)
@@ -109,8 +109,8 @@ def _shown(text: str) -> str:
 class TLS:
     """PEM files: `ca` signs the server's certificate; `certificate` and `key` are the client's own (mutual TLS).
 
-    Without `ca`, gRPC trusts the authorities that it ships with, and REST those of certifi; so do the targets
-    ``grpcs://`` and ``https://`` without any `tls`.
+    Without `ca`, gRPC trusts the authorities that it ships with, and REST trusts those of certifi. The same applies to
+    ``grpcs://`` and ``https://`` targets without `tls`.
 
     >>> TLS(ca="ca.pem", certificate="client.pem", key="client.key").ca
     'ca.pem'
@@ -125,19 +125,19 @@ class TLS:
             raise InvalidInput("mutual TLS takes a certificate and its key, and only one of them was given")
 
     def read(self) -> tuple[bytes | None, bytes | None, bytes | None]:
-        """The contents of the three files; raises InvalidInput for what cannot be read or does not fit together.
+        """The contents of the three files; raises InvalidInput if they cannot be read or do not fit together.
 
         >>> TLS().read()
         (None, None, None)
         """
-        self.context()  # gRPC itself would only say that the handshake failed
+        self.context()  # checks the files: gRPC would only report a failed handshake
         ca, certificate, key = (
             None if file is None else Path(file).read_bytes() for file in (self.ca, self.certificate, self.key)
         )
         return ca, certificate, key
 
     def context(self) -> ssl.SSLContext:
-        """The same for HTTP.
+        """The SSL context for HTTP; raises InvalidInput like `read`.
 
         >>> TLS().context().check_hostname
         True
@@ -150,7 +150,7 @@ class TLS:
             try:
                 if file is not None:
                     Path(file).open("rb").close()
-            except (OSError, TypeError, ValueError) as error:  # ValueError: what no file can be called
+            except (OSError, TypeError, ValueError) as error:  # ValueError: the name is not allowed
                 reason = getattr(error, "strerror", None) or error
                 raise InvalidInput(f"cannot read {file!s}: {reason}") from error
         try:
@@ -159,7 +159,7 @@ class TLS:
             raise InvalidInput(f"{self.ca} holds no certificate: {error.reason}") from error
         if self.certificate is not None and self.key is not None:
             try:
-                # Without a password OpenSSL would ask for one on the terminal; a service has none.
+                # Without a password, OpenSSL would ask for one on the terminal.
                 context.load_cert_chain(self.certificate, self.key, password="")
             except ssl.SSLError as error:
                 what = f"{self.certificate} and {self.key} are no certificate and its key, unencrypted"

@@ -1,1 +1,1 @@
-"""Bytes to arrays and back: TensorFlow Serving's messages over gRPC and REST. The embedded server uses it too."""
+"""TensorFlow Serving's messages over gRPC and REST, encoded and decoded. The embedded server uses this package too."""

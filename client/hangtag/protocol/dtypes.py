@@ -1,4 +1,4 @@
-"""TensorFlow's DataType numbers, their names, their numpy dtypes, and where a TensorProto keeps their values.
+"""TensorFlow's data types: their numbers, names and numpy dtypes, and the TensorProto fields for their values.
 
 Source: tensorflow/core/framework/types.proto and tensor.proto.
 """
@@ -30,7 +30,7 @@ def _row(number: int, name: str, numpy: str, field: int) -> DataType:
 
 
 STRING: Final = _row(7, "DT_STRING", "O", 8)
-# numpy has no bfloat16. A record of its 16 bits is a dtype that nothing else is, so arrays of it cannot be mistaken.
+# numpy has no bfloat16. A record of 16 bits is used, because no other array has this dtype.
 BFLOAT16: Final = DataType(14, "DT_BFLOAT16", np.dtype([("bits", "<u2")]), 13)
 
 _ALL = (
@@ -80,11 +80,11 @@ def to_bfloat16(array: np.ndarray) -> np.ndarray:
 
 
 def from_bfloat16(records: np.ndarray) -> np.ndarray:
-    """The opposite: float32, exactly."""
+    """Records of bfloat16 bits as float32, without rounding."""
     widened: np.ndarray = (records["bits"].astype("<u4") << 16).view("<f4")
     return widened
 
 
 def name_of(number: int) -> str:
-    """The name of a DataType number, or ``DT_<number>`` for one that no request can carry (resources, variants)."""
+    """The name of a DataType number; ``DT_<number>`` for types that no request can carry (resources, variants)."""
     return BY_NUMBER[number].name if number in BY_NUMBER else f"DT_{number}"

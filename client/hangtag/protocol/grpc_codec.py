@@ -1,4 +1,4 @@
-"""TensorFlow Serving's gRPC messages, written and read without protobuf.
+"""Encodes and decodes TensorFlow Serving's gRPC messages without protobuf.
 
 Source: tensorflow_serving/apis/*.proto and tensorflow/core/protobuf/meta_graph.proto. The tests compare every message
 with tensorflow-serving-api's, byte for byte.
@@ -20,8 +20,8 @@ from .tensors import Inputs, Stack
 _PREDICTION = "/tensorflow.serving.PredictionService/"
 _MODEL = "/tensorflow.serving.ModelService/"
 
-_MAX_EXPANSION = 16  # an honest response grows most where a varint of one byte is a float64 or a pointer
-_BYTES_PER_VALUE = 16  # of complex128, the widest; a varint has at most ten
+_MAX_EXPANSION = 16  # arrays may be this much larger than their response: a varint of one byte may become 8 bytes
+_BYTES_PER_VALUE = 16  # of complex128, the largest type; a varint has at most ten
 
 # get_model_status.proto
 _STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
@@ -31,9 +31,9 @@ _STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOA
 
 
 def predict(spec: ModelSpec, inputs: Inputs, signature: Signature, output: str | None = None) -> Request[Reply]:
-    """PredictionService.Predict. `signature` only bounds the response, which carries its own names and dtypes.
+    """PredictionService.Predict. The response names its outputs and dtypes; `signature` only limits its size.
 
-    With `output`, the response has that output alone (PredictRequest's `output_filter`).
+    With `output`, the response has only that output (PredictRequest's `output_filter`).
     """
     rows = 1
     for array in inputs.values():
@@ -60,7 +60,6 @@ def status(spec: ModelSpec) -> Request[tuple[VersionStatus, ...]]:
     )
 
 
-@lru_cache(maxsize=256)
 def model_spec(spec: ModelSpec) -> bytes:
     """A ModelSpec message."""
     version = (
@@ -80,7 +79,7 @@ def predict_request(spec: ModelSpec, inputs: Inputs) -> bytes:
         elif array.dtype.kind in "OSU" or not array.size:
             parts.append(protobuf.block(2, protobuf.block(1, name.encode()) + protobuf.block(2, tensors.encode(array))))
         else:
-            # The usual path: all bytes but the pixels come from a cache, and the join makes the only copy.
+            # The usual case: everything except the pixels is cached, and the join makes the only copy.
             if not array.flags.c_contiguous or array.dtype.byteorder == ">":
                 array = tensors.contiguous(array)
             parts += (_input_head(name, array.dtype, array.shape), array.data)
@@ -128,7 +127,7 @@ def read_predict_response(body: bytes) -> Reply:
 
 
 def _version(buffer: memoryview) -> int | None:
-    # The same few bytes in every response of a version: read once.
+    # These few bytes are the same in every response of a version, so the result is cached.
     return _known_version(bytes(buffer)) if len(buffer) <= 256 else read_model_spec(buffer).version
 
 
@@ -176,7 +175,7 @@ def _read_signature_map(any_message: memoryview) -> dict[str, Signature]:
 
 
 def read_signature(buffer: memoryview) -> Signature:
-    """A SignatureDef, as GetModelMetadata answers with and as a saved_model.pb holds."""
+    """A SignatureDef, from a GetModelMetadata response or a saved_model.pb."""
     inputs: dict[str, TensorSpec] = {}
     outputs: dict[str, TensorSpec] = {}
     method_name, defaults = "", set()

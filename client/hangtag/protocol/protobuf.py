@@ -1,7 +1,7 @@
-"""Protocol Buffers' wire format, as much of it as TensorFlow Serving's messages need.
+"""The wire format of Protocol Buffers, as far as TensorFlow Serving's messages need it.
 
-Source: https://protobuf.dev/programming-guides/encoding/. Nothing here knows a message; `tensors` and `grpc_codec`
-do. Reading never copies: submessages and bytes are memoryviews into the buffer that arrived.
+Source: https://protobuf.dev/programming-guides/encoding/. The messages themselves are in `tensors` and `grpc_codec`.
+Reading never copies: submessages and bytes are memoryviews of the received buffer.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def fields(buffer: memoryview) -> Iterator[tuple[int, int, Value]]:
     position, end = 0, len(buffer)
     while position < end:
         key = buffer[position]
-        if key < 0x80:  # as nearly all keys and sizes are; the call would cost more than the reading
+        if key < 0x80:  # nearly all keys and sizes are one byte, and a function call would take longer than reading it
             position += 1
         else:
             key, position = _read_varint(buffer, position)
@@ -124,7 +124,7 @@ def as_text(value: Value) -> str:
 
 
 def as_int(value: Value) -> int:
-    """A field that must be an int64: the two's complement of the varint."""
+    """A field that must be an int64, in two's complement."""
     if not isinstance(value, int):
         raise WireError("a message where a number belongs")
     return value - (1 << 64) if value >> 63 else value
@@ -142,7 +142,7 @@ def map_entry(value: Value) -> tuple[str, memoryview]:
 
 
 def packed_varints(content: memoryview) -> np.ndarray:
-    """All varints of a packed field, as uint64, decoded by numpy a byte position at a time."""
+    """All varints of a packed field, as uint64. numpy decodes the first bytes of all, then the second ones."""
     octets = np.frombuffer(content, np.uint8)
     ends = np.flatnonzero(octets < 0x80)
     if octets.size and (not ends.size or ends[-1] != octets.size - 1):

@@ -1,4 +1,4 @@
-"""One request, encoded, with the function that decodes its response: what codecs make and transports send."""
+"""An encoded request with the function that decodes its response. Codecs make it, transports send it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from ..errors import BadResponse, server_text
 T = TypeVar("T")
 
 MAX_RESPONSE = 1 << 28
-"""Bytes of a response whose size the request does not tell: outputs of open dimensions, and strings."""
+"""The limit in bytes of a response whose size the signature does not tell: open dimensions or strings."""
 
 MAX_DESCRIPTION = 1 << 22
-"""Bytes of metadata or of a status; also what any other response may have beside the numbers of its outputs."""
+"""The limit in bytes of metadata and of a status, and of everything in a response except the numbers of its outputs."""
 
-# What malformed bytes raise on their way through the decoders. WireError and JSON's own errors are ValueErrors;
-# RecursionError is json's, of a document of ten thousand brackets.
+# What the decoders raise for malformed bytes. WireError and JSON's own errors are ValueErrors; json raises
+# RecursionError for deeply nested brackets.
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
 
 
 class Request(NamedTuple, Generic[T]):
-    """`method` and `path` are HTTP's; for gRPC the path is the full method name. `limit` is in bytes.
+    """HTTP's `method` and `path` (for gRPC the full method name), the body, and how its response is read.
 
     `read` turns the body of the response into a value. A body of more than `limit` bytes is refused unread.
     """
@@ -33,7 +33,7 @@ class Request(NamedTuple, Generic[T]):
     limit: int
 
     def decode(self, body: bytes) -> T:
-        """The value in the body of a response. Any error in it becomes BadResponse."""
+        """The value in the body of a response; raises BadResponse if it cannot be read."""
         if len(body) > self.limit:
             raise too_large(self.path, self.limit)
         try:

@@ -1,8 +1,8 @@
-"""Responses that differ only in their numbers: decoded once, recognized afterwards.
+"""A cache for decoding responses that differ only in their numbers.
 
-A version of a model answers every batch of one size with the same bytes around the numbers: names, dtype, shape,
-version. Where these bytes equal those of an earlier response, only the numbers are read. It saves about 4 % of a call
-for one image (benchmarks/caches.py).
+For batches of one size, a version of a model sends the same bytes around the numbers: names, dtype, shape and version.
+If these bytes equal those of an earlier response, only the numbers are read. This saves about 4 % of a call for one
+image (benchmarks/caches.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MAX_AROUND = 512  # bytes around the numbers
 
 
 class Layout(NamedTuple):
-    """The bytes before and after the numbers of the only output, and their meaning."""
+    """The bytes before and after the numbers of a single output, and what they say."""
 
     before: bytes
     after: bytes
@@ -33,7 +33,7 @@ _layouts: dict[int, Layout] = {}
 
 
 def recognize(body: bytes) -> Reply | None:
-    """The reply in `body`, if its layout is that of a response given to `remember`."""
+    """The reply in `body`, if its layout was stored by `remember`."""
     layout = _layouts.get(len(body))
     if layout is None or not (body.startswith(layout.before) and body.endswith(layout.after)):
         return None

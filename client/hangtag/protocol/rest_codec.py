@@ -1,8 +1,8 @@
-"""TensorFlow Serving's REST documents, written and read.
+"""Encodes and decodes TensorFlow Serving's REST documents.
 
 Source: tensorflow.org/tfx/serving/api_rest and tensorflow_serving/util/json_tensor.cc. A request with one input and one
-output takes the row form (``{"instances": …}``), every other the columnar form (``{"inputs": …}``), whose outputs may
-differ in their first dimension.
+output has the row form (``{"instances": …}``). All others have the columnar form (``{"inputs": …}``), where the first
+dimensions of the outputs may differ.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from .pixel_json import pixel_text
 from .request import MAX_DESCRIPTION, MAX_RESPONSE, Request
 from .tensors import Inputs, Stack
 
-# json_tensor.cc, UNIMPLEMENTED
+# json_tensor.cc answers UNIMPLEMENTED for these
 _NOT_IN_JSON = ("DT_HALF", "DT_BFLOAT16", "DT_UINT16", "DT_COMPLEX64", "DT_COMPLEX128")
 
 _BYTES_PER_VALUE = 32  # -1.7976931348623157e+308 and the separators around it
 
 
 def predict(spec: ModelSpec, inputs: Inputs, signature: Signature, output: str | None = None) -> Request[Reply]:
-    """POST :predict. The response names a single output nowhere and its dtype never: both come from `signature`.
+    """POST :predict. The response has no dtypes and no name for a single output; both come from `signature`.
 
-    REST cannot ask for one `output` alone.
+    `output` is ignored: REST cannot ask for one output alone.
     """
     for name, gives in signature.outputs.items():
         if gives.dtype in _NOT_IN_JSON:
@@ -45,7 +45,7 @@ def predict(spec: ModelSpec, inputs: Inputs, signature: Signature, output: str |
     fields: dict[str, Any] = {"signature_name": spec.signature} if spec.signature else {}
     first = next(iter(arrays.values()), None)
     body: bytes | bytearray | None = None
-    # The row form needs a batch dimension in every output, of one size in all of them.
+    # The row form needs the same batch dimension in every output.
     if len(arrays) == 1 and first is not None and first.ndim and len(signature.outputs) == 1 and gives.shape != ():
         if first.dtype == np.uint8 and first.ndim > 1:
             head = orjson.dumps(fields)[:-1] + (b"," if fields else b"")
@@ -84,7 +84,7 @@ def _path(spec: ModelSpec) -> str:
 
 
 def _to_json(array: np.ndarray) -> Any:
-    """`array` as orjson takes it: numbers as they are, byte strings as ``{"b64": …}``."""
+    """`array` in a form that orjson can write; byte strings become ``{"b64": …}``."""
     dtype = dtypes.of_array(array)
     if dtype.name in _NOT_IN_JSON:
         raise InvalidInput(f"REST carries no {dtype.name} tensors: use gRPC, or cast the array")
@@ -110,9 +110,9 @@ def _dump(document: dict[str, Any], inputs: Mapping[str, np.ndarray]) -> bytes:
 
 
 def parse(body: bytes) -> Any:
-    """A JSON document as the server writes it: bare NaN and Infinity are numbers, and a string may hold any bytes.
+    """A JSON document as the server writes it: with bare NaN and Infinity, and with any bytes in strings.
 
-    Raises ValueError, or RecursionError.
+    Raises ValueError or RecursionError.
     """
     try:
         return orjson.loads(body)
@@ -121,11 +121,7 @@ def parse(body: bytes) -> Any:
 
 
 def _read_predictions(body: bytes, signature: Signature) -> Reply:
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        document = parse(body)
-    specs = signature.outputs
+    document, specs = parse(body), signature.outputs
     columns: Mapping[str, Any]
     if "predictions" in document:
         rows = document["predictions"]
@@ -135,10 +131,7 @@ def _read_predictions(body: bytes, signature: Signature) -> Reply:
     else:
         outputs = document["outputs"]
         columns = outputs if len(specs) > 1 else dict.fromkeys(specs, outputs)
-    arrays = {}
-    for name, spec in specs.items():
-        arrays[name] = _to_array(columns[name], spec)
-    return Reply(arrays, None)
+    return Reply({name: _to_array(columns[name], spec) for name, spec in specs.items()}, None)
 
 
 def _to_array(value: Any, spec: TensorSpec) -> np.ndarray:
@@ -153,18 +146,18 @@ def _to_array(value: Any, spec: TensorSpec) -> np.ndarray:
             array = _converted(array, value, dtype.numpy, spec.dtype)
     if array.size or spec.shape is None or len(spec.shape) <= array.ndim:
         return array
-    # Within an empty list JSON has no lists, so that the signature has to tell the dimensions.
+    # An empty JSON list does not show its inner dimensions, so they come from the signature.
     return array.reshape(*array.shape, *(size or 0 for size in spec.shape[array.ndim :]))
 
 
 def _converted(array: np.ndarray, value: Any, dtype: np.dtype, name: str) -> np.ndarray:
-    """Numbers as `dtype`. numpy would read null as NaN, "1" and true as 1, 0.5 as 0, and 256 as 0 of uint8."""
+    """Numbers as `dtype`; raises ValueError where numpy would read null as NaN, "1" and true as 1, or 0.5 as 0."""
     kind = array.dtype.kind
     if array.size and kind not in {"f": "fiu", "i": "iuf", "u": "iuf", "b": "b"}[dtype.kind]:
         raise ValueError(f"values of {array.dtype} where {name} belongs")
     if dtype.kind not in "iu":
         return array.astype(dtype)
-    if kind == "f":  # whole numbers over 2 ** 63 beside small ones have become float64 by now
+    if kind == "f":  # numpy makes float64 of whole numbers above 2 ** 63 among small ones
         if not (array == np.rint(array)).all():
             raise ValueError(f"values of {array.dtype} where {name} belongs")
         return np.array(value, dtype)
@@ -175,7 +168,7 @@ def _converted(array: np.ndarray, value: Any, dtype: np.dtype, name: str) -> np.
 
 
 def _strings(value: Any) -> np.ndarray:
-    """Nested lists of strings as an object array of bytes, as gRPC gives them."""
+    """Nested lists of strings as an object array of bytes, as over gRPC."""
     shape: list[int] = []
     flat = [value]
     while flat and isinstance(flat[0], list):

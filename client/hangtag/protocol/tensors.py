@@ -1,7 +1,7 @@
-"""TensorProto to numpy and back, without protobuf.
+"""Encodes numpy arrays as TensorProto and decodes them, without protobuf.
 
 Source: tensorflow/core/framework/tensor.proto and tensor_shape.proto. Numbers are written as `tensor_content` (one
-copy of the array's memory, little endian), strings as `string_val`; every form that a server may choose is read.
+copy of the array's memory, little endian) and strings as `string_val`; every form that a server may send is read.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ MAX_RANK = 254
 """TensorFlow's own limit on the number of dimensions."""
 
 MAX_FILLED_BYTES = 1 << 26
-"""A list of values shorter than its shape repeats its last value; this bounds what a few bytes can make us allocate."""
+"""The largest array that is filled by repeating a value: a list shorter than its shape repeats its last value."""
 
 _VALUE_FIELDS = frozenset(row.field for row in dtypes.BY_NUMBER.values())
 
 
 class Stack:
-    """Arrays of one dtype and row shape, one after another: as one array, but not copied together yet."""
+    """Arrays of the same dtype and row shape that are sent as one array, without being copied together."""
 
     def __init__(self, parts: Sequence[np.ndarray]) -> None:
         self.parts = parts
@@ -38,7 +38,7 @@ class Stack:
         return self._rows
 
     def joined(self) -> np.ndarray:
-        """The one array."""
+        """All parts as one array."""
         return np.concatenate(self.parts)
 
 
@@ -47,7 +47,7 @@ Inputs = Mapping[str, np.ndarray | Stack]
 
 
 def place_in(body: bytes, array: np.ndarray) -> int:
-    """Where the memory of `array` begins, counted from that of `body`; outside of it unless it is a view of it."""
+    """The offset of the memory of `array` from that of `body`; within the body only if `array` is a view of it."""
     return _address(array) - _address(np.frombuffer(body, np.uint8))
 
 
@@ -57,7 +57,7 @@ def _address(array: np.ndarray) -> int:
 
 
 def contiguous(array: np.ndarray) -> np.ndarray:
-    """`array` as `tensor_content` has it: C order, little endian; no copy where it already is."""
+    """`array` in the memory layout of `tensor_content`: C order, little endian. Copied only if necessary."""
     if array.itemsize == 1 and array.flags.c_contiguous:
         return array
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
@@ -70,7 +70,7 @@ def head(dtype: DataType, shape: tuple[int, ...]) -> bytes:
 
 
 def encode(array: np.ndarray) -> bytes:
-    """A whole TensorProto. `grpc_codec` joins one big numeric input, the usual case, without this copy."""
+    """A complete TensorProto. For numeric inputs, `grpc_codec` joins the parts itself to avoid this copy."""
     dtype = dtypes.of_array(array)
     start = head(dtype, array.shape)
     if dtype is STRING:
@@ -81,7 +81,7 @@ def encode(array: np.ndarray) -> bytes:
 
 
 def _string_values(strings: list[bytes]) -> bytes:
-    """The field `string_val`. A request of a few bytes may ask for a million class names, so not string by string."""
+    """The field `string_val`. It may have a million strings, so each length is encoded only once."""
     prefixes = {size: protobuf.prefix(8, size) for size in set(map(len, strings))}
     parts = [b""] * (2 * len(strings))
     parts[::2] = [prefixes[size] for size in map(len, strings)]
@@ -90,12 +90,12 @@ def _string_values(strings: list[bytes]) -> bytes:
 
 
 def as_bytes(array: np.ndarray) -> list[bytes]:
-    """The elements of a string array, flat, text as UTF-8."""
+    """The elements of a string array in one flat list; text is encoded as UTF-8."""
     return [item.encode() if isinstance(item, str) else bytes(item) for item in array.ravel().tolist()]
 
 
 def decode(buffer: memoryview) -> np.ndarray:
-    """The array that a TensorProto holds. Strings come as an object array of bytes, bfloat16 as float32.
+    """The array in a TensorProto. Strings become an object array of bytes, bfloat16 becomes float32.
 
     Numeric arrays from `tensor_content` are read-only views of `buffer`.
     """
@@ -127,14 +127,14 @@ def decode(buffer: memoryview) -> np.ndarray:
         flat = dtypes.from_bfloat16(flat)
     try:
         return flat.reshape(shape)
-    except ValueError as error:  # numpy takes 64 dimensions, and none of 2**62 even beside one of 0
+    except ValueError as error:  # numpy has at most 64 dimensions, and refuses one of 2**62 even beside one of 0
         raise WireError(f"a tensor of {len(shape)} dimensions, {list(shape[:8])} first: {error}") from error
 
 
 def _encoded_strings(content: memoryview, size: int) -> np.ndarray:
-    """Strings in `tensor_content`: the lengths of all as varints, then their bytes.
+    """Strings in `tensor_content`: all lengths as varints, then the bytes of all strings.
 
-    A server does so under --enable_serialization_as_tensor_content. Source: EncodeStringList in
+    Servers with --enable_serialization_as_tensor_content write this. Source: EncodeStringList in
     tensorflow/core/platform/tensor_coding.cc.
     """
     if size > len(content):  # each length takes a byte at least
@@ -155,7 +155,7 @@ def _encoded_strings(content: memoryview, size: int) -> np.ndarray:
 
 
 def _shape(buffer: memoryview) -> tuple[int, ...]:
-    # A server sends the same few shapes over and over; a long message is no shape of theirs, and is not cached.
+    # A server sends the same few shapes again and again. Real shapes are short, so long ones are not cached.
     return _known_shape(bytes(buffer)) if len(buffer) <= 64 else _read_shape(buffer)
 
 
@@ -165,7 +165,7 @@ def _known_shape(content: bytes) -> tuple[int, ...]:
 
 
 def _read_shape(buffer: memoryview) -> tuple[int, ...]:
-    """The dimensions; `unknown_rank` beside them means nothing to a tensor with values, as TensorFlow has it."""
+    """The dimensions. `unknown_rank` is ignored, as TensorFlow does for a tensor with values."""
     dims = []
     for field, _, value in protobuf.fields(buffer):
         if field == 2:
@@ -180,8 +180,8 @@ def _read_shape(buffer: memoryview) -> tuple[int, ...]:
 
 
 def _typed(dtype: DataType, parts: list[protobuf.Value]) -> np.ndarray:
-    """The values of float_val, int_val and their like; a sender may pack them or not."""
-    if dtype.field in (5, 6, 9, 12):  # fixed-width: the packed block is the array's memory
+    """The values of float_val, int_val and similar fields, packed or not."""
+    if dtype.field in (5, 6, 9, 12):  # fixed width: the packed block is the array's memory
         real = np.dtype("<f4" if dtype.field in (5, 9) else "<f8")
         blocks = [protobuf.as_block(value) for value in parts]
         raw = blocks[0] if len(blocks) == 1 else b"".join(blocks)
@@ -205,7 +205,7 @@ def _varints(parts: list[protobuf.Value]) -> np.ndarray:
 
 
 def _fill(flat: np.ndarray, size: int) -> np.ndarray:
-    """A list shorter than its shape repeats its last value (none: zeros), a longer one is cut."""
+    """`flat` with `size` values: a short list repeats its last value (zeros if empty), a long one is cut."""
     if flat.size >= size:
         return flat[:size]
     if size * flat.itemsize > MAX_FILLED_BYTES:
