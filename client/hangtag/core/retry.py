@@ -14,7 +14,7 @@ from ..errors import DeadlineExceeded, HangtagError, ModelNotFound, ServerBusy, 
 log = logging.getLogger("hangtag")
 
 _FIRST_PAUSE = 0.05  # seconds
-_LONGEST_PAUSE = 4.0  # seconds
+_LONGEST_PAUSE = 8.0  # seconds
 _LONGEST_PAUSE_BUSY = 2.0  # seconds; shorter, because a busy server is alive and will soon take calls again
 
 NOT_READY = (ServerUnavailable, ServerBusy, ModelNotFound, DeadlineExceeded)
@@ -55,7 +55,7 @@ class Attempts:
 
         A request that a busy server refused is sent again until the deadline; after other failures, `retries` times.
         The pause has equal jitter: it is between half and all of an exponentially growing bound. So clients that failed
-        together do not return together. Ten retries take more than ten seconds, longer than a server takes to restart.
+        together do not return together. Ten retries take 18 seconds or more, longer than a server takes to restart.
         Source: Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
         """
         if isinstance(error, DeadlineExceeded) and self._last is not None:
