@@ -37,7 +37,7 @@ class Recipe:
     image_shape: tuple[int, ...] = (28, 28)  # of a folder's images
 
 
-_SMALL = Recipe(epochs=10, batch_size=128, learning_rate=3e-3, validation_split=1 / 12, one_cycle=True, augment="shift")
+_SMALL = Recipe(epochs=16, batch_size=128, learning_rate=3e-3, validation_split=1 / 12, one_cycle=True, augment="shift")
 _PRETRAINED = Recipe(
     epochs=20,
     validation_split=0.15,
