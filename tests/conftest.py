@@ -15,6 +15,7 @@ import hypothesis
 import numpy as np
 import pytest
 
+import hangtag.async_client  # noqa: F401 - both clients take their signatures from Options before it is changed below
 from hangtag import Client
 from hangtag.config.options import Options
 from hangtag_export.data.dataset import Dataset

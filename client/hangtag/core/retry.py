@@ -39,7 +39,7 @@ class Deadline(NamedTuple):
 
     def exceeded(self, what: str = "no complete answer") -> DeadlineExceeded:
         """The error to raise when the time is up."""
-        return DeadlineExceeded(f"{what} within the timeout of {self.timeout:g} s")
+        return DeadlineExceeded(f"{what} within the timeout of {round(self.timeout, 3):g} s")
 
 
 class Attempts:
