@@ -236,6 +236,12 @@ class ModelManager:
         version = self._versions.get(number)
         if version is None or (version.state == "END" and not version.aspired):  # new, or back again
             version = self._versions[number] = Version(number, folder)
+        if version.servable is not None and version.folder != folder:  # as with the C++ server, which says nothing
+            log.warning(
+                "%s version %d stays the one loaded from %s: %s has the same number, give it another",
+                *(self.name, number, version.folder, folder),
+            )
+            version.folder = folder  # for the next look, so that it is said once
         if version.state in ("START", "LOADING") and time.monotonic() >= version.retry_at:
             self._load_version(version, self._options.max_retries)
 

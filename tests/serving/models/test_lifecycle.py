@@ -173,6 +173,10 @@ def test_the_config_file_is_followed(tmp_path):
         eventually(lambda: predict(server).status_code == 404, "fashion to be dropped")
         eventually(lambda: states(server, "types")[1][0] == "AVAILABLE", "types to be loaded")
         assert eventually(lambda: states(server)[2][0] == "END", "fashion to be unloaded")
+        file.write_text(
+            config("name: 'types' base_path: '/models/fashion' model_version_policy { specific { versions: 1 } }")
+        )
+        eventually(lambda: "types version 1 stays the one loaded from" in server.log_text(), "what stays to be logged")
         assert server.stop() == 0
 
 
