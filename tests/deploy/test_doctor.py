@@ -176,3 +176,18 @@ def test_a_folder_of_compose_and_an_overlay_are_found_by_their_folders(shipped, 
         done = run("doctor", str(shipped / "serving" / folder))
         assert done.returncode == 0, done.stdout + done.stderr
         assert "runs" in done.stdout
+
+
+def test_the_model_of_a_variable_file_and_of_words_after_flags_is_found(tmp_path):
+    """The embedded server takes `--flag VALUE`, the C++ server does not; both take their variables from files."""
+    (tmp_path / "models" / "goods" / "1").mkdir(parents=True)
+    (tmp_path / "goods.env").write_text("MODEL_NAME=goods\n")
+    mount = "volumes: ['./models:/models']"
+    for service in (
+        f"{{ image: 'hub.example.com/tensorflow/serving:2.20.0', env_file: goods.env, {mount} }}",
+        f"{{ image: hangtag-serve, command: [hangtag serve, --model_base_path, /models/goods], {mount} }}",
+    ):
+        (tmp_path / "compose.yaml").write_text(f"services: {{ model: {service} }}\n")
+        findings = list(examine_deployment(tmp_path / "compose.yaml"))
+        assert not [one for one in findings if one.level == FAIL], shown(findings)
+        assert findings[-1].message == "runs one model server"

@@ -10,6 +10,7 @@ from typing import Any
 
 from . import FAIL, WARN, Finding
 from .container import CPP_SERVER, Container, Source, examine_container, is_server, split_command
+from .documents import check_services, merged_environment
 
 Service = Mapping[str, Any]
 
@@ -22,6 +23,7 @@ def examine_compose(documents: Sequence[tuple[Path, Mapping[str, Any]]]) -> tupl
     environment = {**_env_file(first.parent / ".env"), **os.environ}
     services: dict[str, Any] = {}
     for _, document in documents:
+        check_services(document.get("services"))
         for name, service in (document.get("services") or {}).items():
             services[name] = _merge(services.get(name, {}), service or {})
     servers = {name: interpolate(service, environment) for name, service in services.items()}
@@ -86,21 +88,27 @@ def _command(service: Service) -> list[str]:
 
 def read_service(subject: str, service: Service, folder: Path) -> Container:
     """A service as a container; relative paths are those of `folder`."""
-    environment = service.get("environment") or {}
-    if isinstance(environment, list):
-        environment = dict(str(line).partition("=")[::2] for line in environment)
     limits = ((service.get("deploy") or {}).get("resources") or {}).get("limits") or {}
     test = (service.get("healthcheck") or {}).get("test") or []
+    test = " ".join(map(str, test)) if isinstance(test, list) else str(test)
     return Container(
         subject=subject,
         image=str(service.get("image", "")),
         command=_command(service),
         has_entrypoint=bool(service.get("entrypoint")),
-        environment={name: str(value) for name, value in environment.items() if value is not None},
+        environment=merged_environment(service, _files(service, folder)),
         mounts=_mounts(service, folder),
-        probes=[" ".join(test) if isinstance(test, list) else str(test)] if test else [],
+        probes=[test] if test not in ("", "NONE") else [],
         has_memory_limit="memory" in limits or "mem_limit" in service,
     )
+
+
+def _files(service: Service, folder: Path) -> dict[str, str]:
+    """The variables in the files that a service names."""
+    named = service.get("env_file") or []
+    files = named if isinstance(named, list) else [named]
+    paths = [one.get("path", "") if isinstance(one, dict) else one for one in files]
+    return {name: value for path in paths for name, value in _env_file(folder / str(path)).items()}
 
 
 def _mounts(service: Service, folder: Path) -> dict[str, Source]:
@@ -117,7 +125,8 @@ def _mounts(service: Service, folder: Path) -> dict[str, Source]:
     for config in service.get("configs") or []:
         if isinstance(config, dict) and "target" in config:
             mounts[str(config["target"])] = None
-    for target in service.get("tmpfs") or []:
+    tmpfs = service.get("tmpfs") or []
+    for target in [tmpfs] if isinstance(tmpfs, str) else tmpfs:
         mounts[str(target).split(":")[0]] = None
     return mounts
 
@@ -133,6 +142,9 @@ def _examine_service(subject: str, service: Service, folder: Path) -> Iterator[F
         yield Finding(WARN, "sigterm", subject, message, "init: true")
     if not container.is_embedded and str(service.get("user", "root")).split(":")[0] in ("root", "0"):
         yield Finding(WARN, "root", subject, "runs as root", 'user: "65534:65534"')
+    if service.get("network_mode") == "host":
+        message = "uses the host's network: it listens on all interfaces, and the server requires no credentials"
+        yield Finding(WARN, "public-port", subject, message, 'ports: ["127.0.0.1:8500:8500"] without network_mode')
     for port in service.get("ports") or []:
         if _is_public(port):
             message = f"publishes {_shown(port)} on all interfaces, and the server requires no credentials"

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,6 +15,7 @@ from hangtag.errors import InvalidInput
 from ..errors import ServingError
 from ..models.model_config import parse_config, read_config
 from . import FAIL, WARN, Finding
+from .documents import has_image, is_mutable
 from .model_files import examine_access
 
 CPP_SERVER = "tensorflow_model_server"
@@ -44,7 +46,7 @@ class Container:
     flags: Mapping[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        given = dict(word[2:].partition("=")[::2] for word in self.command if word.startswith("--"))
+        given = dict(_flags(self.command, with_blanks=self.is_embedded))
         if self.is_embedded or not self.has_entrypoint:
             names = {"model_name": self.environment.get("MODEL_NAME", "model")}
             folder = PurePosixPath(self.environment.get("MODEL_BASE_PATH", "/models"))
@@ -55,7 +57,7 @@ class Container:
     @property
     def is_embedded(self) -> bool:
         """Whether it is `hangtag serve`, not the C++ server."""
-        return self.image.startswith(EMBEDDED_IMAGE) or "hangtag serve" in " ".join(self.command)
+        return has_image(self.image, EMBEDDED_IMAGE) or "hangtag serve" in " ".join(self.command)
 
     def expand(self, text: str) -> str:
         """`text` with the container's environment variables put in."""
@@ -92,7 +94,19 @@ def is_server(image: str, arguments: Sequence[str]) -> bool:
     if any(program in " ".join(arguments) for program in (CPP_SERVER, "hangtag serve", "tf_serving_entrypoint.sh")):
         return True
     runs_entrypoint = not arguments or arguments[0].startswith("-")
-    return runs_entrypoint and image.startswith((CPP_IMAGE, EMBEDDED_IMAGE))
+    return runs_entrypoint and _is_known(image)
+
+
+def _is_known(image: str) -> bool:
+    return has_image(image, CPP_IMAGE) or has_image(image, EMBEDDED_IMAGE)
+
+
+def _flags(command: Sequence[str], *, with_blanks: bool) -> Iterator[tuple[str, str]]:
+    """The flags of a command; `with_blanks` says that a value may follow its flag as a word of its own."""
+    for word, following in pairwise([*command, "-"]):
+        name, equals, value = word[2:].partition("=")
+        if word.startswith("--"):
+            yield name, following if with_blanks and not equals and not following.startswith("-") else value
 
 
 def split_command(value: Any) -> list[str]:
@@ -107,12 +121,14 @@ def split_command(value: Any) -> list[str]:
 
 def examine_container(container: Container) -> Iterator[Finding]:
     """All that is checked in compose and Kubernetes files alike."""
-    from .server_flags import examine_flags
+    from .server_flags import examine_flags, examine_words
 
     image = container.image
-    if image.startswith(CPP_IMAGE) and (":" not in image or image.endswith((":latest", ":nightly"))):
+    if has_image(image, CPP_IMAGE) and is_mutable(image):
         message = f"image {image} may change between two starts"
         yield Finding(WARN, "image-tag", container.subject, message, f"{CPP_IMAGE}:2.20.0, or a digest")
+    if not container.is_embedded:
+        yield from examine_words(container.subject, container.command)
     yield from examine_flags(container.subject, container.flags, is_embedded=container.is_embedded)
     yield from _examine_mounts(container)
     yield from _examine_scripts(container)
@@ -190,7 +206,7 @@ def _examine_probes(container: Container) -> Iterator[Finding]:
     for probe in container.probes:
         text = container.expand(probe.replace("$$", "$"))
         tool = _NOT_IN_IMAGE.search(text)
-        if tool and container.image.startswith((CPP_IMAGE, EMBEDDED_IMAGE)) and not text.startswith("/"):
+        if tool and _is_known(container.image) and not text.startswith("/"):
             message = f"its health check runs {tool[1]}, which the image does not have: it never succeeds"
             if not (container.is_embedded and tool[1].startswith("python")):
                 yield Finding(FAIL, "probe-tool", subject, message, 'test: ["CMD", "bash", "/config/ready.sh"]')

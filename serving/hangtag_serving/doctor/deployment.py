@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hangtag.optional import require
-
 from . import FAIL, OK, Finding
 from .compose import examine_compose
+from .documents import read_documents
 from .kubernetes import examine_objects, examine_prerequisites
 
 _BUILD_SECONDS = 60
@@ -24,10 +23,17 @@ def examine_deployment(*paths: Path, cluster: bool = False) -> Iterator[Finding]
     """
     subject = str(paths[0])
     try:
-        documents = [(path, document) for path in paths for document in _read(path)]
+        yield from list(_examine(paths, cluster=cluster))
     except (OSError, ValueError) as error:
         yield Finding(FAIL, "unreadable-file", subject, f"cannot be read: {' '.join(str(error).split())}")
-        return
+    except (AttributeError, TypeError, LookupError) as error:  # text where a mapping belongs, and the like
+        message = f"is not of the form that Docker Compose or Kubernetes takes: {' '.join(str(error).split())}"
+        yield Finding(FAIL, "unreadable-file", subject, message)
+
+
+def _examine(paths: Sequence[Path], *, cluster: bool) -> Iterator[Finding]:
+    subject = str(paths[0])
+    documents = [(path, document) for path in paths for document in _read(path)]
     objects = [document for _, document in documents if "kind" in document]
     compose = [(path, document) for path, document in documents if "services" in document and "kind" not in document]
     count, findings = examine_compose(compose) if compose else examine_objects(paths[0], objects)
@@ -48,25 +54,7 @@ def is_kustomization(folder: Path) -> bool:
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    text = _build(path) if path.is_dir() else path.read_text(encoding="utf-8")
-    yaml = require("yaml", extra="serving", what="hangtag doctor on YAML")
-
-    class Loader(yaml.SafeLoader):  # type: ignore[misc,name-defined]
-        """Reads compose's own tags, !reset and !override, as the values they stand before."""
-
-    def plain(loader: Any, _tag: str, node: Any) -> Any:
-        if isinstance(node, yaml.MappingNode):
-            return loader.construct_mapping(node, deep=True)
-        if isinstance(node, yaml.SequenceNode):
-            return loader.construct_sequence(node, deep=True)
-        return loader.construct_yaml_null(node) if node.value in ("", "null") else node.value
-
-    Loader.add_multi_constructor("!", plain)
-    try:
-        documents = list(yaml.load_all(text, Loader=Loader))
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
-    return [document for document in documents if isinstance(document, dict)]
+    return read_documents(_build(path) if path.is_dir() else path.read_text(encoding="utf-8-sig"))
 
 
 def _build(folder: Path) -> str:

@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from . import FAIL, OK, WARN, Finding
-from .container import CPP_SERVER, Container, Source, examine_container, is_server, split_command
+from .container import (
+    CPP_IMAGE,
+    CPP_SERVER,
+    EMBEDDED_IMAGE,
+    Container,
+    Source,
+    examine_container,
+    is_server,
+    split_command,
+)
+from .documents import has_image
 
 Object = Mapping[str, Any]
 
@@ -90,13 +100,16 @@ def _examine_pod(subject: str, owner: Object, pod: Object, container: Object) ->
         message = "its readiness probe does not ask for a model's metadata: a model that cannot answer counts as ready"
         fix = "exec: command: [bash, /config/ready.sh], or httpGet /v1/models/NAME/metadata on the REST port"
         yield Finding(WARN, "readiness", subject, message, fix)
-    is_cpp = not str(container.get("image", "")).startswith("hangtag-serve") and "hangtag" not in _command(container)
+    is_cpp = not has_image(str(container.get("image", "")), EMBEDDED_IMAGE) and "hangtag" not in _command(container)
     if is_cpp and not pod.get("shareProcessNamespace"):
         message = "the server as process 1 ignores SIGTERM: a stop takes the full grace period"
         yield Finding(WARN, "sigterm", subject, message, "shareProcessNamespace: true")
     if is_cpp and not container.get("command"):
         message = "uses the image's bash entrypoint, which does not pass SIGTERM on"
         yield Finding(WARN, "sigterm", subject, message, f"command: [{CPP_SERVER}]")
+    if pod.get("hostNetwork"):
+        message = "uses the node's network: it listens on all interfaces, and the server requires no credentials"
+        yield Finding(WARN, "public-port", subject, message, "take out hostNetwork, and use a Service")
     if not (container.get("lifecycle") or {}).get("preStop"):
         message = "has no preStop pause: calls that are still on their way when a pod ends are lost"
         yield Finding(WARN, "pre-stop", subject, message, "preStop: exec: command: [sleep, '15']")
@@ -116,7 +129,7 @@ def _examine_user(subject: str, pod: Object, container: Object) -> Iterator[Find
         yield Finding(FAIL, "root", subject, message, "runAsUser: 65534")
     elif not security.get("runAsNonRoot"):
         yield Finding(WARN, "root", subject, "may run as root", "securityContext: runAsNonRoot: true, runAsUser: 65534")
-    elif "runAsUser" not in security and str(container.get("image", "")).startswith("tensorflow/serving"):
+    elif "runAsUser" not in security and has_image(str(container.get("image", "")), CPP_IMAGE):
         message = "has runAsNonRoot without runAsUser, and the image's user is root: Kubernetes does not start it"
         yield Finding(FAIL, "root", subject, message, "runAsUser: 65534")
 

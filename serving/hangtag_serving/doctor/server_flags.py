@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 from ..flags import OWN, add_flags
 from . import FAIL, WARN, Finding
 
 Flags = Mapping[str, str]
+
+_BOOLEAN = ("true", "false")
 
 
 @cache
@@ -123,6 +126,21 @@ CPP_RULES = (
     ),
 )
 """What only the C++ server does."""
+
+
+def examine_words(subject: str, command: Sequence[str]) -> Iterator[Finding]:
+    """Words that the C++ server ignores: its flags have two dashes and, unless they are on or off, ``=VALUE``."""
+    for word, following in pairwise([*command, "-"]):
+        name, equals, _ = word.lstrip("-").partition("=")
+        dashes = len(word) - len(word.lstrip("-"))
+        if name not in known_flags(is_embedded=False):
+            continue
+        if dashes == 1:
+            message = f"{word} has one dash: the server ignores it"
+            yield Finding(FAIL, "flag-form", subject, message, f"-{word}")
+        elif dashes == 2 and not equals and not following.startswith("-") and following.lower() not in _BOOLEAN:
+            message = f"{word} has its value after a blank: the server ignores both"
+            yield Finding(FAIL, "flag-form", subject, message, f"{word}={following}")
 
 
 def examine_flags(subject: str, flags: Flags, *, is_embedded: bool) -> Iterator[Finding]:
