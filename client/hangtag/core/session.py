@@ -290,8 +290,7 @@ class Session:
             model, fresh = None, True
         if answered is not model:
             _fit(inputs, answered, spec.signature)
-        outputs: dict[str, np.ndarray] = reply.outputs
-        return outputs
+        return dict[str, np.ndarray](reply.outputs)
 
 
 def _fit(
