@@ -1,4 +1,4 @@
-"""Fashion-MNIST: its class names, in English and Chinese, and its test images if they are on this machine.
+"""Fashion-MNIST: its class names in English and Chinese, and its test images, if this machine has them.
 
 English names and their order: Xiao, Rasul and Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking
 Machine Learning Algorithms", arXiv:1708.07747, table 2, as the TensorFlow tutorial spells them.
@@ -42,10 +42,10 @@ CHECKSUMS = {
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
-"""The four files of the data set, with the SHA-256 of each file's content, decompressed."""
+"""The four files of the data set, with the SHA-256 of their decompressed contents."""
 
 PACKAGE_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-"""Where Debian's package `dataset-fashion-mnist` has them."""
+"""Where Debian's package `dataset-fashion-mnist` installs them."""
 
 _IMAGES, _LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 
@@ -58,7 +58,7 @@ def check_language(language: str) -> str:
 
 
 def translate(names: Iterable[str], language: str) -> tuple[str, ...]:
-    """Names in `language` ("en" or "zh"). Names that are not Fashion-MNIST's stay as they are.
+    """Names in `language` ("en" or "zh"). Names that are not Fashion-MNIST's stay unchanged.
 
     >>> translate(["Ankle boot", "umbrella"], "zh")
     ('短靴', 'umbrella')
@@ -73,13 +73,13 @@ def translate(names: Iterable[str], language: str) -> tuple[str, ...]:
 
 
 def cache_folder() -> Path:
-    """Where fetched files are kept."""
+    """Where downloaded files are stored."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "hangtag"
 
 
 def folders(data_dir: str | None = None) -> tuple[Path, ...]:
-    """Where the files may be: in `data_dir` or ``HANGTAG_DATA`` alone if given, else in the package and the caches."""
+    """Where the files may be: `data_dir` or ``HANGTAG_DATA`` if given, else the package's folder and the caches."""
     given = data_dir or os.environ.get("HANGTAG_DATA")
     if given:
         return (Path(given),)
@@ -93,7 +93,7 @@ def find_file(folder: Path, name: str) -> Path | None:
 
 
 def read_file(path: Path, name: str) -> bytes:
-    """The decompressed content of the file `name` of the data set; raises InvalidInput if it is another content."""
+    """The decompressed content of the data set's file `name`; raises InvalidInput if its checksum is wrong."""
     import gzip
     import hashlib
     import zlib

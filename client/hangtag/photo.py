@@ -1,10 +1,10 @@
-"""From a product photograph to a picture such as Fashion-MNIST is made of.
+"""Converts a product photograph to a picture like those of Fashion-MNIST.
 
-The steps are those of Xiao, Rasul and Vollgraf, arXiv:1708.07747, section 2 and figure 1: trim the background that is
-as bright as the corners, shrink the longest edge to 28 pixels, sharpen, extend the shortest edge to 28 with the article
-in the centre, negate, grey. One step differs: the paper shrinks by skipping rows and columns, here the pixels between
-are averaged, so that nothing hangs on which rows a photograph's size makes it skip. It suits one article on a plain
-bright ground, as in a shop's catalogue.
+The steps are those of Xiao, Rasul and Vollgraf, arXiv:1708.07747, section 2 and figure 1: trim the background, which is
+coloured like the corners; shrink the longest edge to 28 pixels; sharpen; extend the shortest edge to 28 with the
+article in the centre; negate; convert to grey. One step differs: the paper shrinks by skipping rows and columns, and
+this module averages them, so that no detail disappears. It is made for photographs of one article on a plain bright
+background, as in a shop's catalogue.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from .optional import require
 from .pillow_images import eight_bits, upright
 
 SIDE = 28
-"""Pixels of a Fashion-MNIST picture's edge."""
+"""The width and height of a Fashion-MNIST picture in pixels."""
 
 _NEAR = int(0.05 * 255)  # the paper: within 5 % of the maximum intensity of the corner's colour
 
 
 def prepared(images: Any, prepare: str | None) -> Any:
-    """`images` as they are, or, for ``"photo"``, uint8 [N, 28, 28] made from photographs."""
+    """`images` unchanged, or, with ``"photo"``, uint8 [N, 28, 28] made from photographs."""
     if prepare is None:
         return images
     if prepare != "photo":
@@ -41,7 +41,7 @@ def prepared(images: Any, prepare: str | None) -> Any:
 
 
 def prepare_photo(photo: Any) -> np.ndarray:
-    """One photograph as uint8 [28, 28], the article bright on black.
+    """One photograph as uint8 [28, 28], with the article bright on black.
 
     `photo`: a path, the bytes of an image file, a PIL image, or a uint8 array [H, W] or [H, W, 3].
 
@@ -68,7 +68,7 @@ def _prepared(photo: Any, name: str) -> np.ndarray:
 
 
 def _opened(photo: Any, pillow: Any, name: str) -> Any:
-    """An RGB image, its transparent parts white and its orientation that of the camera."""
+    """An upright RGB image, with white for transparent parts."""
     try:
         if isinstance(photo, pillow.Image):
             image = photo
@@ -83,7 +83,7 @@ def _opened(photo: Any, pillow: Any, name: str) -> Any:
         clear = image.mode.upper() in ("LA", "PA", "RGBA") or "transparency" in image.info
         image = image.convert("RGBA" if clear else "RGB")
     except Exception as error:  # Pillow has no common class for what a broken file may raise
-        # The text for an unknown file would name the object that holds its bytes.
+        # The text of UnidentifiedImageError has the address of a BytesIO.
         unknown = isinstance(error, pillow.UnidentifiedImageError)
         reason = "it is no image file that Pillow knows" if unknown else getattr(error, "strerror", None) or error
         raise InvalidInput(f"cannot read {name}: {reason}") from error
@@ -97,10 +97,10 @@ def _opened(photo: Any, pillow: Any, name: str) -> Any:
 
 
 def _trimmed(image: Any) -> Any:
-    """Cut off the edges whose colour is near that of the corners; an image of one colour stays whole."""
+    """Cut off the edges whose colour is close to the corners' colour; an image of one colour stays whole."""
     pixels = np.asarray(image)
     far = np.ones(pixels.shape[:2], bool)
-    for corner in np.unique(pixels[[0, 0, -1, -1], [0, -1, 0, -1]], axis=0):  # one at a time: photos are large
+    for corner in np.unique(pixels[[0, 0, -1, -1], [0, -1, 0, -1]], axis=0):  # one at a time, to save memory
         far &= (np.maximum(pixels, corner) - np.minimum(pixels, corner) > _NEAR).any(axis=-1)
     rows, columns = np.flatnonzero(far.any(axis=1)), np.flatnonzero(far.any(axis=0))
     if not rows.size:

@@ -1,1 +1,1 @@
-"""Bytes over a connection: gRPC and HTTP, with threads and with asyncio."""
+"""Send requests over gRPC and HTTP, with threads and with asyncio."""

@@ -1,4 +1,4 @@
-"""Sends the calls of a session as tasks of the running event loop: `thread_runner` for asyncio."""
+"""Sends the calls of a session as tasks of the running event loop; `thread_runner` does the same with threads."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ class AsyncTransport(Protocol):
 
 
 class AsyncRunner:
-    """One transport, made on the first call, in the event loop that it then belongs to."""
+    """One transport, made on the first call. It belongs to the event loop of that call."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
         self._transport: AsyncTransport | None = None
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._generation = 0  # of the process that made the transport; see forks
+        self._generation = 0  # the one of forks.generation in which the transport was made
         self._limit = ConcurrencyLimit()
         self._waiting: list[asyncio.Future[None]] = []  # calls that wait for the limit
         self._places = asyncio.Semaphore(options.concurrency)
 
     async def run(self, flow: Flow[T], timeout: float | None = None, retries: int | None = None) -> T:
-        """Run a flow of the session to its result: send the calls it yields, give it the replies."""
+        """The result of a flow of the session. Sends the calls that it yields, and passes it the replies."""
         timeout = self._options.timeout if timeout is None else timeout
         deadline = Deadline(time.monotonic() + timeout, timeout)
         try:
@@ -65,7 +65,7 @@ class AsyncRunner:
     async def stream(
         self, steps: Steps, items: Iterable[Any] | AsyncIterable[Any]
     ) -> AsyncGenerator[Classification, None]:
-        """Carry out the steps of a stream. Each request has the client's timeout from when it begins."""
+        """Carry out the steps of a stream. The client's timeout applies to each request."""
         source = aiter(items) if isinstance(items, AsyncIterable) else _each(items)
         started: list[asyncio.Task[Any]] = []
         try:
@@ -85,7 +85,7 @@ class AsyncRunner:
                     else:
                         timeout = self._options.timeout
                         answer = await self._send_all(step, Deadline(time.monotonic() + timeout, timeout), None)
-                except Exception as error:  # of the source, or of a request: the stream decides
+                except Exception as error:  # the stream decides what an error of the source or of a request means
                     step = steps.throw(error)
                 else:
                     step = steps.send(answer)
@@ -95,7 +95,7 @@ class AsyncRunner:
             await _cancel(started)
 
     async def _send_all(self, calls: Calls[T], deadline: Deadline, retries: int | None) -> list[T]:
-        """The replies to calls, in order; several calls are sent side by side."""
+        """The replies to calls, in order; several calls run at once."""
         if len(calls.calls) > 1:
             return await self._side_by_side(calls, deadline)
         replies = []
@@ -121,7 +121,7 @@ class AsyncRunner:
             await _cancel(tasks)
 
     def _submit(self, calls: Sequence[Call[T]], deadline: Deadline | None) -> list[asyncio.Task[T]]:
-        """Send calls as tasks; without a deadline each has the client's timeout from when it begins."""
+        """Send calls as tasks; without a deadline, the client's timeout applies to each call."""
         return [asyncio.create_task(self._in_turn(call, deadline)) for call in calls]
 
     async def _in_turn(self, call: Call[T], deadline: Deadline | None) -> T:
@@ -129,7 +129,7 @@ class AsyncRunner:
             return await self._send(call, deadline, None, True)
 
     async def _send(self, call: Call[T], deadline: Deadline | None, retries: int | None, name_images: bool) -> T:
-        """Encode a call, send it until it is answered, decode the response."""
+        """Encode a call, send it with retries, and decode the response."""
         deadline = deadline or Deadline(time.monotonic() + self._options.timeout, self._options.timeout)
         limit, attempts = self._limit, None
         try:
@@ -143,7 +143,7 @@ class AsyncRunner:
                 try:
                     return request.decode(await transport.send(request, deadline))
                 except (Exception, asyncio.CancelledError) as error:
-                    # When the client is closed, grpc.aio raises CancelledError and aiohttp RuntimeError.
+                    # After the client is closed, grpc.aio raises CancelledError and aiohttp RuntimeError.
                     if self._closed and not _cancelled():
                         raise InvalidInput("the client was closed during the call") from error
                     if not isinstance(error, HangtagError):
@@ -176,7 +176,7 @@ class AsyncRunner:
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for place in waiting:  # all of them look again: one that is now cancelled must not delay the others
+        for place in waiting:  # wake all of them: one that is cancelled now must not delay the others
             if not place.done():
                 place.set_result(None)
 
@@ -222,14 +222,14 @@ async def _outcome(pending: Sequence[asyncio.Task[T]]) -> tuple[list[T], Hangtag
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    """Cancel what still runs and wait until it has ended, so that no task outlives its call."""
+    """Cancel running tasks and wait for their end, so that no task outlives its call."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _cancelled() -> bool:
-    """Whether the running task was asked to end."""
+    """Whether the running task is being cancelled."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 

@@ -1,11 +1,11 @@
-"""How often this process is a fork of another, kept without a system call for each request."""
+"""Counts how often this process was forked, so that a request needs no system call to find out."""
 
 from __future__ import annotations
 
 import os
 
 generation = 0
-"""Greater by one in a forked child; a transport must not be used in another generation than it was made in."""
+"""A forked child has its parent's number plus one; a transport works only in the generation that made it."""
 
 
 def _forked() -> None:

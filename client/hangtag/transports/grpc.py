@@ -1,4 +1,4 @@
-"""Requests over one gRPC channel. grpc is imported when the first call is made."""
+"""Sends requests over one gRPC channel. The first call imports grpc."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from ..protocol.request import MAX_RESPONSE, Request
 _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", MAX_RESPONSE),  # gRPC's default of 4 MiB is too small for many models
-    ("grpc.enable_retries", 0),  # core/retry.py does it, and knows the deadline
-    ("grpc.initial_reconnect_backoff_ms", 100),  # gRPC's own 1 s would outlast a restart of the server
+    ("grpc.enable_retries", 0),  # core/retry.py does this, and knows the deadline
+    ("grpc.initial_reconnect_backoff_ms", 100),  # the default of 1 s is longer than a server takes to restart
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
 
-# A name may stand for several replicas: they are called in turn, not only the first that answers.
+# A name may stand for several replicas. Calls go to all of them in turn, not only to the first that answers.
 _ROUND_ROBIN = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
 
 
 def channel_options(target: Target) -> list[tuple[str, int | str]]:
-    """Options for a channel to `target`; a proxy from the environment is never used for loopback addresses."""
+    """The options of a channel to `target`. Loopback addresses never use a proxy from the environment."""
     options = list(_OPTIONS)
     if target.loopback:
         options.append(("grpc.enable_http_proxy", 0))
     if target.address.startswith(("dns:", "ipv4:", "ipv6:")):
         options.append(("grpc.service_config", _ROUND_ROBIN))
     first, comma, _ = target.address.partition(",")
-    if comma:  # gRPC would send the whole list as :authority, which is no host and port
+    if comma:  # by default gRPC sends the whole list of addresses as :authority, which is not valid
         options.append(("grpc.default_authority", first.partition(":")[2].lstrip("/")))
     return options
 
 
 def open_channel(options: Options, module: Any) -> Any:
-    """A channel by `module`, which is grpc or grpc.aio; the caller's own if there is one."""
+    """The caller's channel, or a new one made by `module`, which is grpc or grpc.aio."""
     import grpc
 
     if options.channel is not None:
@@ -53,20 +53,20 @@ def open_channel(options: Options, module: Any) -> Any:
 
 
 def call_metadata(options: Options) -> tuple[tuple[str, str], ...]:
-    """The headers as gRPC sends them: lower case."""
+    """The headers as gRPC metadata, whose keys are lower case."""
     return tuple((key.lower(), value) for key, value in options.sent_headers)
 
 
 def explain(error: Any, target: Target, deadline: Deadline) -> HangtagError:
     """The HangtagError for an RpcError."""
     code, text = error.code().name, error.details() or "no text"
-    if code == "DEADLINE_EXCEEDED" and "Deadline Exceeded" in text:  # this side's clock; a server has its own text
+    if code == "DEADLINE_EXCEEDED" and "Deadline Exceeded" in text:  # our own deadline; a server has another text
         return deadline.exceeded(f"no complete answer from {target}")
     return from_status(code, text, str(target))
 
 
 def _without_message(target: Target) -> HangtagError:
-    """The error for a status OK without a message, or with a part of one, of which grpc makes None."""
+    """The error for a status OK with no complete message, for which grpc returns None."""
     return no_answer(str(target), "the answer broke off")
 
 
@@ -87,7 +87,7 @@ class GrpcTransport:
         """The body of the response; raises a HangtagError."""
         method = self._methods.get(request.path)
         if method is None:
-            # No (de)serializers: an exception inside one would come out as INTERNAL, its cause lost.
+            # Without (de)serializers: grpc turns an exception in one into INTERNAL, and drops the cause.
             method = self._methods[request.path] = self._channel.unary_unary(request.path)
         try:
             body = method(request.body, timeout=deadline.end - time.monotonic(), metadata=self._metadata)
@@ -106,7 +106,7 @@ class GrpcTransport:
 
 
 class AsyncGrpcTransport:
-    """One grpc.aio channel, shared by all tasks; made inside the running loop, for outside of it that fails."""
+    """One grpc.aio channel, shared by all tasks. It must be made while the event loop runs."""
 
     def __init__(self, options: Options) -> None:
         from grpc import aio

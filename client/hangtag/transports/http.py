@@ -1,8 +1,8 @@
-"""Requests over kept-alive HTTP/1.1 connections, by the standard library's http.client.
+"""Sends requests over persistent HTTP/1.1 connections with the standard library's http.client.
 
-Every part of a call ends at its deadline, and no response is read beyond the size that its request can require. A
-connection is used again only after a complete final response (RFC 9112, section 9.3): one that a 1xx response, an error
-or surplus bytes have left in an unknown state would give the next call an answer that is not its own.
+Every step of a call ends at its deadline, and no response is read beyond the limit of its request. A connection is used
+again only after a complete final response (RFC 9112, section 9.3). After an error or surplus bytes, the next call could
+otherwise receive a response that is not its own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .http_connection import Connection
 from .http_route import Route, SessionRoutes, direct_route, unusable
 
 MAX_ERROR = 1 << 16
-"""Bytes of an error's body that are read; a server's message is shorter."""
+"""How many bytes of an error's body are read; a server's message is shorter."""
 
 _MAX_INTERIM = 100  # 1xx responses before the final one
 
@@ -33,7 +33,7 @@ Body = bytes | bytearray
 
 
 class HttpTransport:
-    """A connection for each call that is under way, kept for the next call. May be used from many threads."""
+    """One connection for each running call; it stays open for the next call. Many threads may use one transport."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -70,14 +70,14 @@ class HttpTransport:
     def _exchange(
         self, route: Route, request: Request[Any], path: str, headers: Mapping[str, str], body: Body, deadline: Deadline
     ) -> tuple[int, bytes, str]:
-        """Send a request on a connection of our own: status, body and Content-Encoding of the final response."""
+        """Send a request on our own connection; returns status, body and Content-Encoding of the final response."""
         connection = None
         while connection is None and self._idle:
             try:
                 connection = self._idle.pop()
             except IndexError:  # another thread took it
                 break
-            if connection.route != route or connection.readable.poll(0):  # what can be read is its end, or surplus
+            if connection.route != route or connection.readable.poll(0):  # readable: closed by the server, or surplus
                 connection.close()
                 connection = None
         connection = connection or Connection(route, deadline)
@@ -100,16 +100,14 @@ class HttpTransport:
                 raise BadResponse(f"{self._target} answers HTTP {response.status} and no final response")
             limit = request.limit if response.status == 200 else MAX_ERROR
             length = response.length or 0
-            if response.length is None and not response.chunked:  # to the end of the connection, if the headers agree
+            if response.length is None and not response.chunked:  # the body ends with the connection
                 _check_framing(response.headers)
             if length > limit and response.status == 200:
                 raise too_large(request.path, limit)
-            surplus: bool | None = None  # not known yet
-            if (
-                length and (ahead := len(reader.peek(1))) >= length
-            ):  # all of the body came with the head, as small ones do
-                surplus = ahead > length
-            # http.client closes its reader at the end of the response; here it is still asked for surplus bytes.
+            surplus: bool | None = None  # unknown
+            if length and (buffered := len(reader.peek(1))) >= length:  # a small body arrives together with the head
+                surplus = buffered > length
+            # http.client closes its reader at the end of a response; these keep it open, to look for surplus bytes.
             response.fp = SimpleNamespace(read=reader.read, readline=reader.readline, close=int, flush=int)
             content = response.read(limit + 1)
             complete = response.fp is None
@@ -119,13 +117,13 @@ class HttpTransport:
                 raise too_large(request.path, limit)
             if complete and not response.will_close and len(self._idle) < self._max_idle and not self._closed:
                 if surplus is None:
-                    connection.sock.end = None  # look at what is there, without waiting
+                    connection.sock.end = None  # read without waiting
                     surplus = bool(reader.peek(1))
                 if not surplus:
                     self._idle.append(connection)
                     connection = None
             return response.status, content, response.headers.get("Content-Encoding", "identity")
-        except (ArithmeticError, MemoryError, ValueError) as error:  # a length that is none, or of a trillion bytes
+        except (ArithmeticError, MemoryError, ValueError) as error:  # a length that is not a number, or far too large
             if isinstance(error, HangtagError):
                 raise
             reason = str(error) or type(error).__name__
@@ -143,7 +141,7 @@ class HttpTransport:
     def _by_session(
         self, request: Request[Any], headers: Mapping[str, str], body: Body, deadline: Deadline
     ) -> tuple[int, bytes, str]:
-        """The same by the rules of requests, for the caller's session and for the environment."""
+        """Like `_exchange`, but by the rules of requests: the caller's session and the environment."""
         routes = self._routes
         prepared, settings, own = routes.prepare(request.method, request.path, headers, body or None)
         if own is None:
@@ -151,7 +149,7 @@ class HttpTransport:
         return self._exchange(own.route, request, own.path, own.headers, own.body or b"", deadline)
 
     def close(self) -> None:
-        """Close all connections; those of calls under way when they have their answer."""
+        """Close all connections; those of running calls are closed after their responses."""
         self._closed = True
         while self._idle:
             try:
@@ -161,7 +159,7 @@ class HttpTransport:
 
 
 def _check_framing(headers: Any) -> None:
-    """Raise ValueError for a length that is no number, or a transfer coding other than chunked."""
+    """Raise ValueError for a length that is not a number, or a transfer coding other than chunked."""
     for name in ("Content-Length", "Transfer-Encoding"):
         value = headers.get(name, "identity")
         if value.lower() != "identity":
@@ -169,7 +167,7 @@ def _check_framing(headers: Any) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Why there is no complete response, by what http.client or the system raises."""
+    """Why there is no complete response, from an error of http.client or of the system."""
     if isinstance(error, http.client.IncompleteRead):
         return "the answer broke off"
     if isinstance(error, http.client.BadStatusLine | http.client.UnknownProtocol) and not isinstance(error, OSError):
@@ -178,7 +176,7 @@ def _reason(error: Exception) -> str:
 
 
 def request_headers(options: Options, more: Mapping[str, tuple[str, str]] = MappingProxyType({})) -> dict[str, str]:
-    """The headers of every request; the caller's replace ours, in upper or lower case."""
+    """The headers of every request. The caller's replace ours, regardless of case."""
     headers = {
         **more,
         "accept-encoding": ("Accept-Encoding", "identity"),
@@ -189,7 +187,10 @@ def request_headers(options: Options, more: Mapping[str, tuple[str, str]] = Mapp
 
 
 def final_body(status: int, content: bytes, encoding: str, request: Request[Any], where: str) -> bytes:
-    """The body of a final response, inflated if need be, for some proxies compress unasked; raises for an error."""
+    """The body of a final response; raises the error of a failed one.
+
+    The body is decompressed if necessary: some proxies compress although the request does not accept it.
+    """
     limit = request.limit if status == 200 else MAX_ERROR
     encoding = encoding.strip().lower()
     if encoding not in ("identity", ""):
@@ -206,6 +207,6 @@ def final_body(status: int, content: bytes, encoding: str, request: Request[Any]
         raise from_http(status, content[:MAX_ERROR], where)
     if len(content) > limit:
         raise too_large(request.path, limit)
-    if not content:  # cut off within its headers, which http.client does not mind
+    if not content:  # the response ended within its headers, which http.client accepts
         raise no_answer(where, "the answer broke off")
     return content

@@ -1,4 +1,4 @@
-"""Requests over kept-alive HTTP connections by aiohttp, which the extra `aio` installs."""
+"""Sends requests over persistent HTTP connections with aiohttp, which the extra `aio` installs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..protocol.request import Request, too_large
 from .http import MAX_ERROR, final_body, request_headers
 from .http_route import unusable
 
-_LARGE = 1 << 20  # bytes of a body; aiohttp warns of larger ones, which it would send at once
+_LARGE = 1 << 20  # bytes; aiohttp warns about larger bodies unless they are streams
 
 
 class AsyncHttpTransport:
@@ -50,7 +50,7 @@ class AsyncHttpTransport:
         try:
             async with self._session.request(
                 request.method,
-                # aiohttp would decode and encode the path again, and a model name may hold a slash
+                # aiohttp would decode and encode the path again, and a model name may have an encoded slash
                 _url(self._target.address + request.path),
                 data=io.BytesIO(body) if len(body) > _LARGE else body,
                 headers=headers,
@@ -70,7 +70,7 @@ class AsyncHttpTransport:
             raise no_answer(str(self._target), "the answer broke off") from error
         except (self._aiohttp.ClientError, OSError) as error:
             raise no_answer(str(self._target), str(error) or type(error).__name__) from error
-        except (ValueError, AssertionError):  # the latter for a proxy without a port
+        except (ValueError, AssertionError):  # AssertionError: a proxy without a port
             raise unusable(self._target) from None
         return final_body(status, content, encoding, request, str(self._target))
 
@@ -81,7 +81,7 @@ class AsyncHttpTransport:
 
 
 async def _read(answer: Any, path: str, limit: int) -> bytes:
-    """The body; raises BadResponse for one of more than `limit` bytes, and cuts that of an error."""
+    """The body; raises BadResponse if it has more than `limit` bytes. The body of an error is cut instead."""
     pieces: list[bytes] = []
     size = (answer.content_length or 0) if answer.status == 200 else 0
     if size <= limit:
@@ -92,7 +92,7 @@ async def _read(answer: Any, path: str, limit: int) -> bytes:
             if size > limit:
                 break
     if size > limit:
-        answer.close()  # and with it the connection, for what is left unread
+        answer.close()  # also closes the connection, because of the unread rest
         if answer.status == 200:
             raise too_large(path, limit)
     return b"".join(pieces)
@@ -105,9 +105,9 @@ def _url(text: str) -> Any:
 
 
 def _resolver(aiohttp: Any) -> Any:
-    """A resolver that leaves nothing behind for the end of the loop.
+    """A resolver that does not delay the end of the event loop.
 
-    aiohttp's own waits in the loop's thread pool, and asyncio.run() then waits for the pool, past every deadline.
+    aiohttp's own resolver uses the loop's thread pool, and asyncio.run() waits for that pool beyond every deadline.
     """
 
     class Resolver(aiohttp.abc.AbstractResolver):  # type: ignore[misc]
@@ -115,24 +115,24 @@ def _resolver(aiohttp: Any) -> Any:
             loop = asyncio.get_running_loop()
             outcome = loop.create_future()
 
-            def settle(found: Any) -> None:
+            def settle(result: Any) -> None:
                 if not outcome.done():
-                    outcome.set_result(found)
+                    outcome.set_result(result)
 
-            def ask() -> None:
+            def look_up() -> None:
                 try:
-                    found: Any = socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
+                    result: Any = socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
                 except Exception as error:
-                    found = error
+                    result = error
                 try:
-                    loop.call_soon_threadsafe(settle, found)
-                except RuntimeError:  # the loop has ended in the meantime
+                    loop.call_soon_threadsafe(settle, result)
+                except RuntimeError:  # the loop has ended meanwhile
                     return
 
-            threading.Thread(target=ask, daemon=True, name="hangtag-dns").start()
-            found = await outcome
-            if isinstance(found, Exception):
-                raise found
+            threading.Thread(target=look_up, daemon=True, name="hangtag-dns").start()
+            addresses = await outcome
+            if isinstance(addresses, Exception):
+                raise addresses
             return [
                 {
                     "hostname": host,
@@ -142,7 +142,7 @@ def _resolver(aiohttp: Any) -> Any:
                     "proto": protocol,
                     "flags": socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
                 }
-                for kind, _, protocol, _, address in found
+                for kind, _, protocol, _, address in addresses
             ]
 
         async def close(self) -> None:

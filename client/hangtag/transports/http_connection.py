@@ -1,4 +1,4 @@
-"""HTTP connections whose every step ends at a deadline: name look-up, connecting, tunnel, TLS, and each read."""
+"""HTTP connections with a deadline for every step: DNS, connecting, proxy tunnel, TLS, and each read."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .http_route import Route
 
 
 class _Socket(socket.socket):
-    """Reads end at a point in time, however slowly bytes come; a socket's own timeout is for each read."""
+    """A socket whose reads end at a point in time. A socket's own timeout would start anew with each read."""
 
     end: float | None = 0.0
-    """The end of the deadline, of `time.monotonic`; None reads only what is there already."""
+    """The deadline by `time.monotonic`. None means that a read does not wait."""
 
     def recv_into(self, *arguments: Any) -> int:
         left = 0.0 if self.end is None else self.end - time.monotonic()
@@ -32,7 +32,7 @@ class _Socket(socket.socket):
 
 
 class _TLSSocket(ssl.SSLSocket):
-    """The same with TLS, whose `sendall` sends in pieces, each with the socket's own timeout."""
+    """The same with TLS. Its sends need it too: `sendall` sends in pieces, each with the socket's own timeout."""
 
     end: float | None = 0.0
 
@@ -59,7 +59,7 @@ def _left(end: float | None) -> float:
 
 
 class Connection(http.client.HTTPConnection):
-    """A connection by a route, made by the constructor. `readable` polls its socket."""
+    """A connection on a route; the constructor connects. `readable` polls its socket."""
 
     sock: Any
 
@@ -91,13 +91,13 @@ class Connection(http.client.HTTPConnection):
 
 
 class _Readable:
-    """`select.poll` for Windows, which has only `select`; there it has no limit of file numbers."""
+    """A replacement for `select.poll` on Windows, where `select` accepts any file number."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
 
     def register(self, sock: socket.socket, events: int) -> None:
-        """Nothing to do."""
+        """Do nothing: the constructor has the socket."""
 
     def poll(self, timeout: int) -> list[Any]:
         """Whether there is something to read."""
@@ -105,7 +105,7 @@ class _Readable:
 
 
 def _connect(host: str, port: int, deadline: Deadline) -> socket.socket:
-    """A connection to the first address that takes one; the addresses that are left share the time that is left."""
+    """A connection to the first address that accepts one. Each attempt gets an equal share of the remaining time."""
     addresses = _look_up(host, port, deadline)
     for left in range(len(addresses), 0, -1):
         family, kind, protocol, _, address = addresses[-left]
@@ -124,23 +124,23 @@ def _connect(host: str, port: int, deadline: Deadline) -> socket.socket:
 
 
 def _look_up(host: str, port: int, deadline: Deadline) -> list[Any]:
-    """The addresses of a name. The system's resolver knows no deadline, so a thread waits for it."""
+    """The addresses of a name. The system's resolver has no timeout, so a thread waits for it."""
     outcome: SimpleQueue[Any] = SimpleQueue()
 
-    def ask() -> None:
+    def look_up() -> None:
         try:
             outcome.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except Exception as error:
             outcome.put(error)
 
-    threading.Thread(target=ask, daemon=True, name="hangtag-dns").start()
+    threading.Thread(target=look_up, daemon=True, name="hangtag-dns").start()
     try:
-        found = outcome.get(timeout=deadline.remaining())
+        result = outcome.get(timeout=deadline.remaining())
     except Empty:
         raise TimeoutError from None
-    if isinstance(found, UnicodeError):
-        raise InvalidInput(f"{host} is no name that a host can have") from found
-    if isinstance(found, Exception):
-        raise found
-    addresses: list[Any] = found
+    if isinstance(result, UnicodeError):
+        raise InvalidInput(f"{host} is no name that a host can have") from result
+    if isinstance(result, Exception):
+        raise result
+    addresses: list[Any] = result
     return addresses

@@ -1,8 +1,8 @@
-"""How HTTP requests reach the server: directly, or by the rules of requests.
+"""How HTTP requests reach the server: directly, or by the rules of the library requests.
 
-requests knows the environment (proxies, .netrc, CA bundles), and callers have sessions of it, with headers, passwords
-and certificates. Its rules are used here; its way of sending, which takes twice as long, only where a session has hooks
-or adapters of its own, or a proxy needs it.
+requests knows the environment (proxies, .netrc, CA bundles), and callers may pass a session with headers, passwords and
+certificates. This module uses its rules, but lets it send the request only if a session has its own hooks or adapters,
+or a proxy needs it: sending with requests takes twice as long.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from ..errors import InvalidInput
 if TYPE_CHECKING:
     import requests
 
-_PIECE = 1 << 16  # bytes of a response that requests reads between two looks at the clock
+_PIECE = 1 << 16  # bytes of a response that requests reads before the deadline is checked again
 
 
 class Route(NamedTuple):
-    """The address to connect to, and what a request on that connection begins with.
+    """The address to connect to, which is the server's or a proxy's, and how to use the connection.
 
-    `host` and `port` are the server's or a proxy's. `prefix` is what the request target has before the path. `context`
-    is for TLS with `server_name`; `tunnel` is the head of a CONNECT request, for TLS through a proxy.
+    `prefix` comes before the path in the request line. `context` is for TLS with `server_name`. `tunnel` is the head of
+    a CONNECT request, for TLS through a proxy.
     """
 
     host: str
@@ -49,7 +49,7 @@ class Prepared(NamedTuple):
 
 
 def unusable(target: Target) -> InvalidInput:
-    """The error for what a library refuses to send; the library's own text may hold a header or a proxy's password."""
+    """The error for a request that a library refuses to send. Its own text is left out: it may have a password."""
     return InvalidInput(
         f"the call to {target} cannot be made: the target, a proxy in the environment, or a header of the session is "
         "not what HTTP allows"
@@ -57,7 +57,7 @@ def unusable(target: Target) -> InvalidInput:
 
 
 def direct_route(options: Options) -> Route | None:
-    """The route to an address of this machine, which no rule of the environment concerns; None for other targets."""
+    """The route to an address of this machine, where the environment's rules do not apply; None for other targets."""
     target = options.server
     if options.session is not None or not target.loopback or "@" in target.address or not target.address.isascii():
         return None
@@ -70,7 +70,7 @@ def direct_route(options: Options) -> Route | None:
 
 
 class SessionRoutes:
-    """Routes by the rules of requests, of the caller's session or of one without settings of its own."""
+    """Routes by the rules of requests, with the caller's session or a new one without settings."""
 
     def __init__(self, options: Options) -> None:
         import requests
@@ -95,9 +95,9 @@ class SessionRoutes:
     def prepare(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | bytearray | None
     ) -> tuple[requests.PreparedRequest, dict[str, Any], Prepared | None]:
-        """The request as requests would send it, requests' settings for it, and how we send it; None: we cannot."""
+        """The request and its settings as requests would send it, and as we send it; None if only requests can."""
         url = self._target.address + path
-        data = None if body is None else bytes(body)  # requests would send a bytearray piece by piece
+        data = None if body is None else bytes(body)  # requests would send a bytearray in small pieces
         try:
             asked = self._requests.Request(method, url, headers=dict(headers), data=data)
             prepared = self._session.prepare_request(asked)
@@ -162,10 +162,10 @@ class SessionRoutes:
     def send(
         self, prepared: requests.PreparedRequest, settings: dict[str, Any], limit: int, deadline: Deadline
     ) -> tuple[int, bytes, str]:
-        """Let requests send it: status, body of at most `limit` + 1 bytes, and Content-Encoding."""
+        """Let requests send it; returns status, the first `limit` + 1 bytes of the body, and Content-Encoding."""
         tls = self._options.tls
         if tls is not None:
-            tls.read()  # here, so that a file that is missing is called missing
+            tls.read()  # raises a clear error for a missing file
             settings |= {"verify": str(tls.ca) if tls.ca else True}
             settings |= {"cert": (str(tls.certificate), str(tls.key))} if tls.certificate else {}
         failures, pieces, size = self._requests.exceptions, [], 0
@@ -173,7 +173,7 @@ class SessionRoutes:
             answer = self._session.send(prepared, timeout=deadline.remaining(), allow_redirects=False, **settings)
             with answer:
                 if answer.status_code < 200:
-                    answer.raw.close()  # the final response would come on it as that of the next request
+                    answer.raw.close()  # else the final response would answer the next request
                     raise ConnectionError(f"an interim response, HTTP {answer.status_code}, which requests cannot skip")
                 while size <= limit and (piece := answer.raw.read1(_PIECE, decode_content=False)):
                     pieces.append(piece)

@@ -1,4 +1,4 @@
-"""Sends the calls of a session from threads: within a deadline, with retries, several at a time."""
+"""Sends the calls of a session from threads: with deadlines, retries, and several calls at once."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ T = TypeVar("T")
 
 log = logging.getLogger("hangtag")
 
-# Seconds for the threads to raise DeadlineExceeded themselves, with the positions of the images; a thread that has not
-# begun, for other calls' chunks, cannot.
+# Seconds after the deadline for the threads to raise DeadlineExceeded themselves: their error names the images
+# of the chunk. A chunk that still waits for a thread, behind other calls, cannot raise it.
 _GRACE = 0.25
 
 
@@ -38,7 +38,7 @@ class Transport(Protocol):
 
 
 class ThreadRunner:
-    """One transport and one pool of threads, both made when first needed. May be used from many threads."""
+    """One transport and one pool of threads, both made on first use. Many threads may use one runner."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -46,13 +46,13 @@ class ThreadRunner:
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._closed = False
-        self._generation = 0  # of the process that made the transport; see forks
+        self._generation = 0  # the one of forks.generation in which the transport was made
         self._limit = ConcurrencyLimit()
-        # One thread at a time encodes a request: several take the interpreter from one another at every step of it.
+        # One thread at a time encodes a request: several would slow each other down by switching at every step.
         self._encoding = threading.Lock()
 
     def run(self, flow: Flow[T], timeout: float | None = None, retries: int | None = None) -> T:
-        """Run a flow of the session to its result: send the calls it yields, give it the replies."""
+        """The result of a flow of the session. Sends the calls that it yields, and passes it the replies."""
         timeout = self._options.timeout if timeout is None else timeout
         deadline = Deadline(time.monotonic() + timeout, timeout)
         try:
@@ -72,7 +72,7 @@ class ThreadRunner:
             return result
 
     def stream(self, steps: Steps, items: Iterable[Any]) -> Iterator[Classification]:
-        """Carry out the steps of a stream. Each request has the client's timeout from when it begins."""
+        """Carry out the steps of a stream. The client's timeout applies to each request."""
         source = iter(items)
         started: list[Future[Any]] = []
         try:
@@ -92,7 +92,7 @@ class ThreadRunner:
                     else:
                         timeout = self._options.timeout
                         answer = self._send_all(step, Deadline(time.monotonic() + timeout, timeout), None)
-                except Exception as error:  # of the source, or of a request: the stream decides
+                except Exception as error:  # the stream decides what an error of the source or of a request means
                     step = steps.throw(error)
                 else:
                     step = steps.send(answer)
@@ -103,7 +103,7 @@ class ThreadRunner:
                 future.cancel()
 
     def _send_all(self, calls: Calls[T], deadline: Deadline, retries: int | None) -> list[T]:
-        """The replies to calls, in order; several calls are sent side by side."""
+        """The replies to calls, in order; several calls run at once."""
         many = len(calls.calls) > 1
         if many and self._options.concurrency > 1:
             return self._side_by_side(calls, deadline)
@@ -128,19 +128,19 @@ class ThreadRunner:
                 raise
             raise deadline.exceeded() from error
         finally:
-            for future in futures:  # after a failure, what has not begun is not sent
+            for future in futures:  # after a failure, calls that have not begun are not sent
                 future.cancel()
 
     def _submit(self, calls: Sequence[Call[T]], deadline: Deadline | None) -> list[Future[T]]:
-        """Send calls from the pool's threads; without a deadline each has the client's timeout from when it begins."""
+        """Send calls from the pool's threads; without a deadline, the client's timeout applies to each call."""
         pool = self._workers()
         try:
             return [pool.submit(self._send, call, deadline, None, True) for call in calls]
-        except RuntimeError as error:  # the pool was shut down after we had got it
+        except RuntimeError as error:  # another thread has closed the client meanwhile
             raise InvalidInput("the client was closed during the call") from error
 
     def _send(self, call: Call[T], deadline: Deadline | None, retries: int | None, name_images: bool) -> T:
-        """Encode a call, send it until it is answered, decode the response."""
+        """Encode a call, send it with retries, and decode the response."""
         deadline = deadline or Deadline(time.monotonic() + self._options.timeout, self._options.timeout)
         limit, attempts = self._limit, None
         try:
@@ -157,7 +157,7 @@ class ThreadRunner:
                 try:
                     return request.decode(transport.send(request, deadline))
                 except HangtagError as error:
-                    if self._closed:  # whatever the transport makes of it
+                    if self._closed:  # the transport's error only says that the connection is gone
                         raise InvalidInput("the client was closed during the call") from error
                     busy = isinstance(error, ServerBusy)
                     attempts = attempts or Attempts(
@@ -200,7 +200,7 @@ class ThreadRunner:
             transport, self._transport = self._transport, None
             pool, self._pool = self._pool, None
         if pool is not None:
-            pool.shutdown(wait=False)  # calls that have not begun fail by themselves; cancelled, they would wake nobody
+            pool.shutdown(wait=False)  # waiting calls then fail; cancelling them would leave their callers waiting
         if transport is not None and self._generation == forks.generation:
             transport.close()
 
