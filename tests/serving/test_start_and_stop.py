@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from hangtag import Client
+from hangtag.contract import WARMUP
 from hangtag.errors import HangtagError, ServerUnavailable
 from hangtag.optional import require
-from hangtag_serving.api.warmup import FILE
 from hangtag_serving.flags import add_flags
 from hangtag_serving.loading import Loader
 from hangtag_serving.metrics import Metrics
@@ -54,8 +54,8 @@ def test_a_version_that_does_not_come_up_is_freed(tmp_path, monkeypatch):
     close = Servable.close
     monkeypatch.setattr(Servable, "close", lambda servable: (closed.append(servable.version), close(servable)))
     shutil.copytree(FASHION / "1", tmp_path / "1")
-    (tmp_path / "1" / FILE).parent.mkdir()
-    (tmp_path / "1" / FILE).symlink_to("/proc/self/mem")
+    (tmp_path / "1" / WARMUP).parent.mkdir()
+    (tmp_path / "1" / WARMUP).symlink_to("/proc/self/mem")
     flags = argparse.ArgumentParser()
     add_flags(flags)
     load = Loader(from_flags(flags.parse_args([f"--model_base_path={tmp_path}"])), Metrics())

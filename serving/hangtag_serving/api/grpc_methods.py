@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -54,15 +54,7 @@ def methods(models: Models, encode: Encode, recorder: Recorder, limits: Limits =
     }
 
 
-class _Asked(Protocol):
-    """What every read request says first."""
-
-    @property
-    def spec(self) -> ModelSpec:
-        """Which model, version and signature."""
-
-
-R = TypeVar("R", bound=_Asked)
+R = TypeVar("R", "PredictRequest", "_Examples")
 
 
 def _recorded(
@@ -150,20 +142,11 @@ def response(servable: Servable, call: Checked, arrays: list[np.ndarray], encode
     """A PredictResponse."""
     parts = []
     for alias, array in zip(call.outputs, arrays, strict=True):
-        key, tensor = _key(alias), encode(array)
-        parts += [protobuf.prefix(1, len(key) + len(tensor) + _prefix_size(len(tensor))), key]
-        parts += [protobuf.prefix(2, len(tensor)), tensor]
+        key, tensor = protobuf.block(1, alias.encode()), encode(array)
+        value = protobuf.prefix(2, len(tensor))
+        parts += [protobuf.prefix(1, len(key) + len(value) + len(tensor)), key, value, tensor]
     parts.append(_spec_field(servable.name, servable.version, call.signature or "serving_default"))
     return b"".join(parts)
-
-
-def _prefix_size(size: int) -> int:
-    return len(protobuf.prefix(2, size))
-
-
-@lru_cache(maxsize=256)
-def _key(alias: str) -> bytes:
-    return protobuf.block(1, alias.encode())
 
 
 @lru_cache(maxsize=256)

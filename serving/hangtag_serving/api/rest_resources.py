@@ -139,7 +139,7 @@ class RestService:
             if action == "predict":  # the verb, unlike the path, is case-sensitive
                 return self._recorded(spec, action, body, self._predict)
             if action in ("classify", "regress"):
-                return self._recorded(spec, action, body, self._classify if action == "classify" else self._regress)
+                return self._recorded(spec, action, body, self._classify_or_regress)
         elif verb == "GET" and (match := _GET.fullmatch(path)):
             name, version, label, metadata = match.groups()
             if name is None:
@@ -170,20 +170,15 @@ class RestService:
             arrays = servable.run(name, inputs, outputs, budget=request.budget)
             return json_outputs.predictions(dict(zip(outputs, arrays, strict=True)), as_rows, request.budget)
 
-    def _classify(self, spec: ModelSpec, body: bytes, note: Note) -> bytes:
+    def _classify_or_regress(self, spec: ModelSpec, body: bytes, note: Note) -> bytes:
         budget = Budget(self._options.limits)
-        note.signature, content = examples.read(body, self.max_json_depth, budget)
+        note.signature, serialized = examples.read(body, self.max_json_depth, budget)
+        content = memoryview(serialized)
         with self._models.use(spec) as servable:
             note.servable = servable
-            rows = classify.classify(servable, note.signature, memoryview(content), budget)
-            return json_outputs.classifications(rows)
-
-    def _regress(self, spec: ModelSpec, body: bytes, note: Note) -> bytes:
-        budget = Budget(self._options.limits)
-        note.signature, content = examples.read(body, self.max_json_depth, budget)
-        with self._models.use(spec) as servable:
-            note.servable = servable
-            return json_outputs.regressions(classify.regress(servable, note.signature, memoryview(content), budget))
+            if note.api == "classify":
+                return json_outputs.classifications(classify.classify(servable, note.signature, content, budget))
+            return json_outputs.regressions(classify.regress(servable, note.signature, content, budget))
 
     def _status(self, spec: ModelSpec, body: bytes, note: Note) -> bytes:
         entries = [

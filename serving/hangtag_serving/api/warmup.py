@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hangtag.contract import WARMUP
 from hangtag.optional import require
 
 from ..errors import ServingError, invalid
@@ -19,13 +20,12 @@ from ..tensors.decoding import TensorMessage
 from . import classify
 from .predict import check_inputs, chosen_outputs, read_tensors
 
-FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 MAX_RECORDS = 1000
 
 
 def warm_up(servable: Servable, folder: Path, iterations: int = 1) -> int:
     """Run the version's warmup requests `iterations` times each; returns how many there were."""
-    path = folder / FILE
+    path = folder / WARMUP
     if not path.is_file():
         return 0
     count = 0

@@ -37,12 +37,10 @@ class GrpcFastPath:
         recorder: Recorder,
         respond: Callable[[Any, bytes], object],
         fail: Callable[[Any, ServingError], object],
-        *,
-        shares_runs: bool = True,
     ) -> None:
         self._models, self._encode, self._respond = models, encode, respond
         self._templates = RequestTemplates()
-        self._runner = BatchRunner(recorder, "GRPC", self._write, fail, shares_runs=shares_runs)
+        self._runner = BatchRunner(recorder, "GRPC", self._write, fail, shares_runs=True)
         self.answer = self._runner.answer
         self.learn = self._templates.learn
 

@@ -7,11 +7,14 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..api.rest_resources import Answer
 from . import limits
 from .parser import Request, RequestParser
+
+if TYPE_CHECKING:
+    from .server import RestServer
 
 _CORS = (
     b"Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Methods: POST, GET\r\n"
@@ -21,39 +24,10 @@ _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _REASONS |= {429: b"Client Error", 499: b"Client Error"}  # libevent's, where it has no others
 
 
-class Server(Protocol):
-    """What a connection needs of the server it belongs to."""
-
-    max_body_bytes: int
-    stopping: bool
-    cors: bool
-
-    def opened(self, connection: Connection) -> None:
-        """A client has connected."""
-
-    def closed(self, connection: Connection) -> None:
-        """A client has disconnected."""
-
-    def used(self, connection: Connection) -> None:
-        """A request has arrived: of all connections this one was used last."""
-
-    def holds(self, size: int) -> None:
-        """So many more bytes of bodies are held (fewer if negative)."""
-
-    def take(self, connection: Connection, request: Request) -> None:
-        """Answer a request by `connection.answered`, in the thread of the loop."""
-
-    def unknown_method(self) -> Answer:
-        """The answer to a request with a method that HTTP does not have."""
-
-    def date(self) -> bytes:
-        """The Date header."""
-
-
 class Connection(asyncio.Protocol):
     """One client's connection; its requests are answered in their order, one at a time."""
 
-    def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, server: RestServer, loop: asyncio.AbstractEventLoop) -> None:
         self._server, self._loop = server, loop
         self._parser = RequestParser(self, server.max_body_bytes, server.unknown_method)
         self._waiting: deque[Request] = deque()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import httptools
 
 from ..api.rest_resources import Answer, too_large
 from . import limits
+
+if TYPE_CHECKING:
+    from .connection import Connection
 
 
 class Request(NamedTuple):
@@ -32,31 +35,12 @@ class Request(NamedTuple):
         return "content-encoding" in self.headers
 
 
-class Receiver(Protocol):
-    """What gets the requests."""
-
-    def begun(self) -> None:
-        """A request has begun to arrive."""
-
-    def body_grew(self, size: int) -> None:
-        """So many bytes of a body have arrived."""
-
-    def received(self, request: Request) -> None:
-        """A request is complete."""
-
-    def continue_expected(self) -> None:
-        """A client waits for 100 Continue before it sends the body of the request that it has begun."""
-
-    def refused(self, answer: Answer) -> None:
-        """The bytes are no acceptable request; nothing is read after them."""
-
-
 class RequestParser:
-    """Parses requests until one is the connection's last or is refused; what follows is discarded."""
+    """Passes requests to a connection until one is its last or is refused; what follows is discarded."""
 
-    def __init__(self, receiver: Receiver, max_body_bytes: int, unknown_method: Callable[[], Answer]) -> None:
-        """`unknown_method`: what answers a request with a method that HTTP does not have."""
-        self._receiver, self._max_body_bytes, self._unknown_method = receiver, max_body_bytes, unknown_method
+    def __init__(self, connection: Connection, max_body_bytes: int, unknown_method: Callable[[], Answer]) -> None:
+        """`unknown_method` answers a request with a method that HTTP does not have."""
+        self._connection, self._max_body_bytes, self._unknown_method = connection, max_body_bytes, unknown_method
         self._parser = httptools.HttpRequestParser(self)
         self.begun = self._over = False  # begun: a request has begun to arrive and is not complete
         self.body_bytes = self.held_bytes = 0  # of the request that is arriving
@@ -99,7 +83,7 @@ class RequestParser:
         """Read no more: this answers the request that is arriving."""
         if not self._over:
             self._over = True
-            self._receiver.refused(answer)
+            self._connection.refused(answer)
 
     def _head_again(self) -> bytes:
         """The head just read, without the request for another protocol: at that, httptools stops before the body.
@@ -120,7 +104,7 @@ class RequestParser:
         self._url, self._head_bytes = b"", 0
         self._headers: dict[str, str] = {}
         self._pieces = []
-        self._receiver.begun()
+        self._connection.begun()
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -152,7 +136,7 @@ class RequestParser:
             self.refuse(too_large(self._max_body_bytes))
         elif "expect" in self._headers and not self._over:
             if self._headers["expect"].lower() == "100-continue":
-                self._receiver.continue_expected()
+                self._connection.continue_expected()
             else:
                 self.refuse(Answer(417, b"", "text/html"))
 
@@ -170,7 +154,7 @@ class RequestParser:
             return
         self._pieces.append(body)
         self.held_bytes += len(body) + limits.PIECE_OVERHEAD
-        self._receiver.body_grew(len(body) + limits.PIECE_OVERHEAD)
+        self._connection.body_grew(len(body) + limits.PIECE_OVERHEAD)
 
     def on_message_complete(self) -> None:
         parser = self._parser
@@ -183,4 +167,4 @@ class RequestParser:
         verb, keep, headers = parser.get_method().decode("latin-1"), parser.should_keep_alive(), self._headers
         confirm = keep and "connection" in headers and parser.get_http_version() == "1.0"
         self._over = not keep
-        self._receiver.received(Request(verb, self._url.decode("latin-1"), headers, body, keep, confirm, held))
+        self._connection.received(Request(verb, self._url.decode("latin-1"), headers, body, keep, confirm, held))

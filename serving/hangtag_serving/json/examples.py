@@ -13,10 +13,10 @@ from hangtag.protocol import protobuf
 
 from ..errors import ServingError, invalid
 from ..limits import Budget
-from . import parser
 from .excerpts import excerpt
 from .inputs import from_base64, is_base64, json_type
 from .parser import MISSING, Object
+from .request import parse_document
 
 _BYTES, _FLOATS, _INTS = 1, 2, 3  # Feature.kind
 _KINDS = {_BYTES: "bytes", _FLOATS: "float", _INTS: "int64"}
@@ -24,14 +24,7 @@ _KINDS = {_BYTES: "bytes", _FLOATS: "float", _INTS: "int64"}
 
 def read(body: bytes, max_depth: int, budget: Budget) -> tuple[str, bytes]:
     """The signature's name (may be empty) and a serialized Input."""
-    document = parser.parse(body, max_depth, budget)
-    if not isinstance(document, Object):
-        raise invalid(f"JSON Value: {excerpt(document)} Is not object")
-    name = document.find(b"signature_name")
-    if not isinstance(name, bytes) and name is not MISSING:
-        raise invalid(
-            f"JSON Value: {excerpt(document)} not formatted correctly. 'signature_name' key must be a string value."
-        )
+    document, signature_name = parse_document(body, max_depth, budget)
     context = document.find(b"context")
     head = b"" if context is MISSING else protobuf.block(2, _example(context))
     examples = document.find(b"examples")
@@ -42,8 +35,7 @@ def read(body: bytes, max_depth: int, budget: Budget) -> tuple[str, bytes]:
     if not examples:
         raise _wrong(document, "'examples' value is an empty array")
     listed = b"".join(protobuf.block(1, _example(example)) for example in examples)
-    signature = name.decode("utf-8", "replace") if isinstance(name, bytes) else ""
-    return signature, protobuf.block(1 if context is MISSING else 2, listed + head)
+    return signature_name, protobuf.block(1 if context is MISSING else 2, listed + head)
 
 
 def _wrong(document: Object, text: str) -> ServingError:

@@ -12,9 +12,10 @@ import requests
 from tensorflow_serving.apis import inference_pb2, prediction_log_pb2
 
 from hangtag import Client
+from hangtag.contract import WARMUP
 from hangtag.fashion_mnist import CLASS_NAMES, CLASS_NAMES_ZH
 from hangtag.optional import require
-from hangtag_serving.api.warmup import FILE, warm_up
+from hangtag_serving.api.warmup import warm_up
 from hangtag_serving.errors import ServingError
 from hangtag_serving.models.freezing import Parts
 from hangtag_serving.models.servable import Servable
@@ -66,7 +67,7 @@ def warmup_logs() -> list[prediction_log_pb2.PredictionLog]:
 
 
 def write_warmup(tf, folder: Path, *logs: prediction_log_pb2.PredictionLog) -> None:
-    file = folder / FILE
+    file = folder / WARMUP
     file.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(file)) as writer:
         for log in logs:
@@ -183,8 +184,8 @@ def test_warmup_that_cannot_be_run_says_why(tf, examples, tmp_path):
         refused[name] = caught.value
     assert refused["unsupported"].code == "UNIMPLEMENTED"
     assert refused["wrong"].message == "No signature was found with the name: nope"
-    assert refused["many"].message == f"Number of warmup records exceeds the maximum (1000) at {tmp_path / FILE}"
-    with tf.io.TFRecordWriter(str(tmp_path / FILE)) as writer:
+    assert refused["many"].message == f"Number of warmup records exceeds the maximum (1000) at {tmp_path / WARMUP}"
+    with tf.io.TFRecordWriter(str(tmp_path / WARMUP)) as writer:
         writer.write(b"\xff\xff")
     with pytest.raises(ServingError, match=r"^Failed to parse warmup record: "):
         warm_up(examples, tmp_path)
