@@ -1,1 +1,1 @@
-"""The embedded server: TensorFlow Serving's two protocols, from pip."""
+"""The embedded server: TensorFlow Serving's gRPC and REST protocols, installed with pip."""

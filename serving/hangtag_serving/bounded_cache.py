@@ -1,4 +1,4 @@
-"""A cache whose keys come from clients: bounded, so that made-up keys cannot use up the memory."""
+"""A cache with limits, for keys that clients choose: invented keys cannot fill the memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ V = TypeVar("V")
 
 
 class BoundedCache(Generic[K, V]):
-    """At most `max_entries` entries of together `max_bytes`; a new one replaces the oldest. Safe in several threads.
+    """At most `max_entries` entries with `max_bytes` in total; a new entry replaces the oldest. Thread-safe.
 
     >>> cache = BoundedCache(max_entries=2, max_bytes=100)
     >>> for key in "abc":
@@ -27,10 +27,10 @@ class BoundedCache(Generic[K, V]):
         self._bytes = 0
         self._lock = threading.Lock()
         self.get: Callable[[K], V | None] = self._values.get
-        """The value of a key, or None. The dict's own method, since requests wait for it."""
+        """The value of a key, or None. It is the dict's own method, because every request calls it."""
 
     def put(self, key: K, value: V, size: int) -> None:
-        """Store a value; `size` is what it and its key take in bytes. One that can never fit is not stored."""
+        """Store a value; `size` is the memory of key and value in bytes. One larger than the cache is not stored."""
         with self._lock:
             self._remove(key)
             if size > self._max_bytes:
@@ -41,12 +41,12 @@ class BoundedCache(Generic[K, V]):
             self._bytes += size
 
     def remove(self, key: K) -> None:
-        """Forget a key, if it is there."""
+        """Remove a key, if it exists."""
         with self._lock:
             self._remove(key)
 
     def clear(self) -> None:
-        """Forget all keys."""
+        """Remove all keys."""
         with self._lock:
             self._values.clear()
             self._sizes.clear()

@@ -36,7 +36,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         return _print_versions()
     from hangtag.optional import require
 
-    require("simdjson", extra="serving", what="hangtag serve")  # cheap to import, and only the extra brings it
+    require("simdjson", extra="serving", what="hangtag serve")  # checks for the extra: quick to import, and only there
     from .errors import ServingError
     from .options import from_flags
     from .server import StartError, serve
@@ -44,7 +44,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname).1s %(message)s")
     log = logging.getLogger("hangtag.serving")
     log.setLevel(logging.INFO)
-    # TensorFlow calls the Session API deprecated; it is what the C++ server serves with.
+    # TensorFlow warns that the Session API is deprecated, but the C++ server uses it too.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     for name in WITHOUT_EFFECT:
         if getattr(arguments, name) is not None:
@@ -54,7 +54,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     except ServingError as error:
         raise StartError(f"Failed to start server. Error: {error.code}: {error.message}") from error
     base_path = options.models[0].base_path
-    is_version = (base_path / "saved_model.pb").exists()  # for which the loader has a better hint
+    is_version = (base_path / "saved_model.pb").exists()  # the loader has a better hint for this
     if options.config_file is None and not is_version and not _has_version(base_path):
         log.warning(_NO_VERSION.format(base_path=_short(base_path)))
     return serve(options)
@@ -68,7 +68,7 @@ def _has_version(base_path: Path) -> bool:
 
 
 def _short(path: Path) -> Path:
-    """As a user would write it: relative where the path lies in the current folder."""
+    """As a user would write it: relative to the current folder, if the path is inside it."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 

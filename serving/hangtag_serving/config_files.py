@@ -1,7 +1,7 @@
-"""The files in protobuf's text format that flags name: read within limits, and parsed.
+"""Reads and parses the files in protobuf's text format that flags name.
 
 Sources: tensorflow_serving/config/{monitoring_config,ssl_config}.proto and BatchingParameters in
-tensorflow_serving/servables/tensorflow/session_bundle_config.proto, which tensorflow-serving-api does not bring.
+tensorflow_serving/servables/tensorflow/session_bundle_config.proto, which tensorflow-serving-api does not contain.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from hangtag.errors import InvalidInput
 from hangtag.optional import require
 
-# Message: field name, number and type. A capital letter begins the name of another message.
+# Message name to its fields: name, number and type. A type with a capital letter is another message.
 _MESSAGES = {
     "Int64": [("value", 1, "int64")],
     "Bool": [("value", 1, "bool")],
@@ -47,9 +47,9 @@ _PIPE_SECONDS = 2.0
 
 
 def read_text(path: Path, what: str) -> str:
-    """A file's text, at most 16 MiB; InvalidInput says which `what` could not be read.
+    """The text of a file of at most 16 MiB. Raises InvalidInput, where `what` describes the file.
 
-    A pipe, as of a shell's ``<(command)``, is read for two seconds at most.
+    A pipe, such as a shell's ``<(command)``, is read for two seconds at most.
     """
     try:
         with open(path, "rb", opener=_without_waiting) as file:
@@ -69,12 +69,12 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def _read_pipe(file: BinaryIO) -> bytes:
-    """What is written to a pipe until it is closed, it is too much, or the time is over."""
+    """The content of a pipe, until it is closed, too long, or the time is over."""
     content, deadline = b"", time.monotonic() + _PIPE_SECONDS
     while len(content) <= _MAX_BYTES and time.monotonic() < deadline:
         try:
             part = os.read(file.fileno(), 1 << 16)
-        except BlockingIOError:  # a writer is there and has not written yet
+        except BlockingIOError:  # the writer has not written yet
             part = None
         if part:
             content += part
@@ -86,7 +86,7 @@ def _read_pipe(file: BinaryIO) -> bytes:
 
 
 def parse_file(path: Path, message: str, what: str) -> Any:
-    """The message in a text file; `what` names the file in errors."""
+    """The message in a text file; `what` describes the file in errors."""
     return parse_text(read_text(path, what), _classes()[message](), f"{what} {path}")
 
 

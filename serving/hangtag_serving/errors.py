@@ -1,9 +1,9 @@
-"""How a request fails: a canonical status code and a text for the caller."""
+"""The error of a request: a canonical status code and a text for the caller."""
 
 from __future__ import annotations
 
 INTERNAL = "internal error; the server's log has the reason"
-"""The text for the caller of a failure that is no refusal; the log has the traceback."""
+"""The caller's text for an unexpected failure; the log has the traceback."""
 
 
 class ServingError(Exception):

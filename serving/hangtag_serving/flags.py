@@ -1,7 +1,7 @@
 """The flags of `hangtag serve`: tensorflow_model_server's, with its defaults, and a few of our own.
 
-Source: tensorflow_serving/model_servers/main.cc, 2.20.0. Where the C++ server prints ``unknown argument`` and runs, we
-stop and name the nearest flag: a typo must not be silent.
+Source: tensorflow_serving/model_servers/main.cc, 2.20.0. For an unknown flag, the C++ server prints
+``unknown argument`` and runs; this server stops and suggests the nearest flag, so that a typo is noticed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .machine import usable_cores
 
 _CPUS = usable_cores()
 
-# Accepted so that a command line written for the C++ server works; there is nothing here for them to change.
+# Accepted so that a command line for the C++ server works; they have no effect here.
 WITHOUT_EFFECT = (
     "enable_profiler",
     "flush_filesystem_caches",
@@ -50,7 +50,7 @@ OWN = {
     "path_map",
     "serve_older_versions",
 }
-"""The flags that tensorflow_model_server does not have; it has all others."""
+"""The flags that tensorflow_model_server does not have."""
 
 DEFAULT_BASE_PATH = "models/fashion"
 

@@ -1,6 +1,6 @@
-"""How much memory and work one request may cost, counted before anything is expanded.
+"""The memory and work that one request may cost, counted before anything is expanded.
 
-The C++ server has none of these limits: 44 bytes sent to it can fill its memory.
+The C++ server has none of these limits: a request of 44 bytes can fill its memory.
 """
 
 from __future__ import annotations
@@ -13,20 +13,22 @@ import numpy as np
 from .errors import invalid
 
 MAX_FILLED_BYTES = 4 << 20
-"""A tensor with fewer values than its shape has elements repeats the last one. This bounds what repeating may make."""
+"""The limit for repeated values: a tensor with fewer values than elements repeats its last value."""
 
 _PIXELS_PER_BYTE = 256
-"""More than any complete JPEG holds; a PNG of one colour may hold more, and is then counted against the allowance."""
+"""Pixels that each byte of an image file may have. A complete JPEG has fewer; a PNG of one colour may have more, and
+then its other pixels count against the limit of the request."""
 
 STRING_BYTES = 64
-"""That a string takes in memory besides its own bytes."""
+"""Memory that a string takes besides its own bytes."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """`tensor_bytes`: what the arrays of a request and its response, and what is made on the way, may take in memory.
+    """The limits of one request.
 
-    `image_pixels`: the largest encoded image, and the pixels that a request may claim beyond 256 for each byte it has.
+    `tensor_bytes`: memory for the arrays of the request and its response, and for intermediate objects. `image_pixels`:
+    pixels of the largest encoded image, and of all images together beyond 256 for each of their bytes.
     """
 
     tensor_bytes: int = 512 << 20
@@ -37,7 +39,7 @@ DEFAULT = Limits()
 
 
 class Budget:
-    """What is left of the limits of one request."""
+    """The remaining limits of one request."""
 
     def __init__(self, limits: Limits = DEFAULT) -> None:
         self._limits = limits
@@ -45,7 +47,7 @@ class Budget:
         self._pixels = limits.image_pixels
 
     def take(self, size: int) -> None:
-        """Count `size` bytes; raises ServingError if that is more than is left."""
+        """Count `size` bytes; raises ServingError beyond the limit."""
         self._bytes -= size
         if self._bytes < 0:
             raise invalid(
@@ -54,7 +56,7 @@ class Budget:
             )
 
     def take_image(self, width: int, height: int, size: int) -> None:
-        """Count the pixels of an encoded image of `size` bytes; raises ServingError if they are too many."""
+        """Count the pixels of an encoded image of `size` bytes; raises ServingError beyond the limit."""
         pixels = width * height
         self._pixels -= max(pixels - _PIXELS_PER_BYTE * size, 0)
         if pixels > self._limits.image_pixels or self._pixels < 0:
@@ -65,7 +67,7 @@ class Budget:
 
 
 def bytes_of(arrays: Iterable[np.ndarray]) -> int:
-    """What arrays take in memory, strings included."""
+    """The memory of arrays, including their strings."""
     total = 0
     for array in arrays:
         if array.dtype.hasobject:

@@ -1,4 +1,4 @@
-"""The servers of the two transports, made as the flags say."""
+"""Makes the gRPC and REST servers from the options."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .tensors.encoding import encode_content, encode_typed
 
 
 def rest_server(options: ServerOptions, models: Models, recorder: Recorder, listener: socket.socket) -> RestServer:
-    """REST on a socket that is bound already."""
+    """The REST server on an already bound socket."""
 
     def fast(server: RestServer) -> RestFastPath:
         return RestFastPath(
@@ -42,7 +42,7 @@ def rest_server(options: ServerOptions, models: Models, recorder: Recorder, list
 
 
 def grpc_server(options: ServerOptions, models: Models, recorder: Recorder) -> GrpcServer:
-    """GRPC by the server that suits the flags; raises RuntimeError or OSError if it cannot listen."""
+    """The compiled gRPC server if the options allow it, else grpcio's. Raises RuntimeError or OSError on a bad port."""
     encode = encode_content if options.tensor_content else encode_typed
     known = methods(models, encode, recorder, options.limits)
     if options.health:
@@ -78,7 +78,7 @@ def grpc_server(options: ServerOptions, models: Models, recorder: Recorder) -> G
 
 
 def _can_be_native(options: ServerOptions) -> bool:
-    """The compiled server has neither TLS nor limits on messages: it is for clients on this machine."""
+    """Whether the compiled server may be used: it has no TLS and no message limits, so it only serves this machine."""
     return bool(
         options.is_loopback
         and options.port

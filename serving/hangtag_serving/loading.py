@@ -1,4 +1,4 @@
-"""One try to load a version: read it, warm it up, note how that went."""
+"""Loads one version: reads it, warms it up, and records metrics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .options import ServerOptions
 
 
 class Loader:
-    """Loads versions as the flags say."""
+    """Loads versions with the server's options."""
 
     def __init__(self, options: ServerOptions, metrics: Metrics) -> None:
         self._options, self._metrics = options, metrics
@@ -30,7 +30,7 @@ class Loader:
             self._scheduler = BatchScheduler(options.batching.num_batch_threads, metrics)
 
     def __call__(self, name: str, version: int, folder: Path) -> Servable:
-        """The version, ready to answer; raises ServingError."""
+        """The loaded version, ready for requests; raises ServingError."""
         begun = time.perf_counter()
         code = "fail"
         try:
@@ -56,7 +56,7 @@ class Loader:
         if self._options.per_model_batching:
             own = folder / "batching_params.pbtxt"
             if not own.is_file():
-                return None  # as the C++ server: then the file of the flag counts for the threads alone
+                return None  # as in C++: without its own file, this version does not batch
             try:
                 options = read_batching(own)
             except InvalidInput as error:

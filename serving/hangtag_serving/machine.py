@@ -1,4 +1,4 @@
-"""What this process may use of the machine."""
+"""CPU cores, open files, event loop and memory of this process."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _QUIET_SECONDS = 0.5
 
 
 def usable_cores() -> int:
-    """Those that the scheduler gives this process, which in a container may be fewer than the machine has."""
+    """The number of cores that this process may use; in a container it may be less than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def raise_descriptor_limit() -> int:
-    """Allow this process as many open files as it may have; returns how many."""
+    """Raise the limit of open files as far as allowed; returns the limit."""
     try:
         import resource
-    except ImportError:  # Windows has no limit of this kind
+    except ImportError:  # Windows has no such limit
         return _MANY_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     many = _MANY_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MANY_DESCRIPTORS)
@@ -33,7 +33,7 @@ def raise_descriptor_limit() -> int:
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """Uvloop's where there is one."""
+    """An event loop of uvloop, or asyncio's if uvloop is not installed."""
     try:
         import uvloop
     except ImportError:  # Windows has none
@@ -42,9 +42,10 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 class MemoryTrimmer:
-    """Has glibc return free memory to the system after large requests and floods; it would keep it otherwise.
+    """Makes glibc return free memory to the system after large requests; otherwise it would keep the memory.
 
-    Only when none has come for a moment: under load the memory is needed again at once. For the loop's thread.
+    It waits for a moment without large requests, because under load the memory is soon needed again. Only for the
+    loop's thread.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -53,7 +54,7 @@ class MemoryTrimmer:
         self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
 
     def note(self, size: int = _LARGE_BYTES) -> None:
-        """A request of `size` bytes has come, or has ended before it came."""
+        """Record a request of `size` bytes; without a size, one that ended before it was complete."""
         if size >= _LARGE_BYTES and self._trim is not None:
             self._last = self._loop.time()
             if not self._waiting:

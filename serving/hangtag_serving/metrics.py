@@ -1,8 +1,8 @@
-"""Counters and histograms under TensorFlow Serving's own names, in Prometheus's text format.
+"""Counters and histograms with TensorFlow Serving's names, in Prometheus's text format.
 
-Names, labels and buckets: tensorflow_serving/servables/tensorflow/util.cc and util/prometheus_exporter.cc. They begin
-with a colon and counters do not end in ``_total``, which prometheus_client would append; a dashboard made for the C++
-server has to work here. Only what has been touched is shown, as there. Ours begin with ``:hangtag:``.
+Names, labels and buckets: tensorflow_serving/servables/tensorflow/util.cc and util/prometheus_exporter.cc. The names
+begin with a colon, and counters do not end in ``_total``, which prometheus_client would append: a dashboard for the C++
+server must work here. As there, metrics without a value are not shown. Our own metrics begin with ``:hangtag:``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SIZE_BUCKETS = tuple(float(2**n) for n in range(15))
 
 
 class Counter:
-    """Only goes up; one number for each combination of label values."""
+    """A metric that only increases, with one number for each combination of label values."""
 
     def __init__(self, name: str, help_text: str, labels: Sequence[str]) -> None:
         self.name, self.help_text, self.labels = name, help_text, tuple(labels)
@@ -24,7 +24,7 @@ class Counter:
         self._lock = threading.Lock()
 
     def add(self, *values: str, by: float = 1) -> None:
-        """Count for these label values."""
+        """Add `by` for these label values."""
         with self._lock:
             self._cells[values] = self._cells.get(values, 0) + by
 
@@ -39,7 +39,7 @@ class Counter:
 
 
 class Histogram:
-    """How often a value fell under each bound, with their sum."""
+    """How many values are in each bucket, and their sum."""
 
     def __init__(self, name: str, help_text: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
         self.name, self.help_text, self.labels, self._bounds = name, help_text, tuple(labels), tuple(bounds)
@@ -47,7 +47,7 @@ class Histogram:
         self._lock = threading.Lock()
 
     def observe(self, value: float, *values: str, times: int = 1) -> None:
-        """Count `value` for these label values, `times` over."""
+        """Count `value` `times` times for these label values."""
         bucket = bisect_left(self._bounds, value)
         with self._lock:
             cell = self._cells.get(values)
@@ -75,7 +75,7 @@ class Histogram:
 
 
 class Gauge:
-    """Goes up and down: what `read` gives when it is asked for, by the value of the one label."""
+    """A current value: `read` returns it for each value of the one label."""
 
     def __init__(self, name: str, help_text: str, label: str) -> None:
         self.name, self.help_text, self.label = name, help_text, label
@@ -168,7 +168,7 @@ class Metrics:
         )
 
     def text(self) -> bytes:
-        """Everything that has been touched."""
+        """The text of all metrics that have values."""
         lines = [line for metric in vars(self).values() for line in metric.lines()]
         return ("\n".join(lines) + "\n").encode()
 

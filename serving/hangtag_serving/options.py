@@ -1,4 +1,4 @@
-"""From the flags to what the server is to do; every file they name is read here, before anything starts."""
+"""Turns the flags into the server's options. All files that flags name are read here, before anything starts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _METRICS_PATH = "/monitoring/prometheus/metrics"
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """All of it. Ports: 0 is off. Times are in seconds, sizes in bytes."""
+    """All options of the server. A port of 0 is off. Times are in seconds, sizes in bytes."""
 
     models: list[ModelConfig]
     config_file: Path | None
@@ -70,7 +70,7 @@ class ServerOptions:
 
 
 def from_flags(flags: argparse.Namespace) -> ServerOptions:
-    """Check the flags and read the files they name; raises InvalidInput, or ServingError from a model config."""
+    """Check the flags and read their files; raises InvalidInput, or ServingError for a model config."""
     if not (flags.port or flags.rest_api_port or flags.grpc_socket_path):
         raise InvalidInput("both ports are 0, which is off: give --port or --rest_api_port")
     if flags.port == flags.rest_api_port:
@@ -130,7 +130,7 @@ def from_flags(flags: argparse.Namespace) -> ServerOptions:
 
 
 def _one_model(flags: argparse.Namespace) -> ModelConfig:
-    """The model of --model_name and --model_base_path, or of the variables of TensorFlow Serving's image."""
+    """The model of --model_name and --model_base_path, or of the variables that TensorFlow Serving's image uses."""
     variables = {name: os.environ[name] for name in ("MODEL_NAME", "MODEL_BASE_PATH") if os.environ.get(name)}
     name, location = flags.model_name, flags.model_base_path
     if location is None and variables:

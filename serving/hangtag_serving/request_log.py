@@ -1,4 +1,4 @@
-"""What is recorded of every request: metrics, and a line in the access log if --access_log asks for one."""
+"""Records every request: in the metrics, and with --access_log as a line of the access log."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .models.servable import Servable
 
 log = logging.getLogger("hangtag.serving")
 
-_MAX_NAMES = 1000  # of models that do not exist are counted by name; the others as one: clients choose them
+_MAX_NAMES = 1000  # model names counted on their own; clients may invent names, so the rest is counted as one
 _MAX_NAME_LENGTH = 200
-_MAX_LINES = 10_000  # of the access log that wait to be written
+_MAX_LINES = 10_000  # lines that wait to be written
 _CLOSING_SECONDS = 1.0
 
 
 class Recorder:
-    """Called once when a request, or several that ran as one, have been answered."""
+    """Records requests that were answered, alone or several that ran together."""
 
     def __init__(self, metrics: Metrics, *, access_log: bool = False, stream: TextIO | None = None) -> None:
         self.metrics = metrics
@@ -34,7 +34,7 @@ class Recorder:
         self._names: set[str] = set()
 
     def note(self, api: str, entrypoint: str, size: int, model: str = "") -> Note:
-        """For the time that a request takes: ``with recorder.note(…) as note``, and fill in what becomes known."""
+        """A context manager that records one request; its fields are filled in as they become known."""
         return Note(self, api, entrypoint, size, model)
 
     def answered(
@@ -49,9 +49,10 @@ class Recorder:
         signature: str = "",
         sizes: Sequence[int] = (0,),
     ) -> None:
-        """`entrypoint` is GRPC or REST, `begun` a time.perf_counter(), `sizes` has the bytes of each request's body.
+        """Record one request for each of `sizes`, the bytes of their bodies.
 
-        `servable` is the version that answered, None if the request did not get so far.
+        `entrypoint` is GRPC or REST, `begun` the time.perf_counter() at their start. `servable` is the version that
+        answered, None if the request failed earlier.
         """
         count = len(sizes)
         seconds = time.perf_counter() - begun
@@ -61,7 +62,7 @@ class Recorder:
             self.metrics.request_latency.observe(seconds * 1e6, name, api, entrypoint, times=count)
         if servable is not None:
             used = signature or "serving_default"
-            known = used if used in servable.signatures else "(unknown)"  # clients choose these, too
+            known = used if used in servable.signatures else "(unknown)"  # clients may invent signatures, too
             self.metrics.version_requests.add(servable.name, str(servable.version), known, by=count)
         if self._log is not None:
             now = time.time()
@@ -79,7 +80,7 @@ class Recorder:
                 self._log.write(entry | {"bytes": size})
 
     def close(self) -> None:
-        """Write what is left of the access log."""
+        """Write the remaining lines of the access log."""
         if self._log is not None:
             self._log.close()
 
@@ -92,7 +93,7 @@ class Recorder:
 
 
 class AccessLog:
-    """Writes lines of JSON in a thread of its own, so that a reader that is slow or gone never stops the server."""
+    """Writes lines of JSON in its own thread, so that a slow or closed reader never stops the server."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -102,7 +103,7 @@ class AccessLog:
         self._thread.start()
 
     def write(self, entry: Mapping[str, object]) -> None:
-        """Write a line, or drop it when too many wait. ASCII alone, which every encoding of a stream has."""
+        """Write a line, or drop it if too many wait. It is ASCII, which every stream can encode."""
         try:
             self._lines.put_nowait(json.dumps(entry) + "\n")
         except queue.Full:
@@ -111,7 +112,7 @@ class AccessLog:
             self._dropping = True
 
     def close(self) -> None:
-        """Write the lines that wait, if that does not take long."""
+        """Write the waiting lines, for at most a second."""
         try:
             self._lines.put_nowait(None)
         except queue.Full:
@@ -126,7 +127,7 @@ class AccessLog:
                     self._stream.flush()
                     self._dropping = False
             self._stream.flush()
-        except (OSError, ValueError) as error:  # its reader has ended: requests are answered all the same
+        except (OSError, ValueError) as error:  # the reader is closed; requests are still answered
             log.error("the access log cannot be written and ends here: %s", error)
             while self._lines.get() is not None:
                 pass
@@ -134,7 +135,7 @@ class AccessLog:
 
 @dataclass(slots=True)
 class Note:
-    """A request that is being answered; the error that ends the block, if any, is its outcome."""
+    """A running request. It is recorded at the end of its block, with the error that ended the block, if any."""
 
     recorder: Recorder
     api: str

@@ -1,4 +1,4 @@
-"""The embedded server: reserve the ports, load the models, listen, and stop in order at SIGTERM."""
+"""The embedded server: reserves the ports, loads the models, listens, and stops cleanly at SIGTERM."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class StartError(HangtagError):
 def serve(options: ServerOptions) -> int:
     """Run until SIGTERM or SIGINT; returns the exit code.
 
-    Does not return if something still runs when the grace is over: the process ends then, with exit code 0.
+    If something still runs after the grace period, the process ends with exit code 0 and this does not return.
     """
     stop = _stop_at_signals(options.grace_seconds)
     raise_descriptor_limit()
-    # Before TensorFlow is loaded: a taken port is known at once. Bound and not listening, it refuses connections.
+    # Bind before TensorFlow is loaded, so that a taken port fails at once. Connections are refused until it listens.
     listener = _bind(options.host, options.rest_api_port) if options.rest_api_port else None
     if options.port:
         _bind(options.host, options.port).close()
@@ -62,9 +62,9 @@ def serve(options: ServerOptions) -> int:
 
 
 def _stop_at_signals(grace_seconds: float) -> threading.Event:
-    """An event that SIGTERM and SIGINT set. From then on the process has the grace, and a moment more, to end."""
+    """An event that SIGTERM and SIGINT set. A moment after the grace period, the process ends in any case."""
     stop = threading.Event()
-    # Neither a run nor a load of TensorFlow can be stopped, and the interpreter waits for the threads they are in.
+    # TensorFlow's runs and loads cannot be stopped, and the interpreter would wait for their threads.
     end = threading.Timer(grace_seconds + _ENDING_SECONDS, os._exit, (0,))
     end.daemon = True
 
@@ -84,7 +84,7 @@ def _serve(options: ServerOptions, listener: socket.socket | None, stop: threadi
         options = replace(options, load=load_options)
     require("tensorflow", extra="serving", what="hangtag serve")
     gc.collect()
-    gc.freeze()  # TensorFlow's objects stay: a collection would visit them all, for a tenth of a second
+    gc.freeze()  # TensorFlow's objects stay for good; without this each full collection takes a tenth of a second more
     recorder = Recorder(Metrics(), access_log=options.access_log)
     load = Loader(options, recorder.metrics)
 
@@ -94,7 +94,7 @@ def _serve(options: ServerOptions, listener: socket.socket | None, stop: threadi
     models = Models(make, early_labels=options.early_labels, path_map=options.path_map)
     models.stop_waiting = stop
     try:
-        # As the C++ server: no port is open until there is something to serve, so "the port is open" means ready.
+        # As in C++, no port is open until a model is available, so an open port means that the server is ready.
         if options.config_file is not None and options.config_poll_seconds > 0:
             watch_config(models, options.config_file, options.config_poll_seconds, options.path_map, stop)
         try:
@@ -115,7 +115,7 @@ def _listen(
     """Answer requests until `stop` is set."""
     from .listeners import grpc_server, rest_server
 
-    servers: list[GrpcServer | RestServer] = []  # those that have started: only they can be stopped
+    servers: list[GrpcServer | RestServer] = []  # the servers that have started, which must be stopped
     addresses = []
     try:
         if options.port or options.grpc_socket_path:
@@ -144,10 +144,10 @@ def _listen(
 
 @contextmanager
 def _port_errors(host: str, port: int) -> Iterator[None]:
-    """Report that another program listens on the port: it may have begun to since the port was reserved."""
+    """Report that another program listens on the port; it may have started after the port was reserved."""
     try:
         yield
-    except (RuntimeError, OSError) as error:  # the first is grpcio's
+    except (RuntimeError, OSError) as error:  # RuntimeError: grpcio
         raise StartError(_taken(host, port)) from error
 
 

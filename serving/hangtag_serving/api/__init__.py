@@ -1,1 +1,1 @@
-"""What each request means: TensorFlow Serving's gRPC methods and REST resources."""
+"""TensorFlow Serving's gRPC methods and REST resources, independent of the transports."""

@@ -1,4 +1,4 @@
-"""Classify, Regress and MultiInference: signatures that take serialized tf.Examples and answer with labels or numbers.
+"""Classify, Regress and MultiInference: signatures that take serialized tf.Examples and return labels or numbers.
 
 Semantics and texts: tensorflow_serving/servables/tensorflow/{classifier,regressor,multi_inference}.cc and util.cc,
 recorded on 2.20.0.
@@ -20,23 +20,23 @@ from ..models.servable import Servable
 from ..tensors.image_sizes import check_images
 from ..tensors.types import number_of, shape_text
 
-_VALUE_BYTES = 200  # that a class with its score takes as objects, apart from its name
+_VALUE_BYTES = 200  # memory of a class and its score as objects, without the name
 
 CLASSIFY, REGRESS, PREDICT = (f"tensorflow/serving/{method}" for method in ("classify", "regress", "predict"))
 
 Scored = list[tuple[bytes, float]]
-"""The classes of one example with their scores; a signature may leave either out."""
+"""The classes of one example with their scores; a signature may omit the classes or the scores."""
 
 
 def read_input(content: memoryview, budget: Budget) -> np.ndarray:
-    """The serialized Examples of an Input message, [N] bytes; a context is put before each."""
+    """The serialized Examples of an Input message, [N] bytes. A context is prepended to each Example."""
     context = bytearray()
     examples: list[bytes] = []
     try:
         for field, _, value in protobuf.fields(content):
             if field not in (1, 2):
                 continue
-            context, examples = bytearray(), []  # of a oneof the last counts
+            context, examples = bytearray(), []  # the last member of a oneof counts
             for inner, _, part in protobuf.fields(protobuf.as_block(value)):
                 if inner == 1:
                     example = protobuf.as_block(part)
@@ -64,13 +64,13 @@ def signature_of(servable: Servable, name: str) -> Any:
 
 
 def classify(servable: Servable, name: str, examples: memoryview, budget: Budget) -> list[Scored]:
-    """What the classify signature says of each example."""
+    """The classes of each example by a classify signature."""
     outputs = _check_classify(signature_of(servable, name), servable.checks_methods)
     return _classes(*_run(servable, name, examples, outputs, "Classify", budget))
 
 
 def regress(servable: Servable, name: str, examples: memoryview, budget: Budget) -> list[float]:
-    """One number for each example."""
+    """One number for each example by a regress signature."""
     outputs = _check_regress(signature_of(servable, name), servable.checks_methods)
     return _numbers(*_run(servable, name, examples, outputs, "Regress", budget))
 

@@ -1,4 +1,4 @@
-"""tensorflow-serving-api's messages, read and written the same way by every method that uses them."""
+"""Helpers for tensorflow-serving-api's messages, which several gRPC methods use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..models.servable import Servable
 
 log = logging.getLogger("hangtag.serving")
 
-_PARSED_BYTES = 24  # that a byte of a message may take once protobuf has parsed it
+_PARSED_BYTES = 24  # memory that protobuf may need for each byte of a message
 
 
 @cache
@@ -25,7 +25,7 @@ def api(name: str) -> Any:
 
 
 def checked_spec(spec: ModelSpec | None) -> ModelSpec:
-    """The spec, which must be there and name a model."""
+    """`spec`; raises ServingError if it is missing or names no model."""
     if spec is None:
         raise invalid("Missing ModelSpec")
     if not spec.name:
@@ -34,23 +34,23 @@ def checked_spec(spec: ModelSpec | None) -> ModelSpec:
 
 
 def fill_spec(message: Any, servable: Servable, signature_name: str) -> None:
-    """Write which version and signature answered."""
+    """Write the version and the signature that answered into a ModelSpec message."""
     message.name = servable.name
     message.version.value = servable.version
     message.signature_name = signature_name or "serving_default"
 
 
 def parse(message: Any, body: bytes, budget: Budget) -> Any:
-    """A request message; ServingError if the bytes are none, or may take too much memory as objects."""
+    """Parse a request message; raises ServingError if it is malformed or may need too much memory."""
     budget.take(_PARSED_BYTES * len(body))
     try:
         return message.FromString(body)
-    except Exception as error:  # protobuf's DecodeError, whose home differs between its implementations
+    except Exception as error:  # protobuf's DecodeError, whose module depends on the implementation
         raise unreadable(error) from error
 
 
 def unreadable(error: Exception) -> ServingError:
-    """For bytes that are no message. The C++ server says nothing more about it."""
+    """The error for a malformed message. The C++ server sends no text for it."""
     log.debug("a request that is no protobuf message: %s", error)
     return ServingError("INTERNAL", "")
 
@@ -61,13 +61,13 @@ def read_spec(content: memoryview, budget: Budget) -> ModelSpec:
 
 
 def to_bytes(message: Any) -> bytes:
-    """A message, serialized."""
+    """A serialized message, typed."""
     serialized: bytes = message.SerializeToString()
     return serialized
 
 
 def spec_of(message: Any) -> ModelSpec:
-    """A ModelSpec message as the plain tuple."""
+    """A ModelSpec message as the client's ModelSpec."""
     version = message.version.value if message.HasField("version") else None
     label = message.version_label if message.WhichOneof("version_choice") == "version_label" else None
     return ModelSpec(message.name, version, label, message.signature_name)

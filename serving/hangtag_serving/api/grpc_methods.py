@@ -1,6 +1,6 @@
-"""TensorFlow Serving's gRPC methods as functions from request bytes to answer bytes.
+"""TensorFlow Serving's gRPC methods as functions from request bytes to response bytes.
 
-Predict is read and written by the client's wire codec; the rarer methods use tensorflow-serving-api's messages.
+Predict uses the client's wire codec; the other methods use tensorflow-serving-api's messages.
 Error texts: tensorflow_serving/servables/tensorflow/predict_util.cc and model_servers/*_impl.cc.
 """
 
@@ -36,8 +36,8 @@ _MODEL = "/tensorflow.serving.ModelService/"
 PREDICT = _PREDICTION + "Predict"
 RELOAD = _MODEL + "HandleReloadConfigRequest"
 
-_FIELD_BYTES = 64  # counted for each field of a request, so that their number is bounded
-_ENTRY_BYTES = 1 << 14  # that a spec, an input or a name in the output filter takes, apart from its content
+_FIELD_BYTES = 64  # counted for each field of a request, to limit their number
+_ENTRY_BYTES = 1 << 14  # memory of a spec, an input or a name in the output filter, without its content
 
 
 def methods(models: Models, encode: Encode, recorder: Recorder, limits: Limits = DEFAULT) -> dict[str, Method]:
@@ -65,7 +65,7 @@ def _recorded(
     answer: Callable[[Servable, R], bytes],
     body: bytes,
 ) -> bytes:
-    """Read a request, answer it by the version it means, and note how it went."""
+    """Read a request, let the version that it asks for answer it, and record the outcome."""
     with recorder.note(api, "GRPC", len(body)) as note:
         request = read(body)
         note.model, note.signature = request.spec.name, request.spec.signature
@@ -77,7 +77,7 @@ def _recorded(
 
 
 class PredictRequest(NamedTuple):
-    """A PredictRequest whose tensors are not decoded yet."""
+    """A PredictRequest; its tensors are not decoded yet."""
 
     spec: ModelSpec
     inputs: dict[str, TensorMessage]
@@ -86,7 +86,7 @@ class PredictRequest(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """A Predict that has passed all checks but those of TensorFlow."""
+    """A Predict call that has passed all checks except TensorFlow's own."""
 
     signature: str
     inputs: dict[str, np.ndarray]
@@ -100,7 +100,7 @@ def predict(encode: Encode, servable: Servable, request: PredictRequest) -> byte
 
 
 def checked(servable: Servable, request: PredictRequest) -> Checked:
-    """What to run for a request."""
+    """The signature to run for a request, with its inputs and outputs; raises ServingError."""
     name = request.spec.signature
     signature = servable.signature(name)
     if signature is None:
@@ -113,7 +113,7 @@ def checked(servable: Servable, request: PredictRequest) -> Checked:
 
 
 def read_predict(body: bytes, limits: Limits = DEFAULT) -> PredictRequest:
-    """The spec, the TensorProtos by input, and the output filter of a PredictRequest."""
+    """Parse a PredictRequest; raises ServingError."""
     spec: ModelSpec | None = None
     inputs: dict[str, TensorMessage] = {}
     output_filter = []
@@ -122,7 +122,7 @@ def read_predict(body: bytes, limits: Limits = DEFAULT) -> PredictRequest:
         for field, kind, value in protobuf.fields(memoryview(body)):
             budget.take(_FIELD_BYTES)
             if kind != protobuf.LENGTH or isinstance(value, int):
-                continue  # unknown to this message, as protobuf has it
+                continue  # protobuf ignores a field of another wire type
             if field == 1:
                 budget.take(_ENTRY_BYTES)
                 spec = read_spec(value, budget)
@@ -139,7 +139,7 @@ def read_predict(body: bytes, limits: Limits = DEFAULT) -> PredictRequest:
 
 
 def response(servable: Servable, call: Checked, arrays: list[np.ndarray], encode: Encode) -> bytes:
-    """A PredictResponse."""
+    """A serialized PredictResponse."""
     parts = []
     for alias, array in zip(call.outputs, arrays, strict=True):
         key, tensor = protobuf.block(1, alias.encode()), encode(array)

@@ -1,4 +1,4 @@
-"""gRPC methods about models: their metadata, their status, and a new config.
+"""The gRPC methods for a model's metadata and status, and for a new model config.
 
 Error texts: tensorflow_serving/model_servers/{get_model_status_impl,model_service_impl}.cc, recorded on 2.20.0.
 """
@@ -60,7 +60,7 @@ def status(models: Models, limits: Limits, body: bytes) -> bytes:
 
 
 def reload(models: Models, limits: Limits, body: bytes) -> bytes:
-    """ReloadConfigRequest to ReloadConfigResponse, once every new model is available; raises ServingError."""
+    """ReloadConfigRequest to ReloadConfigResponse, after every new model is available; raises ServingError."""
     pb = api("model_management_pb2")
     request = parse(pb.ReloadConfigRequest, body, Budget(limits))
     if not request.config.HasField("model_config_list"):

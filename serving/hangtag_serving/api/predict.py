@@ -1,4 +1,4 @@
-"""The checks of Predict before a run, for gRPC and REST.
+"""Checks a Predict request before it runs, over gRPC and REST.
 
 Semantics and texts: tensorflow_serving/servables/tensorflow/predict_util.cc and tensorflow/cc/saved_model/util.cc,
 recorded on 2.20.0.
@@ -21,7 +21,7 @@ from .classify import CLASSIFY, PREDICT, REGRESS
 
 
 def check_method(servable: Servable, signature: Any) -> None:
-    """With --enable_signature_method_name_check, the signature's method must be a known one."""
+    """With --enable_signature_method_name_check, raise ServingError unless the signature's method is known."""
     known = (PREDICT, CLASSIFY, REGRESS)
     if servable.checks_methods and signature.method_name not in known:
         raise ServingError(
@@ -32,7 +32,7 @@ def check_method(servable: Servable, signature: Any) -> None:
 
 
 def check_inputs(signature: Any, sent: Collection[str]) -> None:
-    """The inputs' names must be the signature's; those with a default may be left out."""
+    """Raise ServingError unless the inputs have the signature's names; inputs with a default are optional."""
     expected = signature.inputs
     if len(sent) > len(expected) or (len(sent) < len(expected) and not signature.defaults):
         names, wanted = set(sent), set(expected)
@@ -51,7 +51,7 @@ def check_inputs(signature: Any, sent: Collection[str]) -> None:
 
 
 def read_tensors(signature: Any, sent: Mapping[str, TensorMessage], budget: Budget) -> dict[str, np.ndarray]:
-    """The signature's inputs as arrays; defaults fill in for those that were not sent."""
+    """The signature's inputs as arrays; inputs that were not sent get their defaults."""
     arrays = {}
     for alias in sorted(signature.inputs):
         message = sent[alias] if alias in sent else TensorMessage(signature.defaults[alias], {})
@@ -63,7 +63,7 @@ def read_tensors(signature: Any, sent: Mapping[str, TensorMessage], budget: Budg
 
 
 def chosen_outputs(signature: Any, output_filter: Sequence[str]) -> list[str]:
-    """The outputs to compute, by name, in any order of the filter; an empty filter means all."""
+    """The sorted names of the outputs to compute; an empty filter means all."""
     chosen: set[str] = set()
     for alias in output_filter:
         if alias not in signature.outputs:

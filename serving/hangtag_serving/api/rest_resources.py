@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST API as a function from a request to an answer, without a transport.
+"""TensorFlow Serving's REST API as a function from request to response, independent of the HTTP server.
 
 Semantics and texts: tensorflow_serving/model_servers/http_rest_api_{util,handler}.cc and http_server.cc, recorded on
 2.20.0.
@@ -40,9 +40,9 @@ _POST = re.compile(rf"{_MODEL}:(classify|regress|predict)", re.IGNORECASE | re.A
 _GET = re.compile(
     r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?", re.IGNORECASE | re.ASCII
 )
-_CHARACTER = r"[\w\-.~!$&'()*+,;=:@/]|%[0-9a-fA-F]{2}"  # RFC 3986: what a path may hold
+_CHARACTER = r"[\w\-.~!$&'()*+,;=:@/]|%[0-9a-fA-F]{2}"  # RFC 3986: the characters of a path
 _URI = re.compile(rf"(?:{_CHARACTER})*(?:\?(?:{_CHARACTER}|\?)*)?(?:#(?:{_CHARACTER}|\?)*)?", re.ASCII)
-_MAX_INFLATED = 2  # gzipped bodies that are inflated and answered at a time: each may become 100 MiB
+_MAX_INFLATED = 2  # gzipped bodies that are handled at a time, because each may become 100 MiB
 _METHODS = frozenset(("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"))
 
 _HTTP = {
@@ -64,7 +64,7 @@ _HTTP = {
 
 
 class Answer(NamedTuple):
-    """Status, body and its type."""
+    """An HTTP response: status, body and content type."""
 
     status: int
     body: bytes
@@ -73,7 +73,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class RestOptions:
-    """`metrics_path` is None when metrics are off. Sizes in bytes."""
+    """Options of the REST API. `metrics_path` is None if metrics are off. Sizes are in bytes."""
 
     metrics_path: str | None = None
     cors: bool = False
@@ -83,7 +83,7 @@ class RestOptions:
 
 
 class RestService:
-    """Answers requests; `respond` may be called from any thread."""
+    """Answers REST requests. Any thread may call `respond`."""
 
     def __init__(self, models: Models, recorder: Recorder, options: RestOptions = RestOptions()) -> None:
         self._models, self._recorder, self._options = models, recorder, options
@@ -92,11 +92,11 @@ class RestService:
 
     @property
     def cors(self) -> bool:
-        """Whether every answer carries the headers that let any web page read it."""
+        """Whether every response has the headers that let any web page read it."""
         return self._options.cors
 
     def respond(self, verb: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """`path` includes the query, as it was sent; the names of `headers` are lower-case."""
+        """The response to a request. `path` includes the query, undecoded; the names in `headers` are lower case."""
         if verb not in _METHODS:
             return _page(501, "Not Implemented")
         if not _URI.fullmatch(path):
@@ -124,7 +124,7 @@ class RestService:
             return refusal(ServingError("INTERNAL", INTERNAL))
 
     def _inflate(self, body: bytes) -> bytes:
-        """A body that cannot be inflated is an empty one, as in C++."""
+        """The decompressed body; empty if it cannot be decompressed, as in C++."""
         inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
         try:
             inflated = inflater.decompress(body, self._options.max_inflated_bytes)
@@ -136,7 +136,7 @@ class RestService:
         if verb == "POST" and (match := _POST.fullmatch(path)):
             name, version, label, action = match.groups()
             spec = _spec(name, version, label)
-            if action == "predict":  # the verb, unlike the path, is case-sensitive
+            if action == "predict":  # lower case only, although the rest of the path ignores case
                 return self._recorded(spec, action, body, self._predict)
             if action in ("classify", "regress"):
                 return self._recorded(spec, action, body, self._classify_or_regress)
@@ -145,7 +145,7 @@ class RestService:
             if name is None:
                 raise invalid("Missing model name in request.")
             spec = _spec(name, version, label)
-            # Here, too, case counts after the match: `/Metadata` gives the status.
+            # Only lower case, as above: `/Metadata` returns the status.
             return self._recorded(spec, "", b"", self._metadata if metadata == "metadata" else self._status)
         raise invalid(f"Malformed request: {verb} {path}")
 
@@ -208,7 +208,7 @@ _Action = Callable[[ModelSpec, bytes, Note], bytes]
 
 
 class _EmptyBody(ServingError):
-    """A refusal that the C++ server sends with an empty body."""
+    """An error that the C++ server sends with an empty body."""
 
 
 def _spec(name: str, version: str | None, label: str | None) -> ModelSpec:
@@ -220,7 +220,7 @@ def _spec(name: str, version: str | None, label: str | None) -> ModelSpec:
 
 
 def refusal(error: ServingError) -> Answer:
-    """What a request that failed is answered with."""
+    """The response for an error."""
     status = _HTTP.get(error.code, 500)
     if isinstance(error, _EmptyBody):
         return Answer(status, b"")
@@ -229,12 +229,12 @@ def refusal(error: ServingError) -> Answer:
 
 
 def too_large(limit: int) -> Answer:
-    """The answer to a body over the limit; the C++ server has neither."""
+    """The response to a body over the limit; the C++ server has no such limit."""
     document = json.dumps({"error": f"The request is larger than {limit} bytes"}, indent=4)
     return Answer(413, document.encode() + b"\n")
 
 
 def _page(status: int, reason: str) -> Answer:
-    """The HTML page that libevent, inside the C++ server, answers with."""
+    """The HTML page that the C++ server sends; it comes from libevent."""
     html = f"<HTML><HEAD>\n<TITLE>{status} {reason}</TITLE>\n</HEAD><BODY>\n<H1>{reason}</H1>\n</BODY></HTML>\n"
     return Answer(status, html.encode(), "text/html")

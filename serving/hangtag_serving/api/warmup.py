@@ -1,4 +1,4 @@
-"""Requests that a version brings along, run before it becomes available.
+"""Runs the warmup requests of a version before it becomes available.
 
 Semantics and texts: tensorflow_serving/servables/tensorflow/saved_model_warmup_util.cc. The file is a TFRecord of
 PredictionLog messages; if a request fails, the version does not load.
@@ -24,7 +24,7 @@ MAX_RECORDS = 1000
 
 
 def warm_up(servable: Servable, folder: Path, iterations: int = 1) -> int:
-    """Run the version's warmup requests `iterations` times each; returns how many there were."""
+    """Run each of the version's warmup requests `iterations` times; returns their number."""
     path = folder / WARMUP
     if not path.is_file():
         return 0
@@ -52,10 +52,10 @@ def _run(servable: Servable, record: bytes) -> None:
     pb = require("tensorflow_serving.apis.prediction_log_pb2", extra="serving", what="hangtag serve")
     try:
         log = pb.PredictionLog.FromString(record)
-    except Exception as error:  # protobuf's DecodeError, whose home differs between its implementations
+    except Exception as error:  # protobuf's DecodeError, whose module depends on the implementation
         raise invalid(f"Failed to parse warmup record: {error}") from error
     kind = log.WhichOneof("log_type")
-    if kind is None:  # an empty log is skipped
+    if kind is None:  # C++ skips an empty record
         return
     if kind not in ("predict_log", "classify_log", "regress_log", "multi_inference_log"):
         raise ServingError("UNIMPLEMENTED", f"Unsupported log_type for warmup: {kind}")

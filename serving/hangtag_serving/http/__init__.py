@@ -1,1 +1,1 @@
-"""How REST requests come in and go out: an HTTP/1.1 server on an event loop."""
+"""The HTTP/1.1 server for REST requests, on an event loop."""

@@ -1,4 +1,4 @@
-"""One client's connection: the order of its responses, how far ahead of them it is read, and how long it may take."""
+"""One client's connection: the order of its responses, limits on reading ahead, and timeouts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CORS = (
     b"Access-Control-Allow-Headers: Content-Type\r\n"
 )
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
-_REASONS |= {429: b"Client Error", 499: b"Client Error"}  # libevent's, where it has no others
+_REASONS |= {429: b"Client Error", 499: b"Client Error"}  # libevent's
 
 
 class Connection(asyncio.Protocol):
@@ -33,11 +33,11 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[Request] = deque()
         self._waiting_bytes = 0
         self._busy = 0  # bytes held by the request that is being answered; 0 if there is none
-        self._taking = False  # `_next` is running, or soon will
-        self._afterwards: Callable[[], None] | None = None  # to be done once all earlier requests are answered
-        self._unread = 0  # bytes of responses when the client was last seen to read some
+        self._taking = False  # `_next` is running or scheduled
+        self._afterwards: Callable[[], None] | None = None  # called after all earlier requests are answered
+        self._unread = 0  # bytes of responses that wait to be sent, when some were last sent
         self._paused = self._closing = self._half_closed = False
-        self._since = loop.time()  # the beginning of what the connection is doing now
+        self._since = loop.time()  # when the current activity began
         self._transport: Any = None
 
     # ---- asyncio.Protocol
@@ -48,7 +48,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
-        self._forget()  # but for the request that is being answered: its body is held until then
+        self._forget()  # except the body of the request that is being answered
         self._server.closed(self)
 
     def eof_received(self) -> bool:
@@ -63,20 +63,20 @@ class Connection(asyncio.Protocol):
             self._regulate()
 
     def pause_writing(self) -> None:
-        """The client reads slowly: neither answer nor read more until it has caught up."""
+        """Stop answering and reading, because the client reads its responses too slowly."""
         self._unread = max(1, self._transport.get_write_buffer_size())
         self._since = self._loop.time()
         self._regulate()
 
     def resume_writing(self) -> None:
-        """The client has caught up."""
+        """Go on, because the client has read its responses."""
         self._unread = 0
         self._since = self._loop.time()
         self._next()
         self._regulate()
 
     def _regulate(self) -> None:
-        """Read on, or leave the socket unread, so that a client that is far ahead has to wait."""
+        """Pause or resume reading, so that a client that sends too far ahead has to wait."""
         pause = (
             bool(self._unread)
             or self._afterwards is not None
@@ -93,34 +93,34 @@ class Connection(asyncio.Protocol):
     # ---- for the parser
 
     def begun(self) -> None:
-        """A request has begun to arrive."""
+        """Record that a request has begun to arrive."""
         self._since = self._loop.time()
 
     def body_grew(self, size: int) -> None:
-        """So many bytes of a body have arrived."""
+        """Count `size` more bytes of a body."""
         self._server.holds(size)
 
     def received(self, request: Request) -> None:
-        """Keep it until its turn has come."""
+        """Queue a complete request."""
         self._waiting.append(request)
         self._waiting_bytes += request.held
-        self._afterwards = None  # a client that has sent the body need not be asked for it any more
+        self._afterwards = None  # the body has arrived without 100 Continue
         self._server.used(self)
 
     def continue_expected(self) -> None:
-        """Ask the client to send the body."""
+        """Send 100 Continue, for which the client waits before it sends the body."""
         self._afterwards = partial(self._transport.write, b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def refused(self, answer: Answer) -> None:
-        """Make this the connection's last response."""
+        """Send this as the connection's last response, for a request that is not acceptable."""
         self._afterwards = partial(self._refuse, answer)
 
     # ---- answers
 
     def _next(self) -> None:
-        """Have waiting requests answered.
+        """Start answering the next waiting request.
 
-        A loop, because an answer may come before `take` returns; and a short one, because thousands may come at once.
+        It loops, because `take` may answer before it returns; only a few times, because thousands of requests may wait.
         """
         if self._taking:
             return
@@ -146,7 +146,7 @@ class Connection(asyncio.Protocol):
         self._regulate()
 
     def answered(self, answer: Answer, request: Request) -> None:
-        """Send an answer, and go on with the next request."""
+        """Send the answer to a request, and go on with the next one."""
         self._server.holds(-self._busy)
         self._busy = 0
         if self._closing:
@@ -182,10 +182,10 @@ class Connection(asyncio.Protocol):
     # ---- the end
 
     def _close_after_last(self) -> None:
-        """Close once the last response has left; anything that the client still sends is discarded.
+        """Close after the last response; anything that the client still sends is read for a moment and discarded.
 
-        For a moment it is still read: a connection closed with bytes unread is reset, and the client, busy sending,
-        would never see the response.
+        Closing a connection with unread bytes would reset it, and a client that is still sending would not see the
+        response.
         """
         self._closing = True
         self._forget()
@@ -204,16 +204,16 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is being answered or waits for it."""
+        """Whether no request is waiting or being answered."""
         return not (self._busy or self._waiting)
 
     @property
     def unfinished_bytes(self) -> int:
-        """Of the body that is arriving."""
+        """The bytes held for the body that is arriving."""
         return self._parser.held_bytes
 
     def check_time(self, now: float) -> None:
-        """Close the connection if its client takes too long. Called now and then, by the loop's clock."""
+        """Close the connection if its client takes too long. The server calls this regularly with the loop's time."""
         seconds = now - self._since
         if self._unread:
             unread = self._transport.get_write_buffer_size()
@@ -233,15 +233,15 @@ class Connection(asyncio.Protocol):
             elif seconds > (limits.QUIET_SECONDS if self._server.stopping else limits.IDLE_SECONDS):
                 self._transport.close()
         else:
-            self._since = now if self._parser.begun else self._since  # a body is not read while others are answered
+            self._since = now if self._parser.begun else self._since  # the client cannot send while reading is paused
 
     def refuse_unfinished(self, answer: Answer) -> None:
-        """Do not wait for the rest of the request that is arriving."""
+        """Answer the request that is arriving now, without its rest."""
         self._parser.refuse(answer)
         self._next()
         self._regulate()
 
     def abort(self) -> None:
-        """Close now."""
+        """Close immediately."""
         self._closing = True
         self._transport.abort()

@@ -1,4 +1,4 @@
-"""Requests out of a connection's bytes: HTTP/1.1 by httptools' compiled parser, with limits."""
+"""Parses HTTP/1.1 requests from the bytes of a connection with httptools' compiled parser, within limits."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Request(NamedTuple):
-    """One complete request; the names of `headers` are lower-case.
+    """A complete request; the names in `headers` are lower case.
 
-    `keep`: whether the client keeps using the connection; `confirm`: whether the response must say so, as HTTP/1.0
-    requires; `held`: the bytes that it counts for in the server's limit.
+    `keep`: whether the connection stays open. `confirm`: whether the response must say so, as HTTP/1.0 requires.
+    `held`: the bytes that count for the server's limit.
     """
 
     verb: str
@@ -31,7 +31,7 @@ class Request(NamedTuple):
 
     @property
     def is_encoded(self) -> bool:
-        """Whether the body is gzip, or claims another encoding."""
+        """Whether the request has a Content-Encoding."""
         return "content-encoding" in self.headers
 
 
@@ -42,21 +42,21 @@ class RequestParser:
         """`unknown_method` answers a request with a method that HTTP does not have."""
         self._connection, self._max_body_bytes, self._unknown_method = connection, max_body_bytes, unknown_method
         self._parser = httptools.HttpRequestParser(self)
-        self.begun = self._over = False  # begun: a request has begun to arrive and is not complete
+        self.begun = self._over = False  # begun: a part of a request has arrived
         self.body_bytes = self.held_bytes = 0  # of the request that is arriving
         self._pieces: list[bytes] = []
-        self._silent_bytes = 0  # since the last callback: httptools collects a header without a limit
+        self._silent_bytes = 0  # since the last callback, because httptools itself has no limit for a header
         self._in_head = True
 
     @property
     def allowed_seconds(self) -> float:
-        """How long the request that is arriving may take, from its beginning on."""
+        """The time limit of the request that is arriving, from its beginning."""
         if self._in_head:
             return limits.HEAD_SECONDS
         return limits.HEAD_SECONDS + limits.BODY_SECONDS + self.body_bytes / limits.BODY_BYTES_A_SECOND
 
     def feed(self, data: bytes) -> None:
-        """Take in what has arrived."""
+        """Parse bytes that have arrived."""
         while not self._over:
             self._silent_bytes += len(data)
             try:
@@ -74,21 +74,21 @@ class RequestParser:
             return
 
     def end(self) -> int:
-        """Read no more, and forget what is half received; returns the bytes that were held for it."""
+        """Stop parsing and drop the incomplete request; returns the bytes that were held for it."""
         held, self.held_bytes = self.held_bytes, 0
         self._over, self._pieces = True, []
         return held
 
     def refuse(self, answer: Answer) -> None:
-        """Read no more: this answers the request that is arriving."""
+        """Stop parsing, and answer the request that is arriving with this."""
         if not self._over:
             self._over = True
             self._connection.refused(answer)
 
     def _head_again(self) -> bytes:
-        """The head just read, without the request for another protocol: at that, httptools stops before the body.
+        """The head of the current request without its Upgrade header, at which httptools stops before the body.
 
-        Java's HttpClient and `curl --http2` ask for HTTP/2 in this way and accept HTTP/1.1 (RFC 9110, 7.8).
+        Java's HttpClient and `curl --http2` request HTTP/2 in this way and accept HTTP/1.1 (RFC 9110, 7.8).
         """
         parser, headers = self._parser, self._headers
         headers["connection"] = "keep-alive" if parser.should_keep_alive() else "close"
@@ -112,7 +112,7 @@ class RequestParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count_head(len(name) + len(value) + limits.HEADER_OVERHEAD)
-        if self._in_head:  # and not after the body, where nothing may change what the request is (RFC 9110, 6.5.1)
+        if self._in_head:  # headers after the body, called trailers, are ignored (RFC 9110, 6.5.1)
             key = name.decode("latin-1").lower()
             if key == "host" and key in self._headers:  # RFC 9112, 3.2
                 self.refuse(Answer(400, b"", "text/html"))

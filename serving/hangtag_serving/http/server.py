@@ -1,7 +1,7 @@
-"""The REST server: an event loop in a thread of its own reads requests, a pool of threads answers them.
+"""The REST server: an event loop in its own thread reads requests, and a pool of threads answers them.
 
-Requests that only look (status, metadata, metrics) are answered in the loop's thread as long as that is quick. With
---fast, `fast.rest_predict` takes the predict requests of the most common form; all others go to the pool.
+GET requests (status, metadata, metrics) are answered in the loop's thread as long as they are quick. With --fast,
+`fast.rest_predict` takes predict requests of the most common form; all others go to the pool.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from .parser import Request
 
 log = logging.getLogger("hangtag.serving")
 
-_INLINE_SECONDS = 0.001  # what is expected to take longer goes to the pool
+_INLINE_SECONDS = 0.001  # requests that are expected to take longer go to the pool
 _ACCEPTS_AT_A_TIME = 64
 _SO_ATTACH_FILTER = 26  # Linux's; Python has no name for it
-_ACCEPT_PAUSE_SECONDS = 0.2  # where there is no descriptor for another connection
+_ACCEPT_PAUSE_SECONDS = 0.2  # after a failure for lack of file descriptors
 
 _Origin = tuple[Connection, Request]
 
 
 class RestServer:
-    """Serves an already bound socket from `start` to `stop`."""
+    """Serves a bound socket from `start` to `stop`."""
 
     def __init__(
         self,
@@ -49,28 +49,28 @@ class RestServer:
         max_body_bytes: int,
         make_fast: Callable[[RestServer], RestFastPath] | None = None,
     ) -> None:
-        """`make_fast` is None where every request takes the plain path."""
+        """Without `make_fast`, every request takes the plain path."""
         self._listener, self._service, self.max_body_bytes = listener, service, max_body_bytes
         self.cors, self.stopping = service.cors, False
         self.loop = new_event_loop()
         self._trimmer = MemoryTrimmer(self.loop)
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="rest")
         self._fast = make_fast(self) if make_fast is not None else None
-        self._connections: dict[Connection, None] = {}  # the one used last is the last
+        self._connections: dict[Connection, None] = {}  # in the order of their last use
         self._max_connections = min(limits.MAX_CONNECTIONS, raise_descriptor_limit() // 2)
         self._held_bytes, self._max_held_bytes = 0, limits.HELD_BODIES * max_body_bytes
-        self._look_seconds = 0.0  # a moving average of requests that only look
+        self._get_seconds = 0.0  # a moving average of GET requests
         self._date = (0, b"")
         self._thread = threading.Thread(target=self._run, name="rest", daemon=True)
 
     def start(self) -> None:
         """Accept connections."""
-        self._listener.listen(1024)  # from here on a client gets in, even before the loop runs
+        self._listener.listen(1024)  # clients can connect from here on, even before the loop runs
         self._listener.setblocking(False)
         self._thread.start()
 
     def stop(self, grace: float) -> None:
-        """Refuse new connections, let running requests finish for `grace` seconds, then end them."""
+        """Refuse new connections, wait at most `grace` seconds for running requests, then end them."""
         asyncio.run_coroutine_threadsafe(self._drain(grace), self.loop).result()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
@@ -79,7 +79,7 @@ class RestServer:
     # ---- requests
 
     def take(self, connection: Connection, request: Request) -> None:
-        """Answer a request, now or later. In the loop's thread."""
+        """Answer a request with `connection.answered`, now or later. Call it in the loop's thread."""
         origin = connection, request
         self._trimmer.note(len(request.body))
         if self._held_bytes > 2 * self._max_held_bytes:
@@ -93,9 +93,9 @@ class RestServer:
             self.answer_plainly(origin)
 
     def answer_plainly(self, origin: _Origin) -> None:
-        """Answer a request by the plain path. In the loop's thread."""
+        """Answer a request by the plain path. Call it in the loop's thread."""
         connection, request = origin
-        if request.verb == "GET" and self._look_seconds < _INLINE_SECONDS:
+        if request.verb == "GET" and self._get_seconds < _INLINE_SECONDS:
             connection.answered(self._answer(request), request)
         else:
             work: Future[Answer] = self.pool.submit(self._answer, request)
@@ -105,16 +105,16 @@ class RestServer:
         begun = time.perf_counter()
         answer = self._service.respond(request.verb, request.path, request.headers, request.body)
         if request.verb == "GET":
-            self._look_seconds += (min(time.perf_counter() - begun, 0.1) - self._look_seconds) / 16
+            self._get_seconds += (min(time.perf_counter() - begun, 0.1) - self._get_seconds) / 16
         return answer
 
     def answered(self, origin: _Origin, answer: Answer) -> None:
-        """Send the answer of a request. In any thread."""
+        """Send the answer to a request. Any thread may call it."""
         connection, request = origin
         if threading.get_ident() == self._thread.ident:
             connection.answered(answer, request)
         else:
-            with suppress(RuntimeError):  # the grace is over and the loop is closed: no client waits for the answer
+            with suppress(RuntimeError):  # the loop is closed after the grace period
                 self.loop.call_soon_threadsafe(connection.answered, answer, request)
 
     def unknown_method(self) -> Answer:
@@ -131,7 +131,7 @@ class RestServer:
     # ---- connections and their limits
 
     def opened(self, connection: Connection) -> None:
-        """A client has connected. Beyond the limit, it takes the place of the one that was idle longest."""
+        """Add a connection. Beyond the limit, close the connection that has been idle longest."""
         self._connections[connection] = None
         if len(self._connections) > self._max_connections:
             idle = next((c for c in self._connections if c.is_idle), connection)
@@ -139,16 +139,16 @@ class RestServer:
             self.closed(idle)
 
     def closed(self, connection: Connection) -> None:
-        """A client has disconnected."""
+        """Remove a closed connection."""
         self._connections.pop(connection, None)
 
     def used(self, connection: Connection) -> None:
-        """A request has arrived on this connection."""
+        """Record that a request has arrived on this connection."""
         if self._connections.pop(connection, 0) is None:
             self._connections[connection] = None
 
     def holds(self, size: int) -> None:
-        """So many more bytes of bodies are held. Beyond the limit, the largest unfinished body is given up."""
+        """Count `size` more bytes of bodies in memory. Beyond the limit, refuse the largest body that is arriving."""
         self._held_bytes += size
         if size > 0 and self._held_bytes > self._max_held_bytes:
             largest = max(self._connections, key=lambda c: c.unfinished_bytes, default=None)
@@ -156,7 +156,7 @@ class RestServer:
                 largest.refuse_unfinished(_too_much())
 
     def _accept(self) -> bool:
-        """Accept the connections that wait; returns whether there was one."""
+        """Accept waiting connections; returns whether there was one."""
         for count in range(_ACCEPTS_AT_A_TIME):
             try:
                 accepted, _ = self._listener.accept()
@@ -174,12 +174,12 @@ class RestServer:
         return True
 
     async def _connect(self, accepted: socket.socket) -> None:
-        with suppress(OSError):  # the client has gone already
+        with suppress(OSError):  # the client has already disconnected
             await self.loop.connect_accepted_socket(lambda: Connection(self, self.loop), accepted)
 
     def _listen(self) -> None:
         if not self.stopping:
-            self.loop.add_reader(self._listener.fileno(), self._accept)  # by number: a socket would stay open
+            self.loop.add_reader(self._listener.fileno(), self._accept)  # the number, to let the socket be closed
 
     # ---- the loop
 
@@ -201,10 +201,10 @@ class RestServer:
                 connection.check_time(now)
 
     async def _drain(self, grace: float) -> None:
-        """Let every request that has been sent get its answer.
+        """Answer all requests that were sent before the stop, for at most `grace` seconds.
 
-        First the connections that wait to be accepted, which closing the listener would reset. Then each connection is
-        closed after its next response, or when it has been idle for a moment.
+        First accept the waiting connections, which closing the listener would reset. Then close each connection after
+        its next response, or when it has been idle for a moment.
         """
         end = self.loop.time() + grace
         self.stopping = True
@@ -230,7 +230,7 @@ def _too_much() -> Answer:
 
 
 def _ignore_new_connections(listener: socket.socket) -> None:
-    """Make Linux drop new connections to the listener: a client tries again, and finds the port closed."""
+    """Make Linux drop packets of new connections. The client's system repeats them, and then the port is closed."""
     drop_all = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # one BPF instruction: return 0
-    with suppress(OSError):  # another system
+    with suppress(OSError):  # not Linux
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(drop_all)))

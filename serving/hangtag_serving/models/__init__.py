@@ -1,1 +1,1 @@
-"""The models on disk and in memory: which versions to serve, loading, warmup, unloading."""
+"""The models on disk and in memory: which versions are served, and how they are loaded, run and unloaded."""

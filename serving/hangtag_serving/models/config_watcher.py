@@ -1,4 +1,4 @@
-"""Reads the model config file again and again, and applies what is new in it."""
+"""Reads the model config file repeatedly, and applies its changes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def watch_config(
 ) -> None:
     """Start a thread that reads `file` every `seconds` until `stop` is set.
 
-    A file that is wrong is logged, once each time that it is written, and what is served stays.
+    An error in the file is logged once each time that the file is written; it changes nothing that is served.
     """
 
     def watch() -> None:
@@ -31,7 +31,7 @@ def watch_config(
             try:
                 models.apply(read_config(file, path_map))
                 last_error = None
-            except Exception as error:  # nothing in a file may end the thread
+            except Exception as error:  # no content of the file may end the thread
                 text = str(error) if isinstance(error, (ServingError, InvalidInput)) else repr(error)
                 if (text, written) != last_error:
                     log.error("the model config file %s is not applied, what is served stays: %s", file, text)
@@ -41,7 +41,7 @@ def watch_config(
 
 
 def _written(file: Path) -> int:
-    """When the file was written, by the file system's clock; 0 if it is missing."""
+    """The file's modification time in nanoseconds; 0 if the file is missing."""
     try:
         return file.stat().st_mtime_ns
     except OSError:

@@ -1,7 +1,7 @@
-"""What a loaded graph's signatures are made of, and a copy of the graph whose variables are constants.
+"""Freezes a loaded graph, that is, copies it with its variables as constants; and finds the signatures that allow this.
 
-A frozen graph run through a prepared callable in the caller's own thread costs a twentieth of a signature call. A
-signature that reaches a table or another resource cannot be frozen and stays with the session that loaded it.
+A prepared callable on a frozen graph, run in the caller's thread, takes a twentieth of the time of a signature call. A
+signature that uses a table or another resource cannot be frozen, and runs in the session that loaded it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _DT_RESOURCE = 20
 
 
 class Parts:
-    """The operations that each signature reaches, through the functions it calls."""
+    """The operations that each signature uses, including those in functions."""
 
     def __init__(self, graph_def: Any) -> None:
         self.graph_def = graph_def
@@ -26,15 +26,15 @@ class Parts:
         self._inside: dict[str, set[str]] = {}
 
     def variables(self, signature: Any) -> set[str]:
-        """Names of the variables' nodes in the main graph."""
+        """The names of the signature's variable nodes in the main graph."""
         return {name for name in self._reached(signature) if self._nodes[name].op in ("VarHandleOp", "VariableV2")}
 
     def bytes_of(self, variables: Iterable[str]) -> int:
-        """What the values of these variables take; one whose shape is not known counts as nothing."""
+        """The memory of the values of these variables; a variable of unknown shape counts as 0."""
         return sum(_bytes(self._nodes[name].attr) for name in variables)
 
     def is_stateless(self, signature: Any) -> bool:
-        """Whether the signature only reads variables, so that it can be frozen; all its tensors must be named."""
+        """Whether the signature can be frozen: it only reads variables, and every tensor belongs to one node."""
         if not {_node(info) for info in _tensors(signature)} <= self._nodes.keys():
             return False
         reached = self._reached(signature)
@@ -64,7 +64,7 @@ class Parts:
 
     def _ops_inside(self, name: str) -> set[str]:
         if name not in self._inside:
-            self._inside[name] = set()  # before the walk: functions may call themselves
+            self._inside[name] = set()  # set first, because functions may call themselves
             ops: set[str] = set()
             for node in self._functions[name].node_def if name in self._functions else ():
                 ops |= {node.op} | self._ops_of_functions(node.attr)
@@ -73,12 +73,12 @@ class Parts:
 
 
 def _tensors(signature: Any) -> list[Any]:
-    """Outputs, and inputs, of which a signature may have some that no output needs: they are fed nevertheless."""
+    """Inputs and outputs. An input that no output needs is included, because it is fed too."""
     return [*signature.inputs.values(), *signature.outputs.values()]
 
 
 def _node(info: Any) -> str:
-    """The node that a tensor comes from; empty for one that is made of several, like a sparse one."""
+    """The node of a tensor; empty for a tensor that consists of several, such as a sparse one."""
     name: str = info.name
     return name.split(":")[0]
 
@@ -102,7 +102,7 @@ def _is_tied(op: str) -> bool:
 
 
 def freeze(session: Any, graph_def: Any, signatures: Iterable[Any]) -> Any:
-    """A GraphDef that computes the signatures' outputs from their inputs with no variable left."""
+    """A GraphDef without variables that computes the outputs of the signatures."""
     convert = require("tensorflow.python.framework.convert_to_constants", extra="serving", what="hangtag serve")
     needed = {_node(info) for signature in signatures for info in _tensors(signature)}
     return convert.convert_variables_to_constants_from_session_graph(session, graph_def, sorted(needed))

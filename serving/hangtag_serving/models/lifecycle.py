@@ -1,7 +1,7 @@
-"""The life of a model's versions: seen on disk, loaded, warmed up, available, drained, unloaded.
+"""The lifecycle of a model's versions: discovered on disk, loaded, warmed up, available, drained, unloaded.
 
 Semantics: tensorflow_serving/core/aspired_versions_manager.cc with the availability-preserving policy, the only one
-the C++ server uses: a new version is loaded before an old one is unloaded, and if it does not load the old one stays.
+that the C++ server uses: a new version is loaded before an old one is unloaded. If it does not load, the old one stays.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ Load = Callable[[str, int, Path], Servable]
 
 @dataclass(frozen=True)
 class ManagerOptions:
-    """`poll_seconds`: 0 looks for versions once, less than 0 never again after the start. Times are in seconds.
+    """How versions are found and loaded. Times are in seconds.
 
-    `falls_back`: while no version of those wanted loads, serve the newest older one that does.
+    `poll_seconds` of 0 or less: the disk is read once. `falls_back`: while no aspired version loads, serve the newest
+    older one that does.
     """
 
     poll_seconds: float = 1.0
@@ -40,7 +41,7 @@ class ManagerOptions:
 
 @dataclass
 class Version:
-    """One version that was ever seen; it stays listed as END for the life of the process."""
+    """A version that was found on disk. After it is unloaded, it stays in the status as END until the process ends."""
 
     number: int
     folder: Path
@@ -51,11 +52,11 @@ class Version:
     failures: int = 0
     retry_at: float = 0.0
     aspired: bool = True
-    """Whether the policy names it; one that is served as a fallback is not."""
+    """Whether the version policy chooses it. A fallback version is not aspired."""
 
 
 class ModelManager:
-    """Loads and unloads the versions of one model as its config says."""
+    """Loads and unloads the versions of one model according to its config."""
 
     def __init__(self, config: ModelConfig, options: ManagerOptions, load: Load = Servable) -> None:
         self.name = config.name
@@ -68,7 +69,7 @@ class ModelManager:
         self._thread = threading.Thread(target=self._watch, name=f"manager-{self.name}", daemon=True)
         self._unloading: list[threading.Thread] = []
         self._last_warning = ""
-        # After the last look at the disk: the config under which no version was present, whether all failed for good.
+        # Results of the last scan of the disk: the config that matched no version, and whether all versions failed.
         self._empty_for: ModelConfig | None = None
         self._all_failed = False
 
@@ -76,7 +77,7 @@ class ModelManager:
 
     @contextmanager
     def use(self, version: int | None = None) -> Iterator[Servable]:
-        """The named version, or the highest available one; it is not unloaded while in use."""
+        """The given version, or the highest available one. It is not unloaded while in use."""
         servable = self.acquire(version)
         try:
             yield servable
@@ -84,9 +85,9 @@ class ModelManager:
             servable.release()
 
     def acquire(self, version: int | None = None) -> Servable:
-        """As `use`, for callers that release it themselves."""
+        """Like `use`, but the caller must release the version."""
         servable = self._find(version)
-        while not servable.acquire():  # retired between the look-up and now: its successor is there already
+        while not servable.acquire():  # it was retired since the look-up, so another version is available
             servable = self._find(version)
         return servable
 
@@ -101,38 +102,38 @@ class ModelManager:
         return servable
 
     def versions(self) -> list[Version]:
-        """All versions ever seen, highest first."""
+        """All versions that were ever found, highest first."""
         return sorted(self._versions.copy().values(), key=lambda version: -version.number)
 
     def is_available(self, version: int) -> bool:
-        """Whether requests for this version are answered."""
+        """Whether the version is available."""
         return version in self._serving
 
     # ---- lifecycle
 
     def start(self) -> None:
-        """Begin to watch the base path, in a thread of its own."""
+        """Start the thread that watches the base path."""
         self._thread.start()
 
     def change(self, config: ModelConfig) -> None:
-        """Follow `config` from now on."""
+        """Use `config` from now on."""
         self._config = config
         self._wake.set()
 
     def drop(self) -> None:
-        """Unload every version: the model is no longer configured. What it was stays in the status."""
+        """Unload every version, because the model is no longer configured. The status keeps its versions."""
         self._dropped = True
         self._wake.set()
 
     def revive(self, config: ModelConfig) -> None:
-        """The opposite of `drop`."""
+        """Serve a dropped model again."""
         self._config, self._dropped, self._all_failed = config, False, False
         self._wake.set()
 
     def wait_settled(self, stop: threading.Event, *, for_versions: bool) -> None:
-        """Return when a version is available, all have failed for good, the model is dropped, or `stop` is set.
+        """Wait until a version is available, all have failed for good, the model is dropped, or `stop` is set.
 
-        Without `for_versions`, return also when the base path has been looked at and holds no version.
+        Without `for_versions`, also return if the base path has no version.
         """
         with self._changed:
             while not (stop.is_set() or self._dropped or self._serving or self._all_failed):
@@ -141,7 +142,7 @@ class ModelManager:
                 self._changed.wait(0.1)
 
     def failure(self) -> str:
-        """Why no version is served, in the form of the C++ server's errors; empty if one is."""
+        """Why no version is available, in the C++ server's words; empty if one is."""
         if self._serving or self._dropped:
             return ""
         failed = [version for version in self.versions() if version.error_code != "OK"]
@@ -170,20 +171,20 @@ class ModelManager:
                 self._reconcile()
             except Exception:
                 log.exception("looking after %s failed; trying again", self.name)
-            waiting = any(v.state == "LOADING" for v in self._versions.values())  # a retry is due some time
+            waiting = any(v.state == "LOADING" for v in self._versions.values())  # these wait for a retry
             pause = poll if poll > 0 else (min(self._options.retry_seconds, 1.0) if waiting else None)
             self._wake.wait(pause)
             self._wake.clear()
 
     def _reconcile(self) -> None:
-        """Compare the disk with what is served, and load and unload versions."""
+        """Compare the versions on disk with the available ones; load and unload what differs."""
         config = self._config
         try:
             present = {} if self._dropped else scan(config.base_path)
         except OSError as error:
-            # As the C++ server: nothing is unloaded because a mount is away for a moment.
+            # As in C++, nothing is unloaded: a mount may be missing only for a moment.
             self._warn(f"Could not find base path {config.base_path} for servable {self.name} ({error.strerror})")
-            self._looked(empty_for=config)
+            self._scanned(empty_for=config)
             return
         aspired = config.policy(present)
         if not self._dropped:
@@ -191,18 +192,19 @@ class ModelManager:
         for number, version in self._versions.items():
             version.aspired = version.aspired and number in aspired
             if not version.aspired and version.state in ("START", "LOADING"):
-                version.state = "END"  # gone before it was loaded
+                version.state = "END"  # no longer aspired before it was loaded
         for number in sorted(aspired, reverse=True):
             if not self._stopped.is_set():
-                self._bring_up(number, aspired[number])
+                self._load_if_due(number, aspired[number])
         if aspired and self._options.falls_back and isinstance(config.policy, Latest):
             self._fall_back(present, aspired)
         if not aspired or any(number in self._serving for number in aspired):
             for number in [n for n in self._serving if n not in aspired]:
                 self._retire(number)
-        self._looked(empty_for=None if aspired or self._dropped else config)
+        self._scanned(empty_for=None if aspired or self._dropped else config)
 
-    def _looked(self, *, empty_for: ModelConfig | None) -> None:
+    def _scanned(self, *, empty_for: ModelConfig | None) -> None:
+        """Store the results of a scan, and wake the threads that wait for it."""
         aspired = [version for version in self._versions.values() if version.aspired]
         with self._changed:
             self._empty_for = empty_for
@@ -210,9 +212,9 @@ class ModelManager:
             self._changed.notify_all()
 
     def _fall_back(self, present: Versions, aspired: Versions) -> None:
-        """While nothing is served, try the older versions, newest first, each once.
+        """While no version is available, try the older ones once each, newest first.
 
-        The C++ server ends instead, or serves nothing, when it is restarted while the newest version is broken.
+        The C++ server does not: if it is restarted while the newest version is broken, it exits or serves nothing.
         """
         for number in sorted(present.keys() - aspired.keys(), reverse=True):
             if self._serving or self._stopped.is_set():
@@ -227,14 +229,14 @@ class ModelManager:
                     )
 
     def _warn(self, text: str) -> None:
-        """Log it once, not at every poll; nothing is wrong when it is empty."""
+        """Log `text` once, not at every poll; an empty text means that nothing is wrong."""
         if text and text != self._last_warning:
             log.warning("%s", text)
         self._last_warning = text
 
-    def _bring_up(self, number: int, folder: Path) -> None:
+    def _load_if_due(self, number: int, folder: Path) -> None:
         version = self._versions.get(number)
-        if version is None or (version.state == "END" and not version.aspired):  # new, or back again
+        if version is None or (version.state == "END" and not version.aspired):  # new, or aspired again
             version = self._versions[number] = Version(number, folder)
         if version.servable is not None and version.folder != folder:  # as with the C++ server, which says nothing
             log.warning(
@@ -246,13 +248,13 @@ class ModelManager:
             self._load_version(version, self._options.max_retries)
 
     def _load_version(self, version: Version, retries: int) -> bool:
-        """Try to load; whether the version is available now. What fails is tried again up to `retries` times."""
+        """Try to load the version; returns whether it is available now. A failure is retried up to `retries` times."""
         version.state = "LOADING"
         begun = time.monotonic()
         try:
             servable = self._load(self.name, version.number, version.folder)
         except Exception as error:
-            if not isinstance(error, ServingError):  # any error counts as a failed try
+            if not isinstance(error, ServingError):  # any error counts as a failed attempt
                 log.exception("%s version %d cannot be loaded", self.name, version.number)
                 error = ServingError("INTERNAL", INTERNAL)
             self._failed(version, error, retries)
@@ -281,10 +283,10 @@ class ModelManager:
             if version.servable is not None:
                 version.servable.close()
             version.servable, version.state = None, "END"
-            gc.collect()  # TensorFlow's graphs refer to themselves: otherwise many versions would wait for it
+            gc.collect()  # TensorFlow's graphs have reference cycles, so their memory is not freed without this
             log.info("%s version %d is unloaded", self.name, number)
 
-        # Not in this thread: a slow request on the old version must not hold up the next one.
+        # In another thread, because a slow request on the old version must not delay the next version.
         thread = threading.Thread(target=unload, name=f"unload-{self.name}-{number}", daemon=True)
         self._unloading = [thread, *(t for t in self._unloading if t.is_alive())]
         thread.start()

@@ -1,4 +1,4 @@
-"""Which models to serve, from where and how: what a ModelServerConfig says, in a file or in a message.
+"""Reads a ModelServerConfig, from a file or a message: the models to serve, their base paths, policies and labels.
 
 Semantics and texts: tensorflow_serving/model_servers/server_core.cc, recorded on 2.20.0.
 """
@@ -23,7 +23,7 @@ _OTHER = 2  # ModelType
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """One model: its name, its folder of versions, which of them to serve, and labels for versions."""
+    """One model: its name, its base path, which versions to serve, and labels of versions."""
 
     name: str
     base_path: Path
@@ -32,12 +32,12 @@ class ModelConfig:
 
 
 def read_config(path: Path, path_map: Mapping[str, Path]) -> list[ModelConfig]:
-    """The models of a --model_config_file; InvalidInput if it cannot be read, ServingError if it makes no sense."""
+    """The models in a --model_config_file. Raises InvalidInput if it cannot be read, ServingError if it is invalid."""
     return parse_config(read_text(path, "model config file"), str(path), path_map)
 
 
 def parse_config(text: str, name: str, path_map: Mapping[str, Path]) -> list[ModelConfig]:
-    """The models of a model config file that has this text."""
+    """The models in the text of a model config file."""
     pb = require("tensorflow_serving.config.model_server_config_pb2", extra="serving", what="hangtag serve")
     message = parse_text(text, pb.ModelServerConfig(), f"model config file {name}")
     if not message.HasField("model_config_list"):
@@ -48,7 +48,7 @@ def parse_config(text: str, name: str, path_map: Mapping[str, Path]) -> list[Mod
 
 
 def from_message(message: Any, path_map: Mapping[str, Path]) -> list[ModelConfig]:
-    """The models of a ModelServerConfig message; raises ServingError. Paths under a key of `path_map` are moved."""
+    """The models in a ModelServerConfig message; raises ServingError. `path_map` replaces the beginnings of paths."""
     listed = message.model_config_list.config
     _check(listed)
     return [
@@ -91,7 +91,7 @@ def _check(listed: Sequence[Any]) -> None:
 
 
 def not_local(name: str, base_path: str) -> str:
-    """The error for a bucket or another remote base path."""
+    """The error text for a bucket or another remote base path."""
     return (
         f"model {name} lies at {base_path}: only local folders are served; copy the versions to one, or mount the "
         "bucket as a folder"

@@ -1,4 +1,4 @@
-"""The models that one server serves, the labels of their versions, and changes to both while it runs.
+"""The models that a server serves, with the labels of their versions; both may change while it runs.
 
 Semantics and texts: tensorflow_serving/model_servers/server_core.cc, recorded on 2.20.0.
 """
@@ -25,7 +25,7 @@ Make = Callable[[ModelConfig], ModelManager]
 
 
 class Models:
-    """Managers by model name. `early_labels` lets a new label name a version that is not available yet."""
+    """All models of a server. With `early_labels`, a new label may name a version that is not available yet."""
 
     def __init__(self, make: Make, *, early_labels: bool = False, path_map: Mapping[str, Path] | None = None) -> None:
         self._make, self._early_labels, self._path_map = make, early_labels, path_map or {}
@@ -40,7 +40,7 @@ class Models:
 
     @contextmanager
     def use(self, spec: ModelSpec) -> Iterator[Servable]:
-        """The servable that `spec` means; raises ServingError."""
+        """The version that `spec` names; raises ServingError. It is not unloaded while in use."""
         servable = self.acquire(spec)
         try:
             yield servable
@@ -48,7 +48,7 @@ class Models:
             servable.release()
 
     def acquire(self, spec: ModelSpec) -> Servable:
-        """As `use`, for callers that release it themselves."""
+        """Like `use`, but the caller must release the version."""
         version = spec.version
         if spec.version_label is not None:
             version = self._labels.get(spec.name, {}).get(spec.version_label)
@@ -61,7 +61,7 @@ class Models:
         return manager.acquire(version)
 
     def status(self, spec: ModelSpec) -> list[Version]:
-        """One version if `spec` names one, else all, highest first. A label is ignored, as the C++ server does."""
+        """The version that `spec` names, else all, highest first. A label is ignored, as in C++."""
         manager = self._managers.get(spec.name) or self._dropped.get(spec.name)
         versions = manager.versions() if manager else []
         if spec.version is None:
@@ -74,7 +74,7 @@ class Models:
         return chosen
 
     def names(self) -> list[str]:
-        """The configured models."""
+        """The names of the configured models."""
         return list(self._managers)
 
     def managers(self) -> list[ModelManager]:
@@ -84,14 +84,15 @@ class Models:
     # ---- changes
 
     def reload(self, message: Any) -> None:
-        """Serve what a ModelServerConfig message says, and return when every new model has an available version."""
+        """Apply a ModelServerConfig message, and wait until every new model has an available version."""
         self.apply(from_message(message, self._path_map))
 
     def apply(self, configs: Sequence[ModelConfig], *, starting: bool = False) -> None:
-        """Serve these models and no others, and wait for new ones.
+        """Serve exactly these models, and wait until the new ones are available.
 
-        On starting, a model without any version is waited for. Raises ServingError; nothing has changed then, unless
-        it says that a new model did not become available. A later call does not wait for an earlier one.
+        With `starting`, this also waits for a model that has no version yet. Raises ServingError; then nothing has
+        changed, unless the error says that a new model did not become available. A later call does not wait for an
+        earlier one.
         """
         with self._changing:
             if list(configs) == self._configs:
@@ -103,13 +104,13 @@ class Models:
             manager.wait_settled(self.stop_waiting, for_versions=starting)
         failures = [failure for manager in fresh if (failure := manager.failure())]
         if failures and not self.stop_waiting.is_set():
-            # The C++ server has two texts for this, one with a brace more.
+            # The C++ server has two texts for this; one of them has another brace.
             kind, opening = ("servable(s)", "{") if starting else ("model(s)", "")
             listed = "".join(f"{opening}{failure}}}, " for failure in failures)
             raise ServingError("UNKNOWN", f"{len(failures)} {kind} did not become available: {{{listed}}}")
 
     def stop(self) -> None:
-        """Stop watching and free everything, once the requests that run have ended."""
+        """Stop watching, wait for running requests, and free all models."""
         self.stop_waiting.set()
         threads = [threading.Thread(target=m.stop) for m in [*self._managers.values(), *self._dropped.values()]]
         for thread in threads:
@@ -118,10 +119,10 @@ class Models:
             thread.join()
 
     def _checked_labels(self, configs: Sequence[ModelConfig]) -> dict[str, dict[str, int]]:
-        """The labels of each model, if they may be assigned now.
+        """The labels of each model; raises ServingError if one may not be assigned now.
 
-        That is checked before anything loads, so a label can only name a version that is available. With
-        `early_labels` a *new* label may name one that is not; moving an existing label never may.
+        This is checked before anything is loaded, so a label can only name an available version. With `early_labels`, a
+        *new* label may name another version; an existing label may not move to one.
         """
         for config in configs:
             manager, known = self._managers.get(config.name), self._labels.get(config.name, {})
@@ -137,7 +138,7 @@ class Models:
         return {config.name: dict(config.labels) for config in configs}
 
     def _replace(self, configs: Sequence[ModelConfig]) -> list[ModelManager]:
-        """Change, start and drop managers; returns those of new models."""
+        """Change, start and drop managers; returns the managers of new models."""
         managers: dict[str, ModelManager] = {}
         fresh = []
         for config in configs:

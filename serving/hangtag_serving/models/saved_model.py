@@ -1,7 +1,6 @@
-"""Loading a SavedModel through a TensorFlow Session, as TensorFlow Serving does.
+"""Loads a SavedModel in a TensorFlow Session, as TensorFlow Serving does.
 
-`hangtag_export` loads the versions it writes in the same way, in its gates and when it verifies a publication; the two
-packages do not know each other, so each has its few lines.
+`hangtag_export` loads versions in the same way. The two packages do not import each other, so each has these few lines.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ from .freezing import Parts, freeze
 log = logging.getLogger("hangtag.serving")
 
 _MAX_FROZEN_BYTES = 64 << 20
-"""Of the variables that become constants, counted for each signature, since each prepared call copies its constants.
+"""The limit for variables that become constants. Each signature counts, because its prepared call copies its constants.
 
-Freezing gains microseconds of a small model, and a fifth of ResNet50's 160 ms; but a copy of large weights for each
-signature costs seconds and more memory than the model.
+Freezing saves microseconds for a small model, and a fifth of ResNet50's 160 ms. But copying large weights for each
+signature takes seconds, and more memory than the model.
 """
 
 _MISSING = (
     "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
     "`saved_model.pb`)\nSpecified file path: {}"
 )
-_UNREADABLE = "Read less bytes than requested"  # the C++ server's text for a saved_model.pb that is none
+_UNREADABLE = "Read less bytes than requested"  # the C++ server's text for a damaged saved_model.pb
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class LoadOptions:
     intra_op_threads: int = 0
     inter_op_threads: int = 0
     checks_methods: bool = False
-    """Whether a signature's method_name must be that of the API it is called by."""
+    """Whether the method_name of a signature must match the API that calls it."""
 
 
 DEFAULT_OPTIONS = LoadOptions()
@@ -51,8 +50,8 @@ DEFAULT_OPTIONS = LoadOptions()
 class SavedModel:
     """A loaded SavedModel. `signatures` are the SignatureDef messages by name.
 
-    `stateless` signatures do no more than read variables; `frozen` ones run in `frozen_session`, without variables.
-    `unfetchable` says for each signature why an output cannot be had, and is empty where all can.
+    `stateless` signatures only read variables; `frozen` ones run in `frozen_session`, without variables. `unfetchable`
+    has for each signature the reason why an output cannot be fetched, or "".
     """
 
     signatures: dict[str, Any]
@@ -106,7 +105,7 @@ def load(name: str, version: int, folder: Path, options: LoadOptions) -> SavedMo
 
 
 def _freeze(tf: Any, model: SavedModel, parts: Parts, config: Any) -> None:
-    """Make the variables of the stateless signatures constants."""
+    """Turn the variables of stateless signatures into constants."""
     if not model.stateless:
         return
     try:
@@ -115,17 +114,17 @@ def _freeze(tf: Any, model: SavedModel, parts: Parts, config: Any) -> None:
         with graph.as_default():
             tf.import_graph_def(frozen, name="")
         model.frozen_session = tf.compat.v1.Session(graph=graph, config=config)
-    except Exception as error:  # what the converter cannot take runs as it was loaded
+    except Exception as error:  # a graph that cannot be converted runs as it was loaded
         log.debug("the graph cannot be frozen: %s", error)
         return
     model.frozen = frozenset(model.stateless)
     if len(model.frozen) == len(model.served()):
-        model.session.close()  # the constants hold the values: the memory of the variables is not needed
+        model.session.close()  # frees the memory of the variables, whose values are now constants
         model.session = model.frozen_session
 
 
 def _check_variables(tf: Any, session: Any, names: set[str]) -> None:
-    """Refuse a version whose variables have no values; the C++ server makes it AVAILABLE and fails each request."""
+    """Raise ServingError if variables have no values. The C++ server loads such a version, and each request fails."""
     graph = session.graph
     operations = [graph.get_operation_by_name(name) for name in sorted(names)]
     handles = [operation for operation in operations if operation.type == "VarHandleOp"]
@@ -141,12 +140,12 @@ def _check_variables(tf: Any, session: Any, names: set[str]) -> None:
 
 
 def _unfetchable(graph: Any, signature: Any) -> str:
-    """Why an output cannot be had, if so: TensorFlow's exports list the operation that initialises them."""
+    """Why an output cannot be fetched, or "". TensorFlow's exports list the operation that initialises variables."""
     for info in signature.outputs.values():
         node, _, index = info.name.partition(":")
         try:
             operation = graph.get_operation_by_name(node)
-        except (KeyError, ValueError):  # TensorFlow has its own text for it
+        except (KeyError, ValueError):  # TensorFlow reports this when the output is fetched
             continue
         if int(index or 0) >= len(operation.outputs):
             return (
@@ -157,7 +156,7 @@ def _unfetchable(graph: Any, signature: Any) -> str:
 
 
 def has_graph(folder: Path) -> bool:
-    """Whether there is a file to load; the C++ server does not count a load without one."""
+    """Whether there is a graph to load; the C++ server does not count attempts to load a folder without one."""
     return (folder / "saved_model.pb").is_file() or (folder / "saved_model.pbtxt").is_file()
 
 
@@ -170,14 +169,14 @@ def _check_files(name: str, version: int, folder: Path) -> None:
 
 
 def op_error(error: Any) -> ServingError:
-    """A TensorFlow error without the line that its Python side puts before some."""
+    """The ServingError for a TensorFlow error, without the line that TensorFlow's Python API adds."""
     return ServingError(CODES[error.error_code], error.message.removeprefix("Graph execution error:\n\n"))
 
 
 def _not_loaded(folder: Path, error: Exception) -> ServingError:
-    """The C++ loader's error for an error of TensorFlow's Python loader."""
+    """The error of the C++ loader for an error of TensorFlow's Python loader."""
     text = str(error)
-    if "could not be found in SavedModel" in text:  # the tags
+    if "could not be found in SavedModel" in text:  # no graph with these tags
         return ServingError("NOT_FOUND", text)
     if "not a valid checkpoint" in text:
         return ServingError("NOT_FOUND", f"the variables of {folder} are missing: is its variables/ folder complete?")

@@ -1,4 +1,4 @@
-"""One loaded version of a model, run through a TensorFlow Session as TensorFlow Serving does."""
+"""A loaded version of a model, which runs in a TensorFlow Session as in TensorFlow Serving."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _RESOURCE_GIVEN = (
 )
 log = logging.getLogger("hangtag.serving")
 
-_MAX_CALLS = 16  # prepared for one signature; they stay, since TensorFlow takes milliseconds to make one
-_MAX_PREPARED = 512  # by the fast paths: clients choose the shapes
+_MAX_CALLS = 16  # prepared calls of a signature; they are cached, because TensorFlow takes milliseconds to make one
+_MAX_PREPARED = 512  # cached objects of the fast paths, limited because clients choose the shapes
 PREPARED_BYTES = 4096
-"""That one of them takes, with its key: the fast paths read short names only."""
+"""Memory of one of these objects with its key; the fast paths only read short names."""
 _MAX_EXAMPLE_BYTES = 64 << 20
 
 Run = Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]
@@ -42,9 +42,9 @@ Batched = Callable[[tuple[str, ...], Run, Mapping[str, np.ndarray]], list[np.nda
 
 
 class _Call(NamedTuple):
-    """A prepared call: what runs it, its inputs and their numpy dtypes in the order it takes them, and its outputs.
+    """A prepared call. `run` takes the inputs `aliases`, of these dtypes, in this order, and returns `outputs`.
 
-    `row_bytes` is what a row of the outputs takes at least.
+    `row_bytes` is the smallest memory of a row of all outputs.
     """
 
     run: Callable[..., list[np.ndarray]]
@@ -72,13 +72,13 @@ class Servable:
         self.name, self.version, self.checks_methods, self.limits = name, version, options.checks_methods, limits
         self._runtime_latency = runtime_latency
         self._running, self._closing = 0, False
-        self._use = threading.Lock()  # and not a Condition, which is Python code: each request takes it four times
+        self._use = threading.Lock()  # not a Condition, which is slow Python code: each request locks it four times
         self._unused = threading.Event()
         self._calls: dict[str, dict[tuple[str, ...], _Call]] = {}  # by signature and outputs
         self.prepared: BoundedCache[object, Any] = BoundedCache(_MAX_PREPARED, _MAX_PREPARED * PREPARED_BYTES)
-        """What the fast paths have prepared for this version: it goes when the version goes."""
+        """What the fast paths have prepared for this version. It is freed with the version."""
         self.batched: Batched | None = None
-        """Runs a call together with others of the same key, if --enable_batching says so."""
+        """With --enable_batching, runs a call together with others of the same key."""
         self._op_error: type[Exception] = require("tensorflow", extra="serving", what="hangtag serve").errors.OpError
         self._model = load(name, version, folder, options)
         self.signatures = self._model.signatures
@@ -86,14 +86,14 @@ class Servable:
             self._prepare_signature(served)
 
     def _prepare_signature(self, name: str) -> None:
-        """Prepare the usual call, and run it once if that changes nothing, so that the first request is not slow."""
+        """Prepare the usual call, and run a stateless one once, so that the first request is not slow."""
         signature = self.signatures[name]
         try:
             call = self._prepare(name, tuple(sorted(signature.outputs)))
             examples = [_example(signature.inputs[alias]) for alias in call.aliases]
             if name in self._model.stateless and all(example is not None for example in examples):
                 call.run(*examples)
-        except Exception as error:  # requests will meet it too, if it was not the made-up input
+        except Exception as error:  # the example may not suit the model; other errors will occur in requests too
             log.debug("%s version %d, signature %s, could not be prepared: %s", self.name, self.version, name, error)
 
     def signature(self, name: str) -> Any:
@@ -101,7 +101,7 @@ class Servable:
         return self.signatures.get(name or SERVING_DEFAULT)
 
     def keeps_no_state(self, signature_name: str) -> bool:
-        """Whether the signature reads nothing but its inputs and constants."""
+        """Whether the outputs depend only on the inputs."""
         return (signature_name or SERVING_DEFAULT) in self._model.stateless
 
     def run(
@@ -114,7 +114,7 @@ class Servable:
     ) -> list[np.ndarray]:
         """The named outputs of a signature. The caller has checked the names; dtypes and shapes are checked here.
 
-        What the outputs take is counted in `budget`: their known part before the run, all of it after.
+        The memory of the outputs is counted in `budget`: the known part before the run, the rest after it.
         """
         chosen = tuple(outputs)
         call = self._call(signature_name or SERVING_DEFAULT, chosen)
@@ -144,7 +144,7 @@ class Servable:
             results = [_array(result) for result in call.run(*arrays)]
         except self._op_error as error:
             raise op_error(error) from error
-        except (ValueError, TypeError) as error:  # TensorFlow's Python side refuses before the graph sees it
+        except (ValueError, TypeError) as error:  # raised by TensorFlow's Python API before the graph runs
             raise invalid(str(error)) from error
         if self._runtime_latency is not None:
             self._runtime_latency.observe((time.perf_counter() - begun) * 1e6, self.name, api, "TF1")
@@ -158,9 +158,9 @@ class Servable:
             raise invalid(f"Expects arg[{position}] to be {short_name(wanted)} but {short_name(given)} is provided")
 
     def _call(self, name: str, outputs: tuple[str, ...]) -> _Call:
-        """A prepared call that gives these outputs, in this order, or all outputs of the signature by name.
+        """A prepared call for these outputs in this order, or for all outputs of the signature, sorted by name.
 
-        Clients choose which outputs there are to be, so only so many choices are prepared.
+        Clients choose the outputs, so only a limited number of choices is prepared.
         """
         calls = self._calls.setdefault(name, {})
         call = calls.get(outputs)
@@ -170,7 +170,7 @@ class Servable:
         return call or self._prepare(name, outputs)
 
     def _prepare(self, name: str, outputs: tuple[str, ...]) -> _Call:
-        """A prepared call that runs in the caller's thread: no hand-over to a pool, no look-up by name."""
+        """Prepare a call that runs in the caller's thread, without a thread pool and without looking up names."""
         if self._model.unfetchable[name]:
             raise ServingError("OUT_OF_RANGE", self._model.unfetchable[name])
         config = require("tensorflow.core.protobuf.config_pb2", extra="serving", what="hangtag serve")
@@ -183,7 +183,7 @@ class Servable:
             options.run_options.inter_op_thread_pool = -1
         try:
             run = self._model.session_of(name)._make_callable_from_options(options)
-        except self._op_error as error:  # the signature names what the graph has not
+        except self._op_error as error:  # the signature names a tensor that is not in the graph
             raise op_error(error) from error
         dtypes = [numpy_dtype(signature.inputs[alias].dtype) for alias in aliases]
         row_bytes = sum(_row_bytes(signature.outputs[alias]) for alias in outputs)
@@ -194,7 +194,7 @@ class Servable:
     # ---- use and retirement
 
     def acquire(self) -> bool:
-        """Prevent unloading until `release`; False if it is being unloaded."""
+        """Prevent unloading until `release`; returns False if the version is being unloaded."""
         with self._use:
             if self._closing:
                 return False
@@ -202,19 +202,19 @@ class Servable:
             return True
 
     def share(self) -> None:
-        """Acquire once more what the caller has acquired: never refused."""
+        """Acquire again, by a caller that has already acquired this version; it always succeeds."""
         with self._use:
             self._running += 1
 
     def release(self) -> None:
-        """The opposite of `acquire`."""
+        """Release what `acquire` or `share` acquired."""
         with self._use:
             self._running -= 1
             if self._closing and not self._running:
                 self._unused.set()
 
     def close(self) -> None:
-        """Wait for the requests that use this version, then free it."""
+        """Wait for the requests that use this version, then free its memory."""
         with self._use:
             self._closing = True
             if not self._running:
@@ -226,12 +226,12 @@ class Servable:
 
 
 def _array(result: Any) -> np.ndarray:
-    """TensorFlow gives a string of rank 0 as bytes."""
+    """`result` as an array: TensorFlow returns a string of rank 0 as bytes."""
     return np.array(result, object) if isinstance(result, bytes) else result
 
 
 def _row_bytes(info: Any) -> int:
-    """What a row of an output takes at least; 0 if it has no batch dimension."""
+    """The smallest memory of a row of an output; 0 if it has no batch dimension."""
     dims: list[int] = [dim.size for dim in info.tensor_shape.dim]
     dtype = numpy_dtype(info.dtype)
     if not dims or dims[0] >= 0 or dtype is None:
@@ -240,7 +240,7 @@ def _row_bytes(info: Any) -> int:
 
 
 def _example(info: Any) -> np.ndarray | None:
-    """One row of zeros for an input; None if it is not of numbers, or its shape says too little."""
+    """One row of zeros for an input; None if it is not numeric, or its rank is unknown."""
     dtype = numpy_dtype(info.dtype)
     if dtype is None or dtype.kind not in "iufb" or info.tensor_shape.unknown_rank:
         return None

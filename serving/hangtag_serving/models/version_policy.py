@@ -1,4 +1,4 @@
-"""Which versions of a model are on disk, and which of them to serve.
+"""Finds the versions of a model on disk, and chooses which of them to serve.
 
 Semantics: tensorflow_serving/sources/storage_path/file_system_storage_path_source.cc.
 """
@@ -15,17 +15,18 @@ from hangtag.contract import version_number
 
 Versions = dict[int, Path]
 Policy = Callable[[Versions], Versions]
-"""From the versions on disk to those that should be served."""
+"""Chooses the versions to serve from the versions on disk."""
 
 
 def scan(base_path: Path) -> Versions:
-    """Version number to folder for every child whose name is a version; raises OSError if `base_path` is missing.
+    """Version number to folder, for every entry whose name is a version. Raises OSError if `base_path` is missing.
 
-    Of two names for one number the lexically last wins. Files count too: loading them fails, and the status says so.
+    If two names have the same number, the lexically last one wins. Files count too; the status shows that they fail to
+    load.
     """
     try:
         names = sorted(os.listdir(base_path))  # noqa: PTH208 - names suffice
-    except ValueError as error:  # a NUL, which a config may have in a path
+    except ValueError as error:  # a path in a config may contain NUL
         raise FileNotFoundError(errno.ENOENT, "No folder can have this name", str(base_path)) from error
     numbered = ((version_number(name), name) for name in names)
     return {number: base_path / name for number, name in numbered if number is not None}
@@ -33,33 +34,33 @@ def scan(base_path: Path) -> Versions:
 
 @dataclass(frozen=True)
 class Latest:
-    """The `count` highest versions; 0 counts as 1. TensorFlow Serving's default is the latest one."""
+    """The policy "latest": the `count` highest versions; 0 counts as 1. One version is TensorFlow Serving's default."""
 
     count: int = 1
 
     def __call__(self, present: Versions) -> Versions:
-        """The highest versions."""
+        """The highest of the versions on disk."""
         return {version: present[version] for version in sorted(present)[-max(self.count, 1) :]}
 
 
 @dataclass(frozen=True)
 class Specific:
-    """These versions and no other; those not on disk are left out."""
+    """The policy "specific": these versions, if they are on disk."""
 
     versions: tuple[int, ...]
 
     def __call__(self, present: Versions) -> Versions:
-        """Those of the versions that are present."""
+        """The named versions that are on disk."""
         return {version: present[version] for version in self.versions if version in present}
 
 
 def every_version(present: Versions) -> Versions:
-    """All versions on disk."""
+    """The policy "all"."""
     return present
 
 
 def why_none(name: str, base_path: Path, present: Versions, aspired: Versions) -> str:
-    """Why a model has no version to serve, and what to do; empty if it has one."""
+    """Why a model has no version to serve, and advice; empty if it has one."""
     if aspired:
         return ""
     if present:
