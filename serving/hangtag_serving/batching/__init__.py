@@ -1,1 +1,1 @@
-"""--enable_batching: requests that wait for each other and run as one batch."""
+"""Server-side batching (--enable_batching): requests wait for others and run together."""

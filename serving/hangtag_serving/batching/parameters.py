@@ -1,4 +1,4 @@
-"""The parameters of --enable_batching, read and checked; `batch_scheduler` acts on them.
+"""Reads and checks the parameters of --enable_batching.
 
 Fields, defaults and texts: tensorflow_serving/servables/tensorflow/session_bundle_config.proto and
 tensorflow's shared_batch_scheduler.h, recorded on 2.20.0.
@@ -17,7 +17,7 @@ from ..machine import usable_cores
 
 @dataclass(frozen=True)
 class BatchingOptions:
-    """BatchingParameters. Sizes are in rows."""
+    """The fields of BatchingParameters. Sizes are in rows."""
 
     max_batch_size: int = 1000
     batch_timeout_seconds: float = 0.0
@@ -31,7 +31,7 @@ class BatchingOptions:
 
     @property
     def largest_run(self) -> int:
-        """Rows that run at once; a request may have up to `max_batch_size`, and is split where that is more."""
+        """The most rows that run together. A request may have `max_batch_size` rows, and is split if necessary."""
         return (self.splits_large_batches and self.max_execution_batch_size) or self.max_batch_size
 
 
@@ -74,7 +74,7 @@ def _check(options: BatchingOptions, path: Path) -> None:
     if sizes:
         if list(sizes) != sorted(set(sizes)) or sizes[0] < 1:
             raise InvalidInput(f"allowed_batch_sizes in {path} must be positive and increase")
-        # Of max_batch_size, even where smaller batches run because large ones are split.
+        # This holds even if smaller batches run because large ones are split.
         if sizes[-1] != options.max_batch_size:
             raise InvalidInput(
                 "Last entry in allowed_batch_sizes must match max_batch_size; last entry was "

@@ -1,8 +1,8 @@
-"""--enable_batching: requests of one signature wait for each other and run as one batch.
+"""Collects requests of one signature into batches, and runs them.
 
 Semantics and texts: tensorflow's core/kernels/batching_util/shared_batch_scheduler.h and tensorflow_serving/batching/
-batching_session.cc. One thing is better than there: requests of different shapes wait in queues of their own, and a
-batch that fails is repeated request by request, so an odd request fails alone.
+batching_session.cc. Unlike there, a bad request fails alone: requests of different shapes have different queues, and
+after a failure each request of the batch runs on its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..errors import ServingError, invalid
 from ..metrics import Metrics
 from .parameters import BatchingOptions
 
-_MAX_WIDENED_BYTES = 64 << 20  # of an input that is padded to the widest request; beyond it each request runs alone
+_MAX_WIDENED_BYTES = 64 << 20  # of an input after padding to the widest request; larger batches run one by one
 
 Arrays = list[np.ndarray]
 Run = Callable[[Mapping[str, np.ndarray]], Arrays]
@@ -47,7 +47,7 @@ class _Batch:
 
 
 class _Queue(NamedTuple):
-    """Requests of equal queues may run together."""
+    """The key of a queue: requests with equal keys may run together."""
 
     model: str
     owner: object
@@ -55,7 +55,7 @@ class _Queue(NamedTuple):
 
 
 class BatchScheduler:
-    """Threads that run batches, and the queues they take them from."""
+    """The queues of batches, and the threads that run them."""
 
     def __init__(self, threads: int, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -69,12 +69,12 @@ class BatchScheduler:
     def run(
         self, model: str, queue: object, options: BatchingOptions, run: Run, inputs: Mapping[str, np.ndarray]
     ) -> Arrays:
-        """What `run` gives for `inputs`, run together with others of the same queue, shapes and dtypes.
+        """The result of `run` for `inputs`, which may run together with others of the same queue, shapes and dtypes.
 
-        `model` is the name under which the rows that wait are counted.
+        `model` is the model's name in the metric of waiting rows.
         """
         rows = _rows(inputs)
-        if rows is None:  # no input at all: nothing to batch
+        if rows is None:  # a signature without inputs cannot be batched
             return run(inputs)
         self._metrics.input_batch_size.observe(rows)
         if rows > options.max_batch_size:
@@ -88,7 +88,7 @@ class BatchScheduler:
         return [np.concatenate(parts) for parts in zip(*results, strict=True)]
 
     def _submit(self, key: _Queue, options: BatchingOptions, run: Run, inputs: Mapping[str, np.ndarray]) -> list[_Task]:
-        """Put a request into its queue: whole, or in the pieces that its batches have room for, or not at all."""
+        """Put a request into its queue, whole or in pieces; raises ServingError if the queue is full."""
         rows, begun = _rows(inputs) or 0, time.monotonic()
         with self._changed:
             self._waiting.setdefault(key.model, 0)
@@ -111,7 +111,7 @@ class BatchScheduler:
         return tasks
 
     def waiting_rows(self) -> dict[str, int]:
-        """Rows in the queues by model, those that run not counted; a model that was ever batched stays, with 0."""
+        """The waiting rows by model. A model that was batched before stays in the result, with 0."""
         with self._changed:
             return self._waiting.copy()
 
@@ -128,7 +128,7 @@ class BatchScheduler:
                         task.done.set_exception(error)
 
     def _take(self) -> _Batch:
-        """The batch that has waited longest of those that are full or due."""
+        """Wait for a batch that is full or due, and return the one that has waited longest."""
         with self._changed:
             while True:
                 now = time.monotonic()
@@ -169,7 +169,7 @@ class BatchScheduler:
 
 
 def _pieces(rows: int, batches: Sequence[_Batch], options: BatchingOptions) -> list[int]:
-    """How many rows go into which batch: first what the open one has room for. Refuses what the queue cannot take."""
+    """The numbers of rows for each batch, first for the open one. Raises ServingError if the queue is full."""
     open_rows = batches[-1].rows if batches else 0
     room = options.largest_run - open_rows if batches else 0
     left = options.max_enqueued_batches - len(batches)
@@ -207,7 +207,7 @@ def _rows(inputs: Mapping[str, np.ndarray]) -> int | None:
 
 
 def _shapes(inputs: Mapping[str, np.ndarray], padded: bool) -> object:
-    """What two requests must have in common to run together; where shapes are padded, the rank is enough."""
+    """What requests must have in common to run together. If shapes are padded, equal ranks are enough."""
     return tuple(
         (alias, array.dtype.str, array.ndim if padded else array.shape[1:]) for alias, array in sorted(inputs.items())
     )
@@ -231,7 +231,7 @@ def _run_together(batch: _Batch) -> list[Arrays]:
 
 
 def _padded(batch: _Batch) -> int:
-    """The next allowed size; no rows at all cannot be padded."""
+    """The next allowed batch size. A batch without rows is not padded."""
     allowed = batch.options.allowed_batch_sizes if batch.rows else ()
     return next((size for size in allowed if size >= batch.rows), batch.rows)
 
@@ -250,7 +250,7 @@ def _stack(batch: _Batch, alias: str) -> np.ndarray:
 
 
 def _widened(part: np.ndarray, widest: Sequence[int]) -> np.ndarray:
-    """Non-batch dimensions made larger, filled with the array's first element as C++ does."""
+    """`part` with larger row dimensions, filled with the array's first element as in C++."""
     wide = np.full((len(part), *widest), part.flat[0] if part.size else 0, part.dtype)
     wide[(slice(None), *(slice(size) for size in part.shape[1:]))] = part
     return wide

@@ -1,1 +1,1 @@
-"""How gRPC requests come in and go out: two servers behind one interface."""
+"""Two gRPC servers behind one interface: grpcio's and a compiled one for loopback."""

@@ -1,7 +1,7 @@
 """The portable gRPC server: grpc.aio, for every address, with TLS and limits.
 
-It runs on an event loop in a thread of its own, so calls that have not sent their request yet, and health watches, hold
-no thread. Methods run in a pool of threads.
+It runs on an event loop in its own thread, so health watches and calls whose request has not arrived need no thread.
+Methods run in a pool of threads.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ _aio_log = logging.getLogger("grpc._cython.cygrpc")
 
 _REQUEST_SECONDS = 60.0  # for the request of a call to arrive
 _TOO_LATE = "no request within"
-_QUIET_SECONDS = 0.2  # without a new call, before the end is announced
+_QUIET_SECONDS = 0.2  # without a new call, before clients are told to connect elsewhere (GOAWAY)
 _MAX_QUIET_SECONDS = 2.0
-_ANNOUNCING_SECONDS = 0.02  # a client reads the announcement before its answer, since it is sent before it
+_ANNOUNCING_SECONDS = 0.02  # for GOAWAY to be sent before the waiting answers
 _MAX_CONNECTIONS = 2000
 _LIMITS = (
-    ("grpc.so_reuseport", 0),  # two servers on one port would share the calls in silence
+    ("grpc.so_reuseport", 0),  # otherwise two servers could listen on one port and share its calls
     ("grpc.max_send_message_length", -1),
     ("grpc.max_concurrent_streams", MAX_STREAMS),
     ("grpc.max_allowed_incoming_connections", _MAX_CONNECTIONS),
-    # Of calls that wait for this process grpc cancels some at random, from 1,000 on: let all of them wait.
+    # With 1,000 waiting calls, grpc begins to cancel some at random by default.
     ("grpc.server.max_pending_requests", _MAX_CONNECTIONS * MAX_STREAMS),
     ("grpc.server.max_pending_requests_hard_limit", _MAX_CONNECTIONS * MAX_STREAMS),
     ("grpc.server_handshake_timeout_ms", 10_000),
-    ("grpc.max_connection_idle_ms", 300_000),  # a client connects again without noticing
+    ("grpc.max_connection_idle_ms", 300_000),  # clients reconnect automatically
     ("grpc.keepalive_time_ms", 60_000),
 )
 _INLINE_SECONDS = 0.001  # a batch that is expected to take longer runs in the pool
 
 
 class GrpcioServer:
-    """Listens from `start` to `stop`. `make_fast` is None where every call takes the plain path."""
+    """Listens from `start` to `stop`. Without `make_fast`, every call takes the plain path."""
 
     def __init__(self, options: GrpcOptions, methods: Mapping[str, Method], make_fast: Make | None = None) -> None:
         self._options, self._methods = options, methods
@@ -73,14 +73,14 @@ class GrpcioServer:
         self._listening.result()
 
     def stop(self, grace: float) -> None:
-        """Refuse new calls, let running ones finish for `grace` seconds, then end them."""
+        """Refuse new calls, wait at most `grace` seconds for running ones, then end them."""
         asyncio.run_coroutine_threadsafe(self._drain(grace), self._loop).result()
         self._thread.join()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._reloads.shutdown(wait=False, cancel_futures=True)
 
     def _run(self) -> None:
-        # When grpc.aio says that it has stopped, some calls have their last step to do: a runner ends all tasks.
+        # The runner ends all tasks: some calls have not finished when grpc.aio has stopped.
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             runner.run(self._serve())
 
@@ -105,10 +105,10 @@ class GrpcioServer:
         await self._stopped.wait()
 
     async def _drain(self, grace: float) -> None:
-        """Announce the end to clients, while no call is on its way: one that arrives later ends as CANCELLED.
+        """Tell clients to connect elsewhere (GOAWAY), then stop.
 
-        So new calls are held until none comes, which is soon where clients wait for their answers. They are answered
-        once their clients know that they must connect elsewhere.
+        A call that arrives after GOAWAY ends as CANCELLED. So new calls are first held back until no more arrive, which
+        is soon if clients wait for their answers. They are answered after GOAWAY.
         """
         self._may_answer.clear()
         end, calls = self._loop.time() + min(grace, _MAX_QUIET_SECONDS), -1
@@ -124,15 +124,15 @@ class GrpcioServer:
     # ---- calls, in the loop's thread
 
     def handlers(self) -> dict[str, Any]:
-        """By full method name; bytes in, bytes out."""
-        found = {name: grpc.stream_unary_rpc_method_handler(partial(self._call, name)) for name in self._methods}
+        """The handlers by full method name, from bytes to bytes."""
+        handlers = {name: grpc.stream_unary_rpc_method_handler(partial(self._call, name)) for name in self._methods}
         if self._options.health:
-            found[WATCH] = grpc.unary_stream_rpc_method_handler(self._watch)
-        return found
+            handlers[WATCH] = grpc.unary_stream_rpc_method_handler(self._watch)
+        return handlers
 
     async def _call(self, name: str, requests: Any, context: Any) -> bytes:
-        """Answer a call. Taken as a stream of one request, which lets us limit the time until it has arrived."""
-        # By hand: asyncio.timeout takes a fifth of the time of a call.
+        """Answer a call. It is handled as a stream of one request, to limit the time for the request to arrive."""
+        # Not asyncio.timeout, which takes a fifth of the time of a call.
         timer = self._loop.call_later(_REQUEST_SECONDS, _current_task().cancel, _TOO_LATE)
         try:
             body = await context.read()
@@ -180,7 +180,7 @@ class GrpcioServer:
             return
         await self._stopped.wait()
 
-    # ---- the fast path: calls that have arrived together
+    # ---- the fast path: calls that arrived together
 
     def _answer_arrived(self) -> None:
         assert self._fast is not None  # noqa: S101 - without it nothing arrives here
@@ -212,7 +212,7 @@ class GrpcioServer:
         if threading.current_thread() is self._thread:
             function(*arguments)
         else:
-            with suppress(RuntimeError):  # the grace is over and the loop is closed
+            with suppress(RuntimeError):  # the loop is closed after the grace period
                 self._loop.call_soon_threadsafe(function, *arguments)
 
 
@@ -227,17 +227,16 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
 
 
 def _is_not_an_unsent_answer(record: logging.LogRecord) -> bool:
-    """Drop grpc.aio's traceback for an answer that cannot be sent, since the client has broken off its connection.
+    """False for grpc.aio's traceback about an answer that cannot be sent, because the client has disconnected.
 
-    grpc.aio ignores such an answer if it has heard of the end before it sends, but logs it if both happen at once. Any
-    client could fill the log.
+    grpc.aio logs it only if both happen at the same time. Without this filter, any client could fill the log.
     """
     error = record.exc_info[1] if record.exc_info else None
     return not (type(error).__name__ == "ExecuteBatchError" and "cygrpc.Send" in str(error))
 
 
 def _failed(context: Any, code: str, message: str) -> bytes:
-    """Set the status of a call. `context.abort` would hold the call, with its request, for the garbage collector."""
+    """Set the status of a call. `context.abort` would keep the call and its request until a garbage collection."""
     context.set_code(grpc.StatusCode[code])
     context.set_details(message)
     return b""
@@ -255,7 +254,7 @@ def _set_result(answer: asyncio.Future[bytes], body: bytes) -> None:
 
 
 def _set_exception(answer: asyncio.Future[bytes], error: Exception) -> None:
-    if isinstance(error, ServingError):  # without the frames that raised it, which hold the request and the future
+    if isinstance(error, ServingError):  # a copy without the traceback, whose frames refer to the request
         error = ServingError(error.code, error.message)
     if not answer.done():
         answer.set_exception(error)

@@ -1,7 +1,7 @@
 """grpc.health.v1, behind --enable_grpc_healthcheck_service.
 
-As in C++ it never follows a model's state: the port opens when the first models have loaded, so an answer at all is
-the news. Messages: github.com/grpc/grpc/blob/master/src/proto/grpc/health/v1/health.proto.
+As in C++, it does not follow the state of a model: the port opens when the first models are loaded, so any answer means
+that the server is ready. Messages: github.com/grpc/grpc/blob/master/src/proto/grpc/health/v1/health.proto.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def check(body: bytes) -> bytes:
 
 
 def watch(body: bytes) -> bytes:
-    """The first message of a Watch, which never gets a second."""
+    """The only message of a Watch."""
     return protobuf.number(1, _SERVING if _service(body) in _SERVICES else _SERVICE_UNKNOWN)
 
 

@@ -1,8 +1,8 @@
-"""What both gRPC servers have in common: how they are set up, started and stopped, and how they report errors.
+"""The interface and the options of both gRPC servers.
 
-Two servers answer the same methods, functions from request bytes to response bytes. `grpcio_server` serves every
-address, with TLS, unix sockets, channel arguments and limits that hold while a message arrives. `native_server`
-(pygrpc-native, HTTP/2 in Rust) has none of these and several times the throughput, so it is for loopback only.
+Both serve the same methods, which are functions from request bytes to response bytes. `grpcio_server` can listen on
+every address, with TLS, unix sockets, channel arguments, and limits that apply while a message arrives. `native_server`
+(pygrpc-native, HTTP/2 in Rust) has several times the throughput but none of these, so it only serves loopback.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-MAX_STREAMS = 256  # calls under way on one connection; a client waits before it starts more
+MAX_STREAMS = 256  # running calls of one connection; further calls wait in the client
 _MAX_STATUS_BYTES = 1024  # tensorflow_serving/model_servers/grpc_status_util.cc
 
 
@@ -22,12 +22,12 @@ class GrpcServer(Protocol):
         """Accept calls. Raises RuntimeError or OSError if it cannot listen."""
 
     def stop(self, grace: float) -> None:
-        """Refuse new calls, let running ones finish for `grace` seconds, then end them."""
+        """Refuse new calls, wait at most `grace` seconds for running ones, then end them."""
 
 
 @dataclass(frozen=True)
 class Tls:
-    """PEM texts, as in --ssl_config_file."""
+    """The PEM texts of --ssl_config_file."""
 
     key: bytes
     certificate: bytes
@@ -37,7 +37,7 @@ class Tls:
 
 @dataclass(frozen=True)
 class GrpcOptions:
-    """Where and how to listen. `address` is host:port, None for a unix socket alone."""
+    """Where and how to listen. `address` is host:port, or None if there is only a unix socket."""
 
     address: str | None
     socket_path: str = ""
@@ -49,7 +49,7 @@ class GrpcOptions:
 
 
 def status_message(text: str) -> str:
-    """At most 1024 bytes of an error text, as the C++ server sends: clients refuse larger headers."""
+    """An error text cut to 1024 bytes as in C++, because clients refuse larger headers."""
     encoded = text.encode("utf-8", "replace")
     if len(encoded) <= _MAX_STATUS_BYTES:
         return text

@@ -1,8 +1,8 @@
-"""The compiled gRPC server: HTTP/2 and framing by pygrpc-native, in Rust, outside the interpreter's lock.
+"""The compiled gRPC server: pygrpc-native does HTTP/2 and framing in Rust, outside the interpreter's lock.
 
-It has no TLS, no limit on messages and no drain of its own, so it listens on loopback only. A message that is too large
-is refused here, once it has arrived: the library shows no part of it earlier, so until then it takes up its own size,
-at most 4 GiB. Drain is done here too: new calls are answered UNAVAILABLE, running ones finish, then it is closed.
+It has no TLS and no message limits, so it only listens on loopback. This module refuses too large messages, but only
+after they have arrived: the library reports complete messages only, of at most 4 GiB. This module also drains: new
+calls get UNAVAILABLE, running ones finish, then the server is closed.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from .interface import MAX_STREAMS, GrpcOptions, status_message
 
 log = logging.getLogger("hangtag.serving")
 
-_MAX_EVENTS = 64  # calls that one thread takes at once
-_QUICK_SECONDS = 0.001  # less than this is not worth waking another thread for
-_SLOW_SECONDS = 0.02  # a batch that takes longer goes to the pool: a slow model must not stop a quick one
-_FLUSH_SECONDS = 0.2  # from the last answer to the close: answers leave in threads of their own
+_MAX_EVENTS = 64  # calls that a thread receives at once
+_QUICK_SECONDS = 0.001  # for shorter work it is not worth waking another thread
+_SLOW_SECONDS = 0.02  # a longer batch goes to the pool, so that a slow model does not delay a quick one
+_FLUSH_SECONDS = 0.2  # between the last answer and the close, because other threads send the answers
 
 _STOPPING = "the server is stopping"
 
@@ -42,7 +42,7 @@ _Event = tuple[int, int, int, bytes, bytes]  # kind, call id, method id, request
 class NativeServer:
     """Listens from `start` to `stop`. Raises OSError or RuntimeError if it cannot listen.
 
-    `make_fast` is None where every call takes the plain path.
+    Without `make_fast`, every call takes the plain path.
     """
 
     def __init__(self, options: GrpcOptions, methods: Mapping[str, Method], make_fast: Make | None = None) -> None:
@@ -65,8 +65,8 @@ class NativeServer:
         self._reloads = ThreadPoolExecutor(1, thread_name_prefix="reload")  # a reload may wait for a model for hours
         self._running, self._stopping = 0, False
         self._idle = threading.Condition()
-        # One thread at a time takes calls in, and answers what is quick; two at once would mostly wait for each other,
-        # for the interpreter's lock. Before a longer batch it lets the next thread in: TensorFlow needs no such lock.
+        # One thread at a time receives calls and answers quick ones: two would mostly wait for the interpreter's lock.
+        # Before a longer batch it lets the next thread receive, because TensorFlow runs without that lock.
         self._turn = threading.Lock()
         self._waiting: deque[Batch] = deque()
         self._workers = [
@@ -80,7 +80,7 @@ class NativeServer:
             worker.start()
 
     def stop(self, grace: float) -> None:
-        """Refuse new calls, let running ones finish for `grace` seconds, then end them."""
+        """Refuse new calls, wait at most `grace` seconds for running ones, then end them."""
         with self._idle:
             self._stopping = True
             self._idle.wait_for(lambda: self._running == 0, grace)
@@ -91,14 +91,14 @@ class NativeServer:
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._reloads.shutdown(wait=False, cancel_futures=True)
 
-    # ---- taking calls in
+    # ---- receiving calls
 
     def _work(self) -> None:
         while (batch := self._next()) is not None:
             self._answer_batch(batch)
 
     def _next(self) -> Batch | None:
-        """A batch that is worth a thread of its own; quick ones are answered on the way. None when closed."""
+        """Receive calls and answer quick batches, until there is a longer batch to return. None when closed."""
         while True:
             with suppress(IndexError):
                 return self._waiting.popleft()
@@ -115,7 +115,7 @@ class NativeServer:
                         self._waiting.extend(batches)
 
     def _dispatch(self, events: Iterable[_Event]) -> list[Batch]:
-        """Batches known to be quick enough for this thread; all other calls and batches go to the pool."""
+        """Submit calls to the pool, except the returned batches, which are quick enough for this thread."""
         calls = [event for event in events if event[0] == pygrpc_native.EVENT_CALL and self._accept(event)]
         if not self._enter(len(calls)):
             for call in calls:
@@ -133,14 +133,14 @@ class NativeServer:
             self._submit(number, 0, body)
         ours = []
         for batch in batches:
-            if 0 < batch.expected_seconds <= _SLOW_SECONDS:  # 0: the first of its size, which takes TensorFlow longest
+            if 0 < batch.expected_seconds <= _SLOW_SECONDS:  # 0: the first of its size, which is slow in TensorFlow
                 ours.append(batch)
             else:
                 self._pool.submit(self._answer_batch, batch)
         return ours
 
     def _accept(self, call: _Event) -> bool:
-        """Refuse a call whose message is too large, with grpcio's text; whether the call goes on."""
+        """Whether the message is within the limit; if not, refuse the call with grpcio's text."""
         size, limit = len(call[3]), self._max_message_bytes
         if size > limit:
             message = f"SERVER: Received message larger than max ({size} vs. {limit})"
@@ -163,7 +163,7 @@ class NativeServer:
     def _answer(self, number: int, method: int, body: bytes) -> None:
         try:
             if method == self._watch:
-                self._native.stream_send(number, watch(body))  # and never a second message
+                self._native.stream_send(number, watch(body))
                 return
             self._respond(number, self._methods[method](body))
             if method == 0 and self._fast is not None:

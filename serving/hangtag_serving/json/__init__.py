@@ -1,1 +1,1 @@
-"""TensorFlow Serving's JSON: request bodies to arrays, arrays to response bodies, and the C++ server's error texts."""
+"""TensorFlow Serving's JSON: decodes requests, encodes responses, with the C++ server's error texts."""

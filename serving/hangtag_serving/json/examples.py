@@ -1,4 +1,4 @@
-"""The JSON of :classify and :regress as an Input message of tf.Examples.
+"""Converts the JSON of :classify and :regress to an Input message of tf.Examples.
 
 Semantics and texts: tensorflow_serving/util/json_tensor.cc, recorded on 2.20.0.
 Field numbers: tensorflow_serving/apis/input.proto, tensorflow/core/example/{example,feature}.proto.
@@ -23,12 +23,12 @@ _KINDS = {_BYTES: "bytes", _FLOATS: "float", _INTS: "int64"}
 
 
 def read(body: bytes, max_depth: int, budget: Budget) -> tuple[str, bytes]:
-    """The signature's name (may be empty) and a serialized Input."""
+    """The name of the signature, which may be empty, and a serialized Input."""
     document, signature_name = parse_document(body, max_depth, budget)
     context = document.find(b"context")
     head = b"" if context is MISSING else protobuf.block(2, _example(context))
     examples = document.find(b"examples")
-    if examples is MISSING:  # the C++ server says "classify" for regress, too
+    if examples is MISSING:  # the C++ server also says "classify" for regress
         raise _wrong(document, "When method is classify, key 'examples' is expected and was not found")
     if not isinstance(examples, list):
         raise _wrong(document, "Expecting 'examples' value to be an list/array")
@@ -46,7 +46,7 @@ def _example(value: Any) -> bytes:
     if not isinstance(value, Object):
         raise invalid(f"Example must be JSON object but got JSON {json_type(value)}")
     features = {}
-    for key, content in value.members:  # of two equal features the last counts here
+    for key, content in value.members:  # here the last of equal names counts
         name = key.decode("utf-8", "replace")
         items = content if isinstance(content, list) else [content]
         features[key] = _feature(name, items)
@@ -89,5 +89,5 @@ def _kind(name: str, item: Any) -> int:
 def _float32(value: float) -> bytes:
     try:
         return struct.pack("<f", value)
-    except OverflowError:  # infinity, as a cast has it
+    except OverflowError:  # a C++ cast gives infinity
         return struct.pack("<f", float("inf") if value > 0 else float("-inf"))

@@ -1,4 +1,4 @@
-"""A JSON value as the C++ server's errors repeat it: the beginning, as RapidJSON's PrettyWriter prints it."""
+"""Prints the beginning of a JSON value as the C++ server's errors do, with RapidJSON's PrettyWriter."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class _Full(Exception):
 
 
 def excerpt(value: Any) -> str:
-    """The beginning of a value as RapidJSON's PrettyWriter prints it, lists on one line.
+    """The beginning of a value in RapidJSON's format, with lists on one line.
 
-    It stops after the item that reaches 256 bytes, and before the first NaN or Infinity.
+    It ends after the item that reaches 256 bytes, or before the first NaN or Infinity.
 
     >>> print(excerpt(Object([(b"a", [1, 2.5])])))
     {
@@ -95,9 +95,9 @@ def _quoted(text: bytes) -> bytes:
 
 
 def _double(value: float) -> bytes:
-    """As RapidJSON writes doubles: shortest digits, without an exponent between 1e-6 and 1e21."""
+    """A double in RapidJSON's format: the shortest digits, without an exponent between 1e-6 and 1e21."""
     sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
-    text, point = "".join(map(str, digits)), len(digits) + int(exponent)  # the point stands after so many digits
+    text, point = "".join(map(str, digits)), len(digits) + int(exponent)  # point: the number of digits before it
     if value == 0:
         text = "0.0"
     elif len(text) <= point <= 21:

@@ -1,7 +1,7 @@
-"""A parsed JSON document to input arrays, one value at a time, with TensorFlow Serving's rules and texts.
+"""Converts a parsed JSON document to input arrays, value by value, with TensorFlow Serving's rules and texts.
 
 Semantics and texts: tensorflow_serving/util/json_tensor.cc, recorded on 2.20.0. `fast.json_arrays` reads the most
-common requests without a Python object per number and leaves all others to this module.
+common requests without a Python object for each number, and leaves all others to this module.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ Spec = Any
 """A TensorInfo message."""
 
 _BLANKS = b" \t\n\r\v\f"
-_ELEMENT_BYTES = 24  # of the list of all elements, and of an array with its copy of another type
-# Integers are read as one of these, then cut to the size of the tensor's type: uint8 256 is 0, as in C++.
+_ELEMENT_BYTES = 24  # memory of an element in the list of all, in an array, and in its copy of another type
+# Integers are read as one of these types, then cut to the tensor's type: as in C++, 256 becomes 0 as uint8.
 _INT32 = (-(2**31), 2**31 - 1)
 RANGES = {
     "DT_INT32": _INT32,
@@ -114,7 +114,7 @@ def _add(position: int, key: str, name: str, value: Any, specs: Mapping[str, Spe
 
 
 class _Stack:
-    """The values of one input, row after row; the first row says which shape all must have."""
+    """The values of one input, row by row. All rows must have the shape of the first one."""
 
     def __init__(self, first: Any, dtype: DataType) -> None:
         self._dtype, self._shape = dtype, dense_shape(first)
@@ -158,7 +158,7 @@ def _columns(inputs: Any, specs: Mapping[str, Spec], budget: Budget) -> dict[str
 
 
 def read_tensor(value: Any, dtype: DataType, budget: Budget) -> np.ndarray:
-    """One nested list or scalar as an array."""
+    """A nested list or a scalar as an array."""
     shape = dense_shape(value)
     flat: list[Any] = []
     _fill(flat, value, 0, shape, dtype)
@@ -169,7 +169,7 @@ def read_tensor(value: Any, dtype: DataType, budget: Budget) -> np.ndarray:
 
 
 def dense_shape(value: Any) -> tuple[int, ...]:
-    """The shape that the first element of each list promises."""
+    """The shape by the first element of each list."""
     shape = []
     while isinstance(value, list):
         shape.append(len(value))
@@ -229,7 +229,7 @@ def _type_error(value: Any, dtype: DataType) -> ServingError:
 
 
 def json_type(value: Any) -> str:
-    """RapidJSON's name for the kind of a value."""
+    """RapidJSON's name for the type of a value."""
     if value is None or isinstance(value, bool):
         return {None: "Null", True: "True", False: "False"}[value]
     if isinstance(value, Object):
@@ -238,19 +238,19 @@ def json_type(value: Any) -> str:
 
 
 def is_base64(value: Any) -> bool:
-    """Whether `value` is ``{"b64": "..."}`` and nothing else."""
+    """Whether `value` is an object with one member, ``{"b64": "..."}``."""
     return isinstance(value, Object) and len(value.members) == 1 and isinstance(value.find(b"b64"), bytes)
 
 
 def from_base64(value: Object) -> bytes:
-    """What ``{"b64": "..."}`` holds; padding may be left out, and blanks are skipped, as absl's decoder does."""
+    """The bytes of ``{"b64": "..."}``."""
     if not is_base64(value):
         raise invalid(f"JSON Value: {excerpt(value)} not formatted correctly for base64 data")
     return decode_base64(value.find(b"b64"))
 
 
 def decode_base64(text: bytes) -> bytes:
-    """Standard base64; padding may be left out and blanks are skipped, as absl's decoder has it."""
+    """Decode standard base64 like absl's decoder: padding is optional and blanks are skipped."""
     compact = text.translate(None, _BLANKS)
     bare = compact.rstrip(b"=.")
     padding = len(compact) - len(bare)
@@ -266,7 +266,7 @@ def _array(flat: list[Any], shape: tuple[int, ...], dtype: DataType, budget: Bud
     budget.take(_ELEMENT_BYTES * len(flat))
     try:
         return _flat_array(flat, dtype, budget).reshape(shape)
-    except ValueError as error:  # numpy takes 64 dimensions, TensorFlow 254
+    except ValueError as error:  # numpy has at most 64 dimensions, TensorFlow 254
         raise invalid(f"Cannot make a tensor of {len(shape)} dimensions: {error}") from error
 
 
@@ -280,7 +280,7 @@ def _flat_array(flat: list[Any], dtype: DataType, budget: Budget) -> np.ndarray:
         return np.empty(0, numpy_dtype(dtype.number))
     if dtype.name in RANGES and dtype.numpy.itemsize < 4:
         return np.array(flat, np.int32).astype(dtype.numpy)
-    with np.errstate(over="ignore"):  # 1e39 is infinity as a float32, as it is in C++
+    with np.errstate(over="ignore"):  # as in C++, 1e39 becomes infinity as float32
         return np.array(flat, np.float64 if dtype.name in FLOATS else dtype.numpy).astype(dtype.numpy)
 
 

@@ -1,6 +1,6 @@
-"""A JSON number as RapidJSON 1.1.0 reads it, which is what the C++ server's answers and error texts show.
+"""Reads a JSON number like RapidJSON 1.1.0, because the C++ server's answers and error texts show its results.
 
-It is not quite what Python reads: a double may be off in its last digit, 1.8e308 is Infinity, and 1e309 an error.
+They differ from Python's: a double may be off in its last digit, 1.8e308 is Infinity, and 1e309 is an error.
 Source: rapidjson/reader.h (ParseNumber) and internal/strtod.h (StrtodNormalPrecision).
 """
 
@@ -11,14 +11,14 @@ import re
 
 _DIGITS = re.compile(rb"[0-9]*")
 _TOO_BIG = "Number too big to be stored in double."
-_MAX_BEFORE_DIGIT = 1.7976931348623157e307  # a whole number at or above this may take no further digit
+_MAX_BEFORE_DIGIT = 1.7976931348623157e307  # a whole number of this size or more may have no further digit
 _MAX_EXPONENT = 308
-_MAX_SIGNIFICAND = 0x1FFFFF_FFFFFFFF  # a double holds any integer up to this
+_MAX_SIGNIFICAND = 0x1FFFFF_FFFFFFFF  # a double can represent every integer up to this
 _MAX_SIGNIFICANT_DIGITS = 17
 
 
 class NumberError(Exception):
-    """No number: RapidJSON's text, and the offset it names."""
+    """The text is not a number: RapidJSON's error text and offset."""
 
     def __init__(self, text: str, offset: int) -> None:
         super().__init__(text)
@@ -63,7 +63,7 @@ def read_number(text: bytes, start: int) -> tuple[int | float, int]:
 
 
 def _after_digits(text: bytes, at: int) -> int:
-    return _DIGITS.match(text, at).end()  # type: ignore[union-attr] # it matches nothing, too
+    return _DIGITS.match(text, at).end()  # type: ignore[union-attr] # it also matches an empty text
 
 
 def _not_finite(text: bytes, at: int, negative: bool) -> tuple[float, int]:
@@ -84,7 +84,7 @@ def _after(text: bytes, at: int, expected: bytes) -> int:
 
 
 def _whole(digits: bytes, start: int) -> tuple[int | float, int, int]:
-    """The digits before the point, the power of ten they are to be multiplied by, and how many count."""
+    """The value of the digits before the point, its power of ten, and the number of significant digits."""
     if len(digits) <= 19 or (len(digits) == 20 and int(digits) < 2**64):
         return int(digits), 0, len(digits) - 1
     head = 20 if int(digits[:20]) < 2**64 else 19
@@ -97,7 +97,7 @@ def _whole(digits: bytes, start: int) -> tuple[int | float, int, int]:
 
 
 def _with_fraction(value: int | float, significant: int, fraction: bytes) -> tuple[float, int]:
-    """The number without its point, and the power of ten that puts the point back; digits too many are dropped."""
+    """The number without its point, and the power of ten that restores the point. Excess digits are dropped."""
     used = 0
     if value == 0:
         used = len(fraction) - len(fraction.lstrip(b"0"))

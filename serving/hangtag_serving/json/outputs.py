@@ -1,7 +1,7 @@
-"""Output arrays to the JSON that TensorFlow Serving answers with.
+"""Encodes output arrays as TensorFlow Serving's JSON.
 
-Semantics and texts: tensorflow_serving/util/json_tensor.cc. White space and digits differ from the C++ server's, the
-parsed values do not; NaN and Infinity are written bare, as there.
+Semantics and texts: tensorflow_serving/util/json_tensor.cc. White space and digits differ from the C++ server's, but
+the parsed values are equal. NaN and Infinity are written bare, as in C++.
 """
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ _CARRIED = frozenset((1, 2, 3, 4, 5, 6, 9, 10, 22, 23))  # DataType numbers: flo
 
 _TEXTS_AT_ONCE = 1 << 16
 
-# What a value takes in memory until it is JSON: as text alone, or as an object as well, and how often its own bytes.
+# Memory of a value while it becomes JSON: as text only, or with an object; and the number of copies of its own bytes.
 _TEXT_BYTES, _OBJECT_BYTES, _COPIES = 32, 200, 4
 
 
 def predictions(outputs: Mapping[str, np.ndarray], as_rows: bool, budget: Budget) -> bytes:
-    """``predictions`` for row form, ``outputs`` for columnar form. Raises ServingError if they take too much memory."""
+    """The response to :predict, with ``predictions`` for the row form and ``outputs`` for the columnar form.
+
+    Raises ServingError if it needs too much memory.
+    """
     if not outputs:
         raise invalid("Cannot convert empty tensor map to JSON")
     if as_rows:
@@ -53,17 +56,17 @@ def predictions(outputs: Mapping[str, np.ndarray], as_rows: bool, budget: Budget
 
 
 def classifications(results: Sequence[Sequence[tuple[bytes, float]]]) -> bytes:
-    """The answer to :classify: a list of [label, score] for each example."""
+    """The response to :classify: a list of [label, score] for each example."""
     return dump({"results": [[[_text(label), _float32(score)] for label, score in row] for row in results]})
 
 
 def regressions(values: Sequence[float]) -> bytes:
-    """The answer to :regress: one number for each example."""
+    """The response to :regress: one number for each example."""
     return dump({"results": [_float32(value) for value in values]})
 
 
 def dump(document: Any) -> bytes:
-    """As the C++ server: NaN and Infinity bare, bytes that are no UTF-8 as they are."""
+    """A document as JSON; as in C++, with bare NaN and Infinity, and with invalid UTF-8 unchanged."""
     return json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogateescape")
 
 
@@ -88,7 +91,7 @@ def _values(name: str, array: np.ndarray) -> Any:
         write = _base64 if name.endswith("_bytes") else _text
         return _nested([write(item) for item in array.ravel().tolist()], array.shape)
     if array.dtype == np.float32:
-        # Through its own shortest text: 0.1 and not 0.10000000149011612. That takes 128 bytes, so only some at once.
+        # By way of the shortest text: 0.1, not 0.10000000149011612. It takes 128 bytes per number, so in parts.
         flat, parts = array.ravel(), range(0, array.size, _TEXTS_AT_ONCE)
         texts = (flat[start : start + _TEXTS_AT_ONCE].astype("U") for start in parts)
         return _nested([number for part in texts for number in part.astype(np.float64).tolist()], array.shape)

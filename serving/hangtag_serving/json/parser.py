@@ -1,9 +1,9 @@
-"""JSON as the C++ server's parser reads it, with its error texts.
+"""Parses JSON like the C++ server, with its error texts.
 
-The C++ server uses RapidJSON 1.1.0 with bare NaN and Infinity allowed. Its users see the error texts with their offsets
-(here), and excerpts of their own request in errors (`excerpts`). Text after the document is ignored, strings are bytes
-that are not checked, and of two equal keys the first counts. `hangtag_serving.fast` reads large ordinary requests, so
-this module is written for correctness; it is bounded in depth and in memory.
+The C++ server uses RapidJSON 1.1.0 and allows bare NaN and Infinity. Its errors name offsets (here) and repeat excerpts
+of the request (`excerpts`). Text after the document is ignored, strings are unchecked bytes, and the first of two equal
+keys counts. `hangtag_serving.fast` reads large ordinary requests, so this module is written for correctness, with
+limits for depth and memory.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from ..limits import Budget
 from .numbers import NumberError, read_number
 
 MAX_DEPTH = 254
-"""Lists and objects inside each other: TensorFlow's limit on the rank of a tensor. The C++ server has none, and a
-document of some 100,000 brackets ends it."""
+"""The limit for nested lists and objects, which is TensorFlow's limit for the rank of a tensor. The C++ server has no
+limit: a document of some 100,000 brackets crashes it."""
 
 _SKIP = re.compile(rb"[ \n\r\t]*")
 _PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
-# Many numbers in a row, each followed by a comma: taken at once, since they are nearly all of a large request. At most
-# 15 digits, which Python reads exactly as RapidJSON does, and a bounded repetition, which needs a bounded stack. Not a
-# possessive one: before 3.11.5 Python gets those wrong.
+# Many numbers, each followed by a comma, which are read at once because a large request consists of them. They have at
+# most 15 digits, which Python reads exactly like RapidJSON. The repetition is bounded, because it needs stack for each;
+# it is not possessive, because Python before 3.11.5 matches those wrongly.
 _NUMBERS = re.compile(
     rb"(?:-?(?:[1-9][0-9]{0,14}|0|(?:0|[1-9][0-9]{0,3})\.[0-9]{1,11})[ \n\r\t]*,[ \n\r\t]*){1,500}(?=[-0-9])"
 )
-# In memory, apart from the text of strings: of what stands in a list, of a member of an object, of a list or object.
+# Memory of an item of a list, of a member of an object, and of a list or object, without the text of strings.
 _ITEM_BYTES, _MEMBER_BYTES, _CONTAINER_BYTES = 40, 120, 100
 _ESCAPES = {
     ord(b'"'): b'"',
@@ -41,11 +41,11 @@ _ESCAPES = {
     ord(b"t"): b"\t",
 }
 _HEX = re.compile(rb"[0-9a-fA-F]{4}")
-_END = 0  # what RapidJSON's streams give after the last byte; a NUL in the text ends it too
+_END = 0  # RapidJSON's streams return this after the last byte, so a NUL ends the text too
 
 
 class Object:
-    """The members of a JSON object in their order, duplicates and all."""
+    """The members of a JSON object in their order, including duplicates."""
 
     __slots__ = ("members",)
 
@@ -68,7 +68,7 @@ MISSING = _Missing()
 def parse(body: bytes, max_depth: int = MAX_DEPTH, budget: Budget | None = None) -> Any:
     """The first JSON value in `body`: None, bool, int, float, bytes (a string), list or Object.
 
-    Raises ServingError: it is no JSON, too deep, or takes more memory than `budget` has.
+    Raises ServingError if it is not JSON, nested too deeply, or needs more memory than `budget` has.
     """
     if not body:
         raise invalid("JSON Parse error: The document is empty")
@@ -83,7 +83,7 @@ class _Reader:
 
     def document(self) -> Any:
         self._skip()
-        if self._peek() in b"\0]},:":  # none of these can begin a value, and the C++ server reads on
+        if self._peek() in b"\0]},:":  # the C++ server treats these as an empty document
             self._fail("The document is empty.")
         return self._value()
 
@@ -93,10 +93,10 @@ class _Reader:
         return self._text[self._at] if self._at < len(self._text) else _END
 
     def _skip(self) -> None:
-        self._at = _SKIP.match(self._text, self._at).end()  # type: ignore[union-attr] # it matches nothing, too
+        self._at = _SKIP.match(self._text, self._at).end()  # type: ignore[union-attr] # it also matches an empty text
 
     def _consume(self, expected: bytes) -> bool:
-        """Take the bytes one by one as long as they are the expected ones."""
+        """Read the expected bytes; stop at the first that differs, and return False."""
         for byte in expected:
             if self._peek() != byte:
                 return False
@@ -188,7 +188,7 @@ class _Reader:
         string = bytearray()
         while True:
             plain = _PLAIN.match(self._text, self._at)
-            assert plain is not None  # noqa: S101 - it matches nothing, too
+            assert plain is not None  # noqa: S101 - it also matches an empty text
             string += plain.group()
             self._at = plain.end()
             byte = self._peek()

@@ -1,1 +1,1 @@
-"""Tensors: their types, from the bytes of a request to arrays within limits, and from arrays to bytes."""
+"""Decodes the tensors of requests within limits, encodes those of responses, and knows TensorFlow's types."""

@@ -1,6 +1,6 @@
-"""TensorProtos that clients send, in every form that TensorFlow accepts, to arrays.
+"""Decodes the TensorProtos of requests, in every form that TensorFlow accepts.
 
-Protobuf reads a message, so that what is none is refused as in C++; only the large fields are left where they are.
+Protobuf parses a message, so malformed ones are refused as in C++. Only the large fields are not copied into it.
 Source: tensorflow/core/framework/{tensor.proto,tensor.cc}.
 """
 
@@ -22,11 +22,11 @@ from .image_sizes import check_images
 from .types import RESOURCE, VARIANT, numpy_dtype, short_name
 
 _CONTENT, _STRINGS = 4, 8  # TensorProto.tensor_content, string_val
-_LEFT_IN_PLACE = {_CONTENT: 1, 5: 4, 9: 4, 6: 8, 12: 8}  # fields and the bytes of a number
-_FLOATS = {5: "float_val", 6: "double_val", 9: "scomplex_val", 12: "dcomplex_val"}  # those of fixed width
+_LEFT_IN_PLACE = {_CONTENT: 1, 5: 4, 9: 4, 6: 8, 12: 8}  # field to the size of its numbers in bytes
+_FLOATS = {5: "float_val", 6: "double_val", 9: "scomplex_val", 12: "dcomplex_val"}  # fields of fixed width
 
-_BLOCK_BYTES = 200  # that a block takes as an object, apart from its content
-_EXPANDED = 24  # what the other fields may take once they are objects, in bytes for each byte that was sent
+_BLOCK_BYTES = 200  # memory of a block as an object, without its content
+_EXPANDED = 24  # memory that each byte of the other fields may need as objects
 
 _MAX_ELEMENTS = 2**63 - 1
 
@@ -39,17 +39,17 @@ class TensorMessage(NamedTuple):
 
 
 def parse(content: memoryview, budget: Budget) -> TensorMessage:
-    """Read a TensorProto; raises WireError if it is none, ServingError if it takes too much memory."""
+    """Parse a TensorProto; raises WireError if it is malformed, ServingError if it needs too much memory."""
     blocks: dict[int, list[memoryview]] = {}
     rest = _other_fields(content, blocks, budget)
     try:
         return TensorMessage(_message().FromString(bytes(rest)), blocks)
-    except Exception as error:  # protobuf's DecodeError, whose module differs between its implementations
+    except Exception as error:  # protobuf's DecodeError, whose module depends on the implementation
         raise WireError(str(error)) from error
 
 
 def _other_fields(content: memoryview, blocks: dict[int, list[memoryview]], budget: Budget) -> bytearray:
-    """The fields that protobuf reads; the others go into `blocks`."""
+    """The bytes of the fields that protobuf parses; the other fields are added to `blocks`."""
     rest = bytearray()
     for field, kind, value in protobuf.fields(content):
         if isinstance(value, int):
@@ -75,9 +75,9 @@ def _other_fields(content: memoryview, blocks: dict[int, list[memoryview]], budg
 
 
 def decode(message: TensorMessage, budget: Budget) -> np.ndarray:
-    """The array in a TensorProto, as Tensor::FromProto reads it; raises WireError if there is none.
+    """The array in a TensorProto, as Tensor::FromProto reads it; raises WireError if the message is invalid.
 
-    Numeric arrays may be read-only views of the request. Resources and variants come as arrays without values.
+    Numeric arrays may be read-only views of the request. Resources and variants become arrays without values.
     """
     proto = message.proto
     dtype = numpy_dtype(proto.dtype)
@@ -88,7 +88,7 @@ def decode(message: TensorMessage, budget: Budget) -> np.ndarray:
     flat = np.empty(0, dtype) if not size else _values(message, dtype, size, budget)
     try:
         return flat.reshape(shape)
-    except ValueError as error:  # numpy takes 64 dimensions, TensorFlow 254
+    except ValueError as error:  # numpy has at most 64 dimensions, TensorFlow 254
         raise WireError(f"a tensor of {len(shape)} dimensions, {list(shape[:8])} first: {error}") from error
 
 
@@ -126,7 +126,7 @@ def _values(message: TensorMessage, dtype: np.dtype, size: int, budget: Budget) 
 
 
 def _typed(message: TensorMessage, dtype: np.dtype) -> np.ndarray:
-    """The values of float_val, int_val and their like, each cast to the tensor's type as C++ casts."""
+    """The values of float_val, int_val and similar fields, cast to the tensor's type as in C++."""
     proto, number = message.proto, message.proto.dtype
     known = dtypes.BY_NUMBER.get(number)
     if known is not None and known.field in _FLOATS:
@@ -135,7 +135,7 @@ def _typed(message: TensorMessage, dtype: np.dtype) -> np.ndarray:
         parts = [np.frombuffer(block, real) for block in message.blocks.get(known.field, ())]
         flat = parts[0] if len(parts) == 1 and not listed.size else np.concatenate([listed, *parts])
         unit = dtype.itemsize // real.itemsize
-        return flat[: flat.size // unit * unit].view(dtype)  # a real part without an imaginary one counts for nothing
+        return flat[: flat.size // unit * unit].view(dtype)  # a real part without an imaginary part is ignored
     if short_name(number).startswith("float8"):
         return np.frombuffer(proto.float8_val, dtype)
     field, as_read = _FIELDS.get(number, ("int_val", np.int64))
@@ -156,14 +156,14 @@ _FIELDS: dict[int, tuple[str, Any]] = {
     22: ("uint32_val", np.uint64),
     23: ("uint64_val", np.uint64),
 }
-"""The field and how it is read, for the types that do not use `int_val`."""
+"""DataType to its field and the numpy type of the field's values, for types that do not use `int_val`."""
 
 
 def _filled(flat: np.ndarray, size: int, default: object) -> np.ndarray:
-    """A list shorter than its shape repeats its last value (none: zeros), a longer one is cut."""
+    """`flat` with `size` values: a short list repeats its last value (`default` if empty), a long one is cut."""
     if flat.size >= size:
         return flat[:size]
-    # TensorFlow copies a string for each of its elements.
+    # TensorFlow copies the string for each element.
     unit = STRING_BYTES + len(flat[-1]) if flat.dtype == object and flat.size else flat.itemsize
     if (size - flat.size) * unit > MAX_FILLED_BYTES:
         raise WireError(f"a tensor of {size} values, of which {flat.size} were sent")
@@ -173,7 +173,7 @@ def _filled(flat: np.ndarray, size: int, default: object) -> np.ndarray:
 
 
 def _content_strings(content: memoryview, count: int, budget: Budget) -> list[bytes]:
-    """The strings in `tensor_content`: the lengths of all as varints, then their bytes one after another."""
+    """The strings in `tensor_content`: all lengths as varints, then the bytes of all strings."""
     budget.take(count * STRING_BYTES if count <= len(content) else 0)
     lengths, position = [], 0
     for _ in range(min(count, len(content))):

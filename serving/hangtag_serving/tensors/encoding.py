@@ -1,4 +1,4 @@
-"""Arrays to the TensorProtos of responses, in the form that the C++ server chooses."""
+"""Encodes the arrays of responses as TensorProtos, in the form that the C++ server chooses."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hangtag.protocol import dtypes, protobuf, tensors
 
 from .types import number_of
 
-# The TensorProto fields that hold values one by one. Packed, the memory of a float array is that of `float_val`, and
-# the memory of a bool array that of `bool_val`, so answering in typed fields as C++ does costs no more.
+# Types whose typed field, when packed, has exactly the memory of the array. For these, the typed fields that C++ sends
+# are as quick as `tensor_content`.
 _SAME_BYTES = {"DT_FLOAT": 5, "DT_DOUBLE": 6, "DT_COMPLEX64": 9, "DT_COMPLEX128": 12, "DT_BOOL": 11}
 
 _NUMBERS_AT_ONCE = 1 << 16
@@ -41,9 +41,9 @@ def encode_typed(array: np.ndarray) -> bytes:
     if dtype.name == "DT_HALF":
         array = array.view(np.uint16)
     if array.dtype.itemsize == 1 and int(array.min()) >= 0 and int(array.max()) < 0x80:
-        values = array.tobytes()  # numbers below 128 are their own varints
+        values = array.tobytes()  # a number below 128 is its own varint
     else:
-        # Some at once: as objects they take many times as much.
+        # In parts, because Python objects take many times the memory of the numbers.
         flat, parts = array.ravel(), range(0, array.size, _NUMBERS_AT_ONCE)
         lists = (flat[start : start + _NUMBERS_AT_ONCE].tolist() for start in parts)
         values = b"".join(b"".join(map(protobuf.varint, numbers)) for numbers in lists)

@@ -1,6 +1,6 @@
-"""How large an encoded image says it is, read from its header before TensorFlow decodes it.
+"""Reads the size of an encoded image from its header, before TensorFlow decodes the image.
 
-A JPEG of 600 bytes can claim 22,000 x 22,000 pixels, and the decoder allocates and fills them all.
+A JPEG of 600 bytes can claim 22,000 x 22,000 pixels, and the decoder would allocate and fill all of them.
 Sources: ITU-T T.81 (JPEG), the PNG specification, GIF89a, tensorflow/core/example/{example,feature}.proto.
 """
 
@@ -16,15 +16,15 @@ from hangtag.protocol.protobuf import WireError
 from ..limits import Budget
 
 _PNG, _JPEG, _GIF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8"
-_NOT_FRAMES = frozenset((0xC4, 0xC8, 0xCC))  # in the range of the frame headers: tables, an extension, arithmetic
+_NOT_FRAMES = frozenset((0xC4, 0xC8, 0xCC))  # other markers in the range of frame headers
 _WITHOUT_SIZE = frozenset((0x01, *range(0xD0, 0xD9)))
-_FEATURES = b"\x0a"  # tag of the field that a serialized tf.Example begins with
+_FEATURES = b"\x0a"  # the tag of the first field in a serialized tf.Example
 
 
 def check_images(strings: Iterable[bytes], budget: Budget) -> None:
-    """Count the pixels of those strings that are images, or tf.Examples with images.
+    """Count the pixels of all images among the strings, and of images in tf.Examples.
 
-    Raises ServingError if they are too many.
+    Raises ServingError if there are too many.
     """
     for content in strings:
         if content[:1] in (b"\x89", b"\xff", b"G"):
@@ -32,7 +32,7 @@ def check_images(strings: Iterable[bytes], budget: Budget) -> None:
             if size is not None:
                 budget.take_image(*size, len(content))
         elif content[:1] == _FEATURES:
-            with suppress(WireError):  # no Example: TensorFlow refuses it
+            with suppress(WireError):  # not an Example; TensorFlow will refuse it
                 check_images(_strings_of_example(content), budget)
 
 
@@ -43,21 +43,21 @@ def _strings_of_example(content: bytes) -> Iterator[bytes]:
             for feature in _blocks(entry, 2):
                 for values in _blocks(feature, 1):
                     for value in _blocks(values, 1):
-                        if bytes(value[:1]) != _FEATURES:  # an Example within an Example is only bytes
+                        if bytes(value[:1]) != _FEATURES:  # an Example within an Example is not decoded
                             yield bytes(value)
 
 
 def _blocks(message: memoryview, number: int) -> Iterator[memoryview]:
-    """The contents of a length-delimited field, each time it stands in a message."""
+    """The contents of a length-delimited field, for each time that it occurs in a message."""
     for field, _, value in protobuf.fields(message):
         if field == number and not isinstance(value, int):
             yield value
 
 
 def image_size(content: bytes) -> tuple[int, int] | None:
-    """Width and height that the header of a PNG, JPEG or GIF names; None for anything else.
+    """Width and height by the header of a PNG, JPEG or GIF file; None for other content.
 
-    A GIF is as large as all its frames, one above the other, since all are decoded.
+    The height of a GIF is that of all its frames together, because all of them are decoded.
 
     >>> image_size(b"GIF89a" + bytes((2, 0, 3, 0)))
     (2, 3)
@@ -69,15 +69,15 @@ def image_size(content: bytes) -> tuple[int, int] | None:
         if content.startswith(_GIF):
             return _gif_size(content)
         return _jpeg_size(content) if content.startswith(_JPEG) else None
-    except struct.error:  # the header is cut off: the decoder will refuse it
+    except struct.error:  # the header is cut off; the decoder will refuse the file
         return None
 
 
 def _gif_size(content: bytes) -> tuple[int, int]:
-    """Of the screen if there is no frame; a frame may be larger than the screen."""
+    """The size of all frames, or that of the screen if it is larger."""
     width, height = struct.unpack_from("<HH", content, 6)
     widest = highest = frames = 0
-    with suppress(struct.error, IndexError):  # it ends too early: the frames so far count
+    with suppress(struct.error, IndexError):  # the file is cut off; its complete frames count
         position = 13 + _color_table_bytes(content[10])
         while content[position] != 0x3B:  # the trailer
             if content[position] == 0x2C:
@@ -97,7 +97,7 @@ def _color_table_bytes(flags: int) -> int:
 
 
 def _jpeg_size(content: bytes) -> tuple[int, int] | None:
-    """From the first frame header; the segments before it, thumbnails among them, are skipped."""
+    """The size in the first frame header. Segments before it, such as thumbnails, are skipped."""
     position = 2
     while True:
         position = content.find(b"\xff", position)

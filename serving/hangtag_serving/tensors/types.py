@@ -1,4 +1,4 @@
-"""TensorFlow's data types as a server needs them: the names in messages, and the numpy dtypes, rare ones included.
+"""TensorFlow's data types, including rare ones: their names in error texts, and their numpy dtypes.
 
 Source: tensorflow/core/framework/types.proto.
 """
@@ -18,7 +18,7 @@ RESOURCE, VARIANT = 20, 21
 
 
 def short_name(number: int) -> str:
-    """TensorFlow's name of a dtype in messages: ``float``, ``uint8``."""
+    """TensorFlow's name of a dtype in error texts: ``float``, ``uint8``."""
     if number in dtypes.BY_NUMBER:
         return dtypes.BY_NUMBER[number].name.removeprefix("DT_").lower()
     try:
@@ -29,7 +29,7 @@ def short_name(number: int) -> str:
 
 
 def shape_text(shape: Sequence[int]) -> str:
-    """A shape as TensorFlow writes it in messages: ``[2,3]``."""
+    """A shape as in TensorFlow's error texts: ``[2,3]``."""
     return f"[{','.join(map(str, shape))}]"
 
 
@@ -40,7 +40,7 @@ def _types() -> Any:
 
 @cache
 def numpy_dtype(number: int) -> np.dtype | None:
-    """The dtype of arrays that carry a DataType; None if no tensor has it."""
+    """The numpy dtype for a DataType; None if no tensor has that type."""
     if number in (RESOURCE, VARIANT):
         return np.dtype([(short_name(number), "V1")])
     if number in dtypes.BY_NUMBER and number != dtypes.BFLOAT16.number:
