@@ -1,9 +1,9 @@
-"""Several calls as one run: their rows are stacked, and the outputs are cut apart again.
+"""Runs several calls as one: their rows are concatenated, and the outputs are divided again.
 
-That gives each call what it would have got alone only if the signature computes every row separately. Whether it does
-is tried once, in the background: the signature runs on rows of random numbers, together and one by one. Only signatures
-that keep no state and state the size of an output row are tried; no other is ever merged. And a merged run is quicker
-only for some sizes: a matrix product of one row takes another kernel than one of a few rows. Measured times decide.
+This is correct only if the signature computes every row separately. It is tested once, in the background: the signature
+runs on rows of random numbers, together and one by one. Only stateless signatures with output rows of known sizes are
+tested; all others run call by call. A common run is quicker only for some sizes, because a matrix product of one row
+uses another kernel than one of a few rows. Measured times decide.
 """
 
 from __future__ import annotations
@@ -28,10 +28,9 @@ _SIZE_CLASSES = 64  # by the bit length of the number of rows: 1, 2-3, 4-7, 8-15
 
 
 class BatchTarget:
-    """What calls must have in common to share a run.
+    """What calls must have in common to run together: version, signature, outputs, and the input's dtype and row shape.
 
-    That is a version, a signature, one input of `dtype` with rows of `row_shape`, and the same outputs.
-    Safe in several threads, which at worst lose the time of one run.
+    Thread-safe; a race can lose the measured time of a run.
     """
 
     def __init__(
@@ -47,7 +46,7 @@ class BatchTarget:
         self._alias, self._dtype, self._row_shape = alias, dtype, row_shape
         self._seconds = [0.0] * _SIZE_CLASSES
         self._is_row_wise: bool | None = None
-        self._trial = threading.Lock()  # taken once and never released: there is one trial
+        self._trial = threading.Lock()  # never released, so that there is only one trial
 
     def run(self, array: np.ndarray) -> list[np.ndarray]:
         """The outputs for one array; raises ServingError."""
@@ -57,9 +56,9 @@ class BatchTarget:
         return results
 
     def run_together(self, arrays: Sequence[np.ndarray]) -> list[list[np.ndarray]] | None:
-        """The outputs of each array, from one run; None if that is not possible, not known yet, or does not pay.
+        """The outputs of each array, from one run. None if that is impossible, not tested yet, or slower.
 
-        The caller holds the version.
+        The caller has acquired the version.
         """
         if self._is_row_wise is None and self._trial.acquire(blocking=False):
             self.servable.share()
@@ -73,11 +72,11 @@ class BatchTarget:
             return None
 
     def expected_seconds(self, rows: int) -> float:
-        """What a run of so many rows is expected to take; 0 if there was none of that size."""
+        """The expected time of a run of `rows` rows; 0 if there was no run of that size."""
         return self._seconds[rows.bit_length()]
 
     def is_row_wise(self) -> bool:
-        """Whether each row of the outputs depends on the same row of the input alone; tried once, then remembered."""
+        """Whether each row of the outputs depends only on the same row of the input. It is tested once."""
         if self._is_row_wise is None:
             self._is_row_wise = self._can_be_tried() and self._try()
         return self._is_row_wise
@@ -92,9 +91,10 @@ class BatchTarget:
             self.servable.release()
 
     def _can_be_tried(self) -> bool:
-        """Whether the trial can be trusted: no state, output rows of known sizes, and a float output.
+        """Whether the trial is reliable: no state, output rows of known sizes, and a float output.
 
-        Padding to the longest row of a run, or an argmax, may agree on random numbers and differ on others.
+        Padding to the longest row, or an argmax, may give equal results for random numbers and different ones for
+        others.
         """
         outputs = self.servable.signature(self.signature).outputs
         infos = [outputs[name] for name in self.outputs]
@@ -106,16 +106,16 @@ class BatchTarget:
 
     def _record_time(self, size_class: int, seconds: float) -> None:
         known = self._seconds[size_class]
-        weight = 1 / 2 if seconds < known else 1 / 16  # a first run, or a disturbed one, counts for little
+        weight = 1 / 2 if seconds < known else 1 / 16  # first runs and disturbed ones are slow, and should count little
         self._seconds[size_class] = known + (seconds - known) * weight if known else seconds
 
     def _pays(self, sizes: Sequence[int]) -> bool:
-        """Whether one run is expected to be quicker than one for each size; a new size is worth a try."""
+        """Whether one run is expected to be quicker than one for each size. A new size is tried."""
         size_class = sum(sizes).bit_length()
         together = self._seconds[size_class]
         if not together or together < sum(self.expected_seconds(size) or together for size in sizes):
             return True
-        self._seconds[size_class] = together * 0.99  # so that it is tried again some time
+        self._seconds[size_class] = together * 0.99  # so that it is tried again later
         return False
 
     def _stacked(self, arrays: Sequence[np.ndarray], sizes: Sequence[int]) -> list[list[np.ndarray]] | None:

@@ -1,7 +1,7 @@
-"""Predict calls that arrive together run together, without waiting for more.
+"""Runs Predict calls that arrive together in one batch, without waiting for more.
 
-Never mixed: versions, signatures, chosen outputs, shapes, dtypes. A run that fails is repeated call by call, so a bad
-request fails alone. --enable_batching, which waits on purpose, is in `hangtag_serving.batching`.
+All calls of a batch have the same version, signature, outputs, dtype and row shape. After a failure each call runs on
+its own, so a bad request fails alone. --enable_batching, which does wait, is in `hangtag_serving.batching`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_ROWS = 256
 
 
 class Call(NamedTuple):
-    """A request that has been read. `reply_to` is what its transport answers it by, `size` its bytes."""
+    """A request that has been read. Its transport answers it by `reply_to`; `size` is in bytes."""
 
     reply_to: Any
     array: np.ndarray
@@ -32,7 +32,7 @@ class Call(NamedTuple):
 
 @dataclass(slots=True)
 class Batch:
-    """Calls for one target, of at most MAX_ROWS rows unless it is one call. Holds its version until it is answered."""
+    """Calls for one target, of at most MAX_ROWS rows or a single call. It holds its version until it is answered."""
 
     target: BatchTarget
     begun: float
@@ -41,17 +41,17 @@ class Batch:
 
     @property
     def expected_seconds(self) -> float:
-        """From earlier runs of about this size; 0 if there was none."""
+        """The expected time by earlier runs of this size; 0 if there were none."""
         return self.target.expected_seconds(self.rows)
 
 
 Respond = Callable[[BatchTarget, Any, list[np.ndarray]], object]
-"""Writes the answer of a call: its target, what it is answered by, its outputs. May raise ServingError."""
+"""Answers a call, given its target, its `reply_to` and its outputs. May raise ServingError."""
 Fail = Callable[[Any, ServingError], object]
 
 
 class BatchRunner:
-    """Adds calls to batches and answers these, for one entrypoint (GRPC or REST). Safe in several threads."""
+    """Adds calls to batches and answers batches, for one entrypoint (GRPC or REST). Thread-safe."""
 
     def __init__(self, recorder: Recorder, entrypoint: str, respond: Respond, fail: Fail, *, shares_runs: bool) -> None:
         self._recorder, self._entrypoint = recorder, entrypoint
@@ -59,7 +59,7 @@ class BatchRunner:
         self._max_rows = MAX_ROWS if shares_runs else 0
 
     def add(self, batches: list[Batch], target: BatchTarget, calls: Iterable[Call], begun: float) -> None:
-        """Put calls into those of `batches` that they may join, or into new ones; the caller holds the version."""
+        """Add calls to `batches`, into existing ones or new ones. The caller has acquired the version."""
         for call in calls:
             rows = len(call.array)
             joined = (b for b in batches if b.target is target and b.rows + rows <= self._max_rows)
@@ -86,7 +86,7 @@ class BatchRunner:
             try:
                 results = target.run_together([call.array for call in batch.calls])
             except Exception:
-                log.exception("calls could not run together")  # each is tried alone, and fails alone
+                log.exception("calls could not run together")  # below, each runs on its own
         if results is not None:
             self._recorder.metrics.coalesced_rows.observe(batch.rows)
         answered = []
@@ -101,7 +101,7 @@ class BatchRunner:
             self._record(batch, "OK", answered)
 
     def _failed(self, call: Call, batch: Batch, error: Exception) -> None:
-        """Answer one call with an error; an unexpected one goes to the log."""
+        """Answer one call with an error, and log an unexpected one."""
         if not isinstance(error, ServingError):
             log.error("a request failed", exc_info=error)
             error = ServingError("INTERNAL", INTERNAL)

@@ -1,4 +1,4 @@
-"""gRPC Predict calls that have arrived: those that match a template become batches, without being parsed."""
+"""The fast path of gRPC Predict: calls that match a template become batches without being parsed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .request_templates import RequestTemplates, Template, target_of, write_resp
 log = logging.getLogger("hangtag.serving")
 
 Unmatched = list[tuple[Any, bytes]]
-"""What a call is answered by, and its request."""
+"""The `reply_to` and the request of each call."""
 
 
 class GrpcFastPath:
-    """Sorts calls into batches and answers these. Safe in several threads.
+    """Sorts calls into batches and answers batches. Thread-safe.
 
-    `respond` and `fail` take what a call is answered by, as it was given to `sort`. A request that does not match is
-    answered by the plain path; `learn` then makes its template.
+    `respond` and `fail` answer a call; their first argument is the `reply_to` that was given to `sort`. The plain path
+    answers a request that does not match a template; `learn` then makes its template.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class GrpcFastPath:
             try:
                 added = self._add(batches, template, matched, begun)
             except ServingError:
-                added = False  # the plain path meets the same error and reports it
+                added = False  # the plain path will report the same error
             except Exception:
                 log.exception("gRPC calls could not be put into batches")
                 added = False
@@ -85,4 +85,4 @@ class GrpcFastPath:
 
 
 Make = Callable[[Callable[[Any, bytes], object], Callable[[Any, ServingError], object]], GrpcFastPath]
-"""From a server's functions that respond and fail to a fast path that uses them."""
+"""Makes a fast path from a server's functions `respond` and `fail`."""

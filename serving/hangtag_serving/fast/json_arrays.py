@@ -1,9 +1,9 @@
-"""REST predict requests without a Python object per number: one array of numbers for a signature of one input.
+"""Reads REST predict requests without a Python object for each number, if they have one array for one input.
 
-The bytes around the array are the same from request to request, so they are parsed once and then compared. simdjson
-parses the array and gives its numbers as one flat buffer. It flattens nested lists, so the nesting is checked apart:
-lists of equal length at each depth, and none among the numbers. All other requests, and all wrong ones, are left to
-`hangtag_serving.json`.
+The bytes around the array are equal in most requests, so they are parsed once and then compared. simdjson parses the
+array into one flat buffer of numbers. It flattens nested lists, so the nesting is checked separately: the lists at each
+depth must have equal lengths, and no list may stand among numbers. All other requests, and all invalid ones, are left
+to `hangtag_serving.json`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ..bounded_cache import BoundedCache
 from ..json.inputs import FLOATS, RANGES
 
 LARGE_BYTES = 32 << 10
-"""From this size on, parsing may be worth another process: see `json_workers`."""
+"""The size from which on another process may parse the numbers, see `json_workers`."""
 
 _MAX_AROUND = 512  # bytes before and after the array
-_MAX_TEMPLATES, _MAX_TEMPLATE_BYTES = 256, 1 << 20  # all together
-_TEMPLATE_BYTES = 512  # that a template takes besides the bytes around the array
-_MAX_LISTS = 1_000_000  # of 100 bytes in memory; requests with more are counted, value by value, by the plain path
+_MAX_TEMPLATES, _MAX_TEMPLATE_BYTES = 256, 1 << 20  # of all templates
+_TEMPLATE_BYTES = 512  # memory of a template, without the bytes around the array
+_MAX_LISTS = 1_000_000  # of 100 bytes in memory; the plain path reads requests with more, and counts every value
 _KEPT_BYTES = 1 << 20
 _BRACKET = ord("[")
 _LONG_EXPONENT = re.compile(rb"[eE]\+?\d{3}")  # RapidJSON refuses one above 308, simdjson not that of a zero
@@ -40,16 +40,16 @@ _local = threading.local()
 
 
 class _Template(NamedTuple):
-    """What the bytes around the array mean: ``instances`` or ``inputs``, and the signature."""
+    """The meaning of the bytes around the array: ``instances`` or ``inputs``, and the signature."""
 
     as_rows: bool
     signature_name: str
 
 
 class JsonArray(NamedTuple):
-    """The array of one request, not parsed yet. `signature_name` is empty when the request names none.
+    """The unparsed array of a request. `signature_name` is "" if the request names none.
 
-    Only if all of `text` is one JSON list has the request been read completely: `read_numbers` checks that.
+    `read_numbers` still has to check that all of `text` is one JSON list.
     """
 
     as_rows: bool
@@ -58,7 +58,7 @@ class JsonArray(NamedTuple):
 
 
 class JsonTemplates:
-    """Finds the array in bodies. Safe in several threads."""
+    """Finds the array in request bodies. Thread-safe."""
 
     def __init__(self) -> None:
         self._templates: BoundedCache[tuple[bytes, bytes], _Template] = BoundedCache(
@@ -66,7 +66,7 @@ class JsonTemplates:
         )
 
     def match(self, body: bytes) -> JsonArray | None:
-        """The array of a request, None if it is of another form."""
+        """The array of a request; None if the request has another form."""
         start, end = body.find(b"["), body.rfind(b"]") + 1
         if not 0 <= start < end or start + len(body) - end > _MAX_AROUND:
             return None
@@ -84,7 +84,7 @@ class JsonTemplates:
 
 
 def _parse_template(text: bytes) -> _Template | None:
-    """What a document means whose array is [0]."""
+    """The meaning of a document in which the array was replaced by [0]; None if it has another form."""
     try:
         document = simdjson.Parser().parse(text)
     except (ValueError, RuntimeError):
@@ -104,11 +104,11 @@ def _parse_template(text: bytes) -> _Template | None:
     return _Template(key == "instances", name)
 
 
-# ---- what it holds
+# ---- reading the array
 
 
 def read_numbers(text: memoryview, dtype_number: int, max_depth: int) -> np.ndarray | None:
-    """The array in `text`, a JSON list, as a tensor of that DataType; None if it is anything but the usual."""
+    """The array in `text`, a JSON list, with that DataType; None if the plain path must read it."""
     dtype = dtypes.BY_NUMBER.get(dtype_number)
     if dtype is None or (dtype.name not in FLOATS and dtype.name not in RANGES):
         return None
@@ -124,12 +124,12 @@ def read_numbers(text: memoryview, dtype_number: int, max_depth: int) -> np.ndar
             return _floats(flat, dtype.numpy).reshape(shape)
         numbers = _integers(flat, *RANGES[dtype.name])
         return None if numbers is None else numbers.reshape(shape).astype(dtype.numpy)
-    except (TypeError, ValueError, RuntimeError):  # no JSON, or a number of another kind
+    except (TypeError, ValueError, RuntimeError):  # invalid JSON, or a number of another type
         return None
 
 
 def _shape(flat: Any, lists: int, max_depth: int) -> list[int] | None:
-    """The lengths of the lists at each depth, if they are those of an array of numbers; `lists` has its text."""
+    """The shape of the array; None if the nesting is not regular. `lists` is the number of lists in its text."""
     shape: list[int] = []
     known, above, first = 0, [[flat]], flat
     while isinstance(first, simdjson.Array):
@@ -141,12 +141,12 @@ def _shape(flat: Any, lists: int, max_depth: int) -> list[int] | None:
         known += math.prod(shape)
         shape.append(size)
         first = first[0]
-    # As in [1, [2]], lists may still stand among the numbers: then there are more brackets than lists were seen.
+    # If lists stand among numbers, as in [1, [2]], there are more brackets than the shape explains.
     return shape if lists == known else None
 
 
 def _floats(flat: Any, dtype: np.dtype) -> np.ndarray:
-    with np.errstate(over="ignore"):  # 1e39 is infinity as a float32, as it is in C++
+    with np.errstate(over="ignore"):  # as in C++, 1e39 becomes infinity as float32
         return np.frombuffer(flat.as_buffer(of_type="d"), np.float64).astype(dtype)
 
 
@@ -154,13 +154,13 @@ def _integers(flat: Any, low: int, high: int) -> np.ndarray | None:
     try:
         numbers = np.frombuffer(flat.as_buffer(of_type="u"), np.uint64)
         return numbers if numbers.max() <= high else None
-    except (TypeError, ValueError, RuntimeError):  # one below zero
+    except (TypeError, ValueError, RuntimeError):  # there are negative numbers
         numbers = np.frombuffer(flat.as_buffer(of_type="i"), np.int64)
         return numbers if numbers.min() >= low and numbers.max() <= high else None
 
 
 def _parser(size: int) -> simdjson.Parser:
-    """The parser of this thread, whose memory stays from document to document; another one for large documents."""
+    """The parser of this thread, which reuses its memory; for large documents a new parser, which frees it."""
     if size > _KEPT_BYTES:
         return simdjson.Parser()
     parser = getattr(_local, "parser", None)

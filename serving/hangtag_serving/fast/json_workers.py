@@ -1,10 +1,10 @@
-"""Processes that parse JSON numbers, which inside the server would hold the interpreter's lock.
+"""Worker processes that parse JSON numbers, so that parsing does not hold the server's interpreter lock.
 
-A worker knows neither TensorFlow nor the network: it reads the text of a list from a socket, writes the array to it,
-and ends when the server closes its end. Messages begin with a fixed head, in the machine's byte order.
+A worker imports no TensorFlow and does no networking. It reads the text of a list from a socket, writes the array back,
+and ends when the server closes the socket. Messages begin with a fixed header in the machine's byte order.
 
-Workers pay where a core is idle and cost where none is. So the server measures both ways in turn, and uses the one that
-parses more bytes a second.
+Workers help if a core is idle, and cost time otherwise. So the server measures both ways in turn, and uses the one that
+parses more bytes per second.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _REQUEST = struct.Struct("=QII")  # bytes of the text, DataType, greatest depth
 _ANSWER = struct.Struct("=iQ")  # rank, or one of these; bytes of shape and array
 _READY, _NOTHING = -2, -1
 _BUFFER_BYTES = 1 << 20
-_JOBS_AHEAD = 2  # for each worker: the next is there when the last is done
-_RESTART_SECONDS = 5.0  # between starts: a worker may end because there is no memory for it
-_STUCK_SECONDS = 2.0  # a worker that takes so long, and a second for each 4 MiB, is replaced
+_JOBS_AHEAD = 2  # for each worker, so that the next job is there when one is done
+_RESTART_SECONDS = 5.0  # between starts, because workers may end for lack of memory
+_STUCK_SECONDS = 2.0  # plus a second for each 4 MiB; a worker that takes longer is replaced
 _BYTES_A_SECOND = 4 << 20
 
 Done = Callable[[np.ndarray | None], object]
@@ -57,25 +57,25 @@ class _Job(NamedTuple):
 
 
 class JsonWorkers:
-    """Up to `count` worker processes, started when the first job comes. To be used in the thread of `loop` alone.
+    """Up to `count` worker processes, started by the first job. Only for the thread of `loop`.
 
-    A worker that has ended is replaced when the next job comes, at least some seconds after the last start.
+    A later job replaces workers that have ended, at least some seconds after the last start.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, count: int) -> None:
         self._loop, self._count = loop, count
         self._ready: list[_Worker] = []
         self._jobs: deque[_Job] = deque()
-        self._running = 0  # workers that run, ready for jobs or not yet
+        self._running = 0  # workers that run, including those that are still starting
         self._next_start = 0.0  # by the loop's clock
         self._task: asyncio.Task[None] | None = None
         self._choice = MeasuredChoice(loop.time)
         self._closed = False
 
     def submit(self, text: memoryview, dtype_number: int, max_depth: int, done: Done, lost: Lost) -> bool:
-        """Have a worker call `done` with the result of `read_numbers`, or `lost` if it ends before.
+        """Let a worker parse a text; `done` is called with the result of `read_numbers`, or `lost` if the worker ends.
 
-        False if the caller should parse the text itself, because there is no worker or because that is quicker.
+        Returns False if the caller should parse the text itself: there is no worker, or they are slower.
         """
         if self._closed:
             return False
@@ -89,7 +89,7 @@ class JsonWorkers:
         return True
 
     def started_elsewhere(self, size: int) -> Callable[[], None]:
-        """The caller parses a text itself; it calls the result when it has."""
+        """Record that the caller parses a text itself; it calls the returned function at the end."""
         return self._choice.started(size) if self._ready else lambda: None
 
     def close(self) -> None:
@@ -101,12 +101,12 @@ class JsonWorkers:
             worker.close()
 
     def started(self, worker: _Worker) -> None:
-        """A worker is ready for its first job."""
+        """Add a worker that is ready for its first job."""
         self._ready.append(worker)
         self.send()
 
     def ended(self, worker: _Worker) -> None:
-        """A worker has ended; without any other, the callers of waiting jobs parse these themselves."""
+        """Remove a worker that has ended. Without any worker, waiting jobs go back to their callers."""
         self._running -= 1
         if worker in self._ready:
             self._ready.remove(worker)
@@ -114,7 +114,7 @@ class JsonWorkers:
             _give_back(self._jobs.popleft())
 
     def send(self) -> None:
-        """Give waiting jobs to workers that are free for one."""
+        """Send waiting jobs to workers that can take one."""
         while self._jobs and self._ready:
             worker = min(self._ready, key=lambda worker: len(worker.jobs))
             if len(worker.jobs) >= _JOBS_AHEAD:
@@ -132,7 +132,7 @@ class JsonWorkers:
     async def _start_one(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            for end in (ours, theirs):  # a whole message, so that both sides are woken once for it
+            for end in (ours, theirs):  # room for a whole message, so that each side wakes up once for it
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
             try:
                 process = await self._loop.run_in_executor(None, _spawn, theirs)
@@ -160,7 +160,7 @@ class _Worker(asyncio.Protocol):
         self._transport = transport
 
     def send(self, job: _Job) -> None:
-        """Give it a job; it answers in their order."""
+        """Send a job. The worker answers its jobs in order."""
         self.jobs.append(job)
         if len(self.jobs) == 1:
             self._watch()
@@ -191,7 +191,7 @@ class _Worker(asyncio.Protocol):
         job.done(None if rank == _NOTHING else _array(message, rank, job.dtype_number))
 
     def _watch(self) -> None:
-        """Measure the time of the job that is next."""
+        """Start the timer of the next job."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -226,7 +226,7 @@ def _give_back(job: _Job) -> None:
 
 
 def worker_count() -> int:
-    """One for each core, if there is more than one."""
+    """One worker for each core, at most 4; none on a single core and on Windows."""
     cores = usable_cores()
     return 0 if cores < 2 or os.name == "nt" else min(cores, 4)
 
@@ -245,9 +245,9 @@ def _array(message: bytes, rank: int, dtype_number: int) -> np.ndarray:
 
 
 def main() -> None:
-    """Be a worker; the argument is the number of the socket's descriptor."""
+    """Run a worker; the argument is the file descriptor of its socket."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server handles it
-    gc.disable()  # an object for each list, and no cycles: looking for them took a tenth of the time
+    gc.disable()  # there are many objects and no cycles: collections took a tenth of the time
     server = socket.socket(fileno=int(sys.argv[1]))
     with server, server.makefile("rwb", buffering=_BUFFER_BYTES) as stream:
         stream.write(_ANSWER.pack(_READY, 0))

@@ -1,17 +1,17 @@
-"""A choice between two ways to do the same work, made from what each of them has achieved."""
+"""Chooses between two ways to do the same work by measuring their speed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-_JOBS, _SECONDS = 16, 0.25  # in one measurement, at least
-_SETTLING_JOBS = 4  # before it, which still belong to the way used until then
-_MIN_ROUNDS, _MAX_ROUNDS = 8, 64  # of the better way until the other is tried again, doubled each time
-_BETTER = 1.05  # how many times faster the other way must be, so that noise does not decide
+_JOBS, _SECONDS = 16, 0.25  # the least for one measurement
+_SETTLING_JOBS = 4  # ignored after a switch, because jobs of the other way still run
+_MIN_ROUNDS, _MAX_ROUNDS = 8, 64  # measurements of the better way before the other is tried again; doubled each time
+_BETTER = 1.05  # how many times faster the other way must be, to ignore noise
 
 
 class MeasuredChoice:
-    """Which of two ways does more work a second, while there is any. For one thread.
+    """Finds which of two ways does more work per second. For one thread.
 
     >>> now = 0.0
     >>> choice = MeasuredChoice(lambda: now)
@@ -31,10 +31,10 @@ class MeasuredChoice:
         self._running = self._done = self._bytes = 0
         self._since = self._seconds = 0.0  # time with at least one job
         self._rounds, self._patience = 0, _MIN_ROUNDS
-        self._trying = False  # the way that was slower
+        self._trying = False  # whether the slower way is being tried again
 
     def started(self, size: int) -> Callable[[], None]:
-        """A job of `size` bytes has begun; the caller calls the result at its end."""
+        """Record the start of a job of `size` bytes; the caller calls the returned function at its end."""
         if not self._running:
             self._since = self._clock()
         self._running += 1
@@ -54,7 +54,7 @@ class MeasuredChoice:
         return finished
 
     def _decide(self) -> None:
-        """End a measurement, and choose the way of the next one."""
+        """End a measurement, and choose the way for the next one."""
         rate, known = self._bytes / self._seconds, self._rates[self.first]
         self._rates[self.first] = (known + rate) / 2 if known else rate
         self._done = self._bytes = 0
@@ -63,7 +63,7 @@ class MeasuredChoice:
         other = self._rates[not self.first]
         if self._trying:
             self._trying = False
-            if rate > other * _BETTER:  # it has become the better one
+            if rate > other * _BETTER:  # it is the better one now
                 self._rounds, self._patience = 0, _MIN_ROUNDS
                 return
             self._patience = min(self._patience * 2, _MAX_ROUNDS)

@@ -1,8 +1,8 @@
-"""gRPC Predict without parsing: most requests differ from an earlier one only in the bytes of their array.
+"""Reads gRPC Predict requests without parsing: most differ from an earlier one only in the bytes of their array.
 
-A PredictRequest with one numeric input in `tensor_content` has the same bytes around that content from call to call. A
-template holds what they mean; a request of the same length, head and tail needs no parsing. The same holds for the
-answer around the numbers of one float output.
+A PredictRequest with one numeric input in `tensor_content` has the same bytes around that content in every call. A
+template has the meaning of these bytes, so a request of the same length, head and tail needs no parsing. Responses with
+one float output are written in the same way.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from .batch_target import BatchTarget
 
 _MAX_AROUND = 1024  # bytes around the content
 _MAX_LENGTHS = 256  # different lengths of requests
-_MAX_PER_LENGTH = 16  # templates
+_MAX_PER_LENGTH = 16  # templates of one length
 _MAX_BYTES = 4 << 20  # of all templates
-_TEMPLATE_BYTES = 1024  # that a template takes besides the bytes around the content
+_TEMPLATE_BYTES = 1024  # memory of a template, without the bytes around the content
 _FLOAT = 1
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Template:
-    """What requests of one length, head and tail mean. `shape` is that of the input."""
+    """The meaning of requests with this length, head and tail. `shape` is the shape of the input."""
 
     head: bytes
     tail: bytes
@@ -49,28 +49,28 @@ class Template:
     shape: tuple[int, ...]
     size: int
     key: tuple[object, ...]
-    """Requests of templates with equal keys, answered by one version, may share a run."""
+    """Requests of templates with equal keys may run together, if the same version answers them."""
 
     def array(self, body: bytes) -> np.ndarray:
-        """The input, of `shape`: a view of the request's memory."""
+        """The input, as a view of the request's memory."""
         return np.frombuffer(body, self.dtype, self.size, len(self.head)).reshape(self.shape)
 
 
 class RequestTemplates:
-    """The templates learned so far. Safe in several threads, which at worst learn the same one twice."""
+    """The known templates. Thread-safe; two threads may learn the same template."""
 
     def __init__(self) -> None:
         self._by_length: BoundedCache[int, list[Template]] = BoundedCache(_MAX_LENGTHS, _MAX_BYTES)
 
     def find(self, body: bytes) -> Template | None:
-        """The template of a request, if there is one."""
+        """The template that matches a request, if any."""
         for template in self._by_length.get(len(body)) or ():
             if body.startswith(template.head) and body.endswith(template.tail):
                 return template
         return None
 
     def learn(self, body: bytes) -> None:
-        """Add the template of a request that was answered, if it has one."""
+        """Add the template of a request that was answered, if it can have one."""
         if self.find(body) is not None:
             return
         try:
@@ -95,7 +95,7 @@ def _template(body: bytes, request: PredictRequest) -> Template | None:
         return None
     begin = tensors.place_in(body, array)
     end = begin + array.nbytes
-    # A view of the body has its bytes in one place; an array decoded into other memory lies outside of it.
+    # Only an array that is a view of the body has its memory inside the body.
     if not 0 <= begin < end <= len(body) or begin + len(body) - end > _MAX_AROUND:
         return None
     spec, filters = request.spec, tuple(request.output_filter)
@@ -104,9 +104,9 @@ def _template(body: bytes, request: PredictRequest) -> Template | None:
 
 
 def target_of(servable: Servable, template: Template) -> BatchTarget | None:
-    """Where requests of a template run in this version; None if it takes another input that has a default.
+    """The target for requests of a template in this version; None if the signature has more inputs, with defaults.
 
-    Raises ServingError if the version does not take them.
+    Raises ServingError if the version does not accept the requests.
     """
     target: BatchTarget | None = servable.prepared.get(template.key)
     if target is None:
@@ -122,7 +122,7 @@ def target_of(servable: Servable, template: Template) -> BatchTarget | None:
 
 
 def write_response(target: BatchTarget, arrays: list[np.ndarray], encode: Encode) -> bytes:
-    """As `response`, with the bytes around one float output from a cache."""
+    """Like `response`, but for one float output the bytes around the numbers come from a cache."""
     array, servable = arrays[0], target.servable
     if len(arrays) != 1 or array.dtype != np.float32 or not array.size or not array.flags.c_contiguous:
         return response(servable, Checked(target.signature, {}, target.outputs), arrays, encode)

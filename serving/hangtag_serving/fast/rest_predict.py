@@ -1,4 +1,4 @@
-"""REST predict requests of the most common form: read by templates, and answered together if they arrive together."""
+"""The fast path of REST predict: requests of the most common form are read by templates and run in batches."""
 
 from __future__ import annotations
 
@@ -34,30 +34,30 @@ from .json_workers import JsonWorkers, worker_count
 
 log = logging.getLogger("hangtag.serving")
 
-_NAME = r"(?:[\w.~-]|%[0-9a-fA-F]{2})+"  # the other characters of a path are left to the plain path
+_NAME = r"(?:[\w.~-]|%[0-9a-fA-F]{2})+"  # paths with other characters take the plain path
 _PREDICT = re.compile(rf"/v1/models/({_NAME})(?:/versions/(\d{{1,18}}))?:predict", re.ASCII)
 _MAX_PATH = 256
-_PARSED = 8  # times its text that an array may take while it is parsed; larger ones are counted value by value
-_MAX_DTYPES, _MAX_DTYPE_BYTES = 512, 1 << 20  # of signatures: clients choose their names
-_DTYPE_BYTES = 512  # that one takes besides the names
+_PARSED = 8  # memory for parsing, in multiples of the text; the plain path counts larger arrays value by value
+_MAX_DTYPES, _MAX_DTYPE_BYTES = 512, 1 << 20  # cached dtypes of signatures, limited because clients choose the names
+_DTYPE_BYTES = 512  # memory of one of them, without the names
 _INLINE_SECONDS = 0.001  # a batch that is expected to take longer runs in the pool
 
 
 class Host(Protocol):
-    """What the fast path needs of the HTTP server. Only `answered` may be called in any thread."""
+    """What the fast path needs from the HTTP server. Only `answered` may be called in any thread."""
 
     loop: asyncio.AbstractEventLoop
     pool: ThreadPoolExecutor
 
     def answered(self, origin: Any, answer: Answer) -> None:
-        """Send the answer of a request."""
+        """Send the answer to a request."""
 
     def answer_plainly(self, origin: Any) -> None:
         """Answer a request by the plain path."""
 
 
 class _Request(NamedTuple):
-    """A request whose array is still text. `dtype_number` is that of the last request like it."""
+    """A request whose array is still text. `dtype_number` is the dtype of the last similar request."""
 
     origin: Any
     spec: ModelSpec
@@ -72,7 +72,7 @@ class _ReplyTo(NamedTuple):
 
 
 class RestFastPath:
-    """Takes the requests that it can answer. `shares_runs` is off where --enable_batching makes the batches."""
+    """Answers the requests that it can read. `shares_runs` is False if --enable_batching makes the batches."""
 
     def __init__(
         self,
@@ -93,11 +93,11 @@ class RestFastPath:
         self._parsed: list[tuple[_Request, np.ndarray]] = []
 
     def close(self) -> None:
-        """End the worker processes. To be called in the loop's thread."""
+        """End the worker processes. Call it in the loop's thread."""
         self._workers.close()
 
     def take(self, origin: Any, path: str, body: bytes) -> bool:
-        """Answer a POST now or later; False if it is not of the form that this path can read."""
+        """Answer a POST now or later; returns False if this path cannot read it."""
         spec = _model(path) if len(path) <= _MAX_PATH else None
         numbers = self._templates.match(body) if spec is not None else None
         if spec is None or numbers is None or _PARSED * len(numbers.text) > self._limits.tensor_bytes:
@@ -113,7 +113,7 @@ class RestFastPath:
     # ---- 1. text to array
 
     def _parse(self, request: _Request) -> None:
-        """Small arrays here; large ones in a worker process, or in the pool where that is quicker."""
+        """Parse a small array here, and a large one in a worker process or, if that is quicker, in the pool."""
         if len(request.numbers.text) < LARGE_BYTES:
             self._add_parsed(request, read_numbers(*self._arguments(request)))
         elif self._workers.submit(
@@ -132,7 +132,7 @@ class RestFastPath:
 
         def parse() -> None:
             array = read_numbers(*self._arguments(request))
-            with suppress(RuntimeError):  # the grace is over and the loop is closed
+            with suppress(RuntimeError):  # the loop is closed after the grace period
                 self._host.loop.call_soon_threadsafe(done, array)
 
         def done(array: np.ndarray | None) -> None:
@@ -141,7 +141,7 @@ class RestFastPath:
 
         self._host.pool.submit(parse)
 
-    # ---- 2. arrays to batches, once everything that has arrived by now is parsed
+    # ---- 2. arrays to batches, after everything that has arrived is parsed
 
     def _add_parsed(self, request: _Request, array: np.ndarray | None) -> None:
         if array is None:
@@ -175,7 +175,7 @@ class RestFastPath:
                     if spec not in held:
                         held[spec] = self._models.acquire(spec)
                     target = _target(held[spec], numbers.signature_name, array)
-                except ServingError:  # the plain path meets the same error and reports it
+                except ServingError:  # the plain path will report the same error
                     target = None
                 except Exception:
                     log.exception("a REST request could not be put into a batch")
@@ -223,7 +223,7 @@ class _Signature(NamedTuple):
 
 @lru_cache(maxsize=256)
 def _model(path: str) -> ModelSpec | None:
-    """The model of a predict path in its most common form."""
+    """The model in a predict path; None if the path has a less common form."""
     match = _PREDICT.fullmatch(path)
     if match is None:
         return None
@@ -232,7 +232,7 @@ def _model(path: str) -> ModelSpec | None:
 
 
 def _signature(servable: Servable, name: str) -> _Signature | None:
-    """A signature that takes one input and passes the checks that do not depend on a request."""
+    """A signature with one input that passes the checks which do not depend on a request; None for others."""
     key = "signature", name
     known: _Signature | None = servable.prepared.get(key)
     if known is None:

@@ -1,9 +1,9 @@
-"""How TensorFlow computes, chosen before it is loaded: afterwards neither of these can be changed.
+"""Sets TensorFlow's threads and kernels for small models. This is only possible before TensorFlow is loaded.
 
-Its defaults are made for large models. For one that is quick, splitting each operation over the cores costs more than
-it saves: requests are what runs in parallel. And oneDNN's kernels, which are quicker than Eigen's for convolutions,
-are slower for small matrix products. On two cores, 784-128-10, microseconds for 1, 8, 32 and 256 rows: 22, 184, 238
-and 859 by TensorFlow's defaults, 12, 23, 55 and 405 with Eigen's kernels and one thread for an operation.
+TensorFlow's defaults suit large models. For a small one, dividing an operation among the cores costs more than it
+saves, because requests already run in parallel. And oneDNN's kernels are quicker than Eigen's for convolutions, but
+slower for small matrix products. On two cores, a 784-128-10 model takes for 1, 8, 32 and 256 rows: 22, 184, 238 and 859
+microseconds with TensorFlow's defaults; 12, 23, 55 and 405 with Eigen's kernels and one thread for each operation.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 
 
 def for_small_models(options: LoadOptions, base_paths: Iterable[Path]) -> LoadOptions:
-    """`options`, and the environment, made for small models if those under all `base_paths` are small now.
+    """`options` for small models, if the models under all `base_paths` are small; also sets the environment.
 
-    Flags and variables that are set stay as they are.
+    Flags and environment variables that are already set stay unchanged.
     """
     if not _all_small(base_paths):
         return options
@@ -38,7 +38,7 @@ def for_small_models(options: LoadOptions, base_paths: Iterable[Path]) -> LoadOp
 
 
 def _all_small(base_paths: Iterable[Path]) -> bool:
-    """Whether the newest version of each model is small and without convolutions; False if there is none."""
+    """Whether the newest version of each model is small and has no convolutions; False if a model has no version."""
     sizes = []
     for base_path in base_paths:
         try:
