@@ -1,8 +1,8 @@
-"""From labelled images, or from a trained model, to a SavedModel version that TensorFlow Serving serves.
+"""Makes a SavedModel version for TensorFlow Serving, from labelled images or from a trained model.
 
-    load_fashion_mnist, load_images     data
-    train, evaluate                     training and measuring
-    publish                             a trained model becomes a version with Hangtag's signatures
+    load_fashion_mnist, load_images     load labelled images
+    train, evaluate                     train a model, and measure it
+    publish                             publish a trained model as a version with Hangtag's signatures
 
 The names are imported when they are first used, so that `import hangtag_export` takes no time.
 """
@@ -36,7 +36,7 @@ _MODULES = {
     "publish": "existing_model.pipeline",
     "train": "training.train",
 }
-"""Public name to the module that defines it."""
+"""Each public name, with the module that defines it."""
 
 __all__ = sorted([*_MODULES, "plots"])
 

@@ -1,4 +1,4 @@
-"""A base path, the folder that a server watches, and the versions in it."""
+"""A base path: the folder that a server watches, with one folder for each version."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # a pathlib path has lost the s
 
 
 def folders(base_path: Path) -> dict[int, Path]:
-    """Version number to folder, ascending, as TensorFlow Serving reads names: ``1``, ``007``, ``+5`` and ``-2`` count.
+    """Version number to folder, ascending. As in TensorFlow Serving, ``1``, ``007``, ``+5`` and ``-2`` are numbers.
 
     Of several names for one number the lexically last wins.
     """

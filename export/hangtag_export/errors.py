@@ -1,4 +1,4 @@
-"""What can go wrong on the way to a published version."""
+"""The errors of training and publishing."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ class DataError(HangtagError):
 
 
 class ConfigError(HangtagError):
-    """A model config file is missing, cannot be parsed, or is not one TensorFlow Serving would accept."""
+    """A model config file is missing, cannot be parsed, or would be refused by TensorFlow Serving."""
 
     exit_code = 2
 
 
 class ExportError(HangtagError):
-    """A version could not be written, checked or published; nothing was."""
+    """A version could not be written, checked or published. Nothing was published."""
 
 
 class GateNotMet(ExportError):
-    """The model is not good enough to be published; it is kept aside."""
+    """The model is not good enough to be published. It is saved outside of the versions."""
 
 
 class PromotionError(HangtagError):

@@ -1,4 +1,4 @@
-"""How good a classifier is: loss, accuracy, and per class precision, recall and F1, with the confusion matrix."""
+"""Measures a classifier: loss, accuracy, calibration, confusion matrix, and precision, recall and F1 of each class."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from .data.dataset import Images
 from .errors import DataError
 from .savedmodel import published
 
-_SMALLEST = 1e-7  # probability, as Keras clips it in the loss
+_SMALLEST = 1e-7  # the probability to which Keras clips in the loss
 _BINS = 15
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Of N images: `probabilities` float32 [N, C]; `confusion` int64 [C, C], true class by predicted class.
+    """The results for N images: `probabilities` float32 [N, C]; `confusion` int64 [C, C], true by predicted class.
 
-    `calibration_error`: the expected calibration error, 0..1; 0 means that of the images with a score of 0.8, 80 % are
-    right.
+    `calibration_error` is the expected calibration error, 0..1. 0 means that 80 % of the images with a score of 0.8 are
+    right, and so on.
     """
 
     loss: float
@@ -36,21 +36,21 @@ class Evaluation:
 
     @property
     def precision(self) -> np.ndarray:
-        """Of what was called this class, the part that is; float64 [C], 0 where nothing was."""
+        """The share of correct predictions among those of each class; float64 [C], 0 if there are none."""
         return _part(np.diag(self.confusion), self.confusion.sum(axis=0))
 
     @property
     def recall(self) -> np.ndarray:
-        """Of what is this class, the part that was called so; float64 [C]."""
+        """The share of each class's images that were predicted as this class; float64 [C]."""
         return _part(np.diag(self.confusion), self.confusion.sum(axis=1))
 
     @property
     def f1(self) -> np.ndarray:
-        """The harmonic mean of the two; float64 [C]."""
+        """The harmonic mean of precision and recall; float64 [C]."""
         return _part(2 * self.precision * self.recall, self.precision + self.recall)
 
     def to_dict(self) -> dict[str, Any]:
-        """For ``hangtag.json``."""
+        """The figures for the model card, ``hangtag.json``."""
         columns = (self.precision, self.recall, self.f1, self.confusion.sum(axis=1))
         return {
             "test_accuracy": self.accuracy,
@@ -64,7 +64,7 @@ class Evaluation:
         }
 
     def table(self) -> str:
-        """For the terminal: a line a class, and the confusion matrix below."""
+        """A table for the terminal: one line per class, then the confusion matrix."""
         width = max(len("class"), *(len(name) for name in self.class_names))
         lines = [f"{'class':{width}}  precision  recall      f1  images"]
         for row in zip(self.class_names, self.precision, self.recall, self.f1, self.confusion.sum(axis=1), strict=True):
@@ -77,11 +77,11 @@ class Evaluation:
 
 
 def evaluate(model: Any, images: Images, labels: np.ndarray, class_names: Sequence[str] | None = None) -> Evaluation:
-    """How `model` does on uint8 `images` [N, H, W] or [N, H, W, 3] with true `labels`, int64 [N].
+    """Measure `model` on uint8 `images` [N, H, W] or [N, H, W, 3] with true `labels`, int64 [N].
 
-    `model`: a Keras model that takes float32 images 0..1 and gives probabilities, whose `class_names` must be given; or
-    the folder of a published version, or a base path, whose newest version is taken. A version knows its class names;
-    where they are given too, they must be the same. Raises InvalidInput, DataError.
+    `model` is a Keras model that takes float32 images 0..1 and returns probabilities; it needs `class_names`. Or it is
+    the path of a published version, or of a base path, for its newest version. A version has its own class names; if
+    `class_names` are given too, they must be equal. Raises InvalidInput, DataError.
 
     >>> evaluate("models/fashion", dataset.test_images, dataset.test_labels).accuracy  # doctest: +SKIP
     0.8731
@@ -97,19 +97,19 @@ def evaluate(model: Any, images: Images, labels: np.ndarray, class_names: Sequen
 
 
 def predict(model: Any, images: Images) -> np.ndarray:
-    """The outputs of a Keras model for uint8 `images`, float32 [N, C], a batch at a time."""
+    """The outputs of a Keras model for uint8 `images`, float32 [N, C], computed in batches."""
     size = evaluation_size(images.shape[1:])
     parts = [model.predict_on_batch(as_floats(images[start : start + size])) for start in range(0, len(images), size)]
     return np.concatenate(parts)
 
 
 def as_floats(images: np.ndarray) -> np.ndarray:
-    """Pixels 0..255 as float32 0..1: the same division, in the same precision, as the exported graph does."""
+    """Pixels 0..255 as float32 0..1, by the same division in the same precision as in the exported graph."""
     return images.astype(np.float32) / np.float32(255)
 
 
 def evaluation_size(shape: tuple[int, ...]) -> int:
-    """Images [H, W] or [H, W, 3] in a batch that is not trained on: at most 1,000, or 10 million pixel values."""
+    """The batch size for evaluating images [H, W] or [H, W, 3]: at most 1,000 images or 10 million pixel values."""
     return int(np.clip(10_000_000 // int(np.prod(shape)), 8, 1000))
 
 

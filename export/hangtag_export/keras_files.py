@@ -1,4 +1,4 @@
-"""Keras's own files, .keras and .h5: which version wrote one, and why one does not load."""
+"""Files of Keras, .keras and .h5: which version wrote a file, and why one does not load."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def keras_version(path: Path) -> str:
 
 @contextmanager
 def lower_case(path: Path) -> Iterator[Path]:
-    """A path of the same file whose ending Keras takes: it knows .keras and .h5 in small letters only."""
+    """A path of the same file with its ending in lower case, because Keras only accepts .keras and .h5."""
     if path.suffix == path.suffix.lower():
         yield path
         return
@@ -71,7 +71,7 @@ def _numbers(version: str) -> list[int]:
 
 
 def kind_of_content(path: Path) -> str | None:
-    """The ending, .keras or .h5, that a file's content is for; None for another content. Raises OSError."""
+    """The ending that fits a file's content, .keras or .h5; None for other content. Raises OSError."""
     with path.open("rb") as file:
         begin = file.read(len(_HDF5))
     if begin == _HDF5:
@@ -86,7 +86,7 @@ def kind_of_content(path: Path) -> str | None:
 
 
 def _other_format(path: Path) -> str | None:
-    """How a file's content contradicts its ending, by which Keras reads it."""
+    """Why a file's content does not fit its ending, which decides how Keras reads it; None if it fits."""
     try:
         if not path.stat().st_size:
             return "it is empty"

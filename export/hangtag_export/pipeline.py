@@ -1,4 +1,4 @@
-"""The export from data to published version, step by step."""
+"""The export, step by step: load the data, train, evaluate, write, verify and publish."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from .training.architectures import choose_kernels, recipe
 from .training.fit import Say, TrainingOptions
 from .training.train import Training, train
 
-_CHECKED_IMAGES = 32  # compared with Keras through every signature before publishing
+_CHECKED_IMAGES = 32  # images for which every signature is compared with Keras before publishing
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ExportOptions:
     model_name: str = "fashion"
     dataset: str = DATASET  # or a folder
     data_dir: str | None = None
-    image_shape: tuple[int, ...] = (28, 28)  # of a folder's images; with a third number 3, in colour
+    image_shape: tuple[int, ...] = (28, 28)  # for a folder's images; (H, W, 3) for colour
     skip_bad: bool = False  # leave out a folder's files that cannot be read
     training: TrainingOptions = field(default_factory=TrainingOptions)
     resume: Path | None = None  # a .keras or .h5 file
@@ -52,8 +52,8 @@ class ExportOptions:
     language: str = "en"
     min_accuracy: float | None = None
     no_worse_than_current: bool = False
-    force: bool = False  # publish although the model has learned nothing
-    replace: bool = False  # publish although the newest version has other classes or takes other images
+    force: bool = False  # publish even if the model has learned nothing
+    replace: bool = False  # publish even if the newest version has other classes or takes other images
     keep: int | None = None
     config: Path | None = None  # whose versions `keep` does not remove
 
@@ -129,7 +129,7 @@ def _load(options: ExportOptions, say: Say) -> Dataset:
 
 
 def _prepare_folder(flag: str, folder: Path) -> None:
-    """Find out before the training whether files can be written there."""
+    """Raise an error before the training if files cannot be written to `folder`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
@@ -139,7 +139,7 @@ def _prepare_folder(flag: str, folder: Path) -> None:
 
 
 def _save_keras(model: Any, images: np.ndarray, path: Path) -> None:
-    """Save the model alone, and check that the saved one predicts the same."""
+    """Save the Keras model, and check that the saved one predicts the same."""
     keras = require("keras", extra="export", what="exporting")
     floats = as_floats(images)
     try:
@@ -155,7 +155,7 @@ def _save_keras(model: Any, images: np.ndarray, path: Path) -> None:
 
 
 def _check_current(dataset: Dataset, options: ExportOptions) -> None:
-    """Raise ExportError, before the training, if the newest version would not let the new one be published."""
+    """Raise ExportError before the training if the new version could not be published after the newest one."""
     what = options.base_path, dataset.class_names, dataset.test_images.shape[1:]
     gates.check_replacement(*what, replace=options.replace)
     if options.no_worse_than_current:
@@ -178,13 +178,13 @@ def _pass_gates(found: Evaluation, dataset: Dataset, options: ExportOptions) -> 
 
 @contextmanager
 def _model_kept_on_failure(training: Training, options: ExportOptions) -> Iterator[None]:
-    """Save the trained model if it cannot be published, and say where it is."""
+    """If the model cannot be published, save it as a file that the error names."""
     try:
         yield
     except ExportError as error:
         try:
             kept = options.keras_file or gates.keep_aside(training.model, options.base_path)
-        except ExportError:  # the disk is full, say
+        except ExportError:  # for example, the disk is full
             raise error from None
         _discard_checkpoints(training)
         reason = str(error).removesuffix("; nothing was published")
@@ -192,7 +192,7 @@ def _model_kept_on_failure(training: Training, options: ExportOptions) -> Iterat
 
 
 def _discard_checkpoints(training: Training) -> None:
-    """The trained model is in a version or a file now."""
+    """Remove the checkpoints, because the trained model is in a version or a file now."""
     if training.run is not None:
         training.run.remove()
 

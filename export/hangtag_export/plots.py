@@ -1,7 +1,7 @@
-"""The tutorial's pictures as figures: a notebook shows one that is returned, ``figure.savefig`` writes it.
+"""The tutorial's pictures as matplotlib figures: a notebook shows a returned figure, ``figure.savefig`` writes it.
 
-No display is needed. Class names and the texts beside the axes are English, or Chinese with ``language="zh"``; then a
-font that has them must be installed.
+No display is needed. Class names and other texts are English, or Chinese with ``language="zh"``, which needs a Chinese
+font.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from .evaluation import Evaluation
 
 _SIDE = 5  # the training images are shown five by five
 _SHOWN = 15  # predictions, five rows of three
-_LEGIBLE = 20  # classes; of more, the confusion matrix has no numbers
+_LEGIBLE = 20  # with more classes, the confusion matrix has no numbers
 _COLOURS = {"training": "#1f5fbf", "validation": "#d9822b", "test": "#5c9e52"}
 
 History = Mapping[str, Sequence[float]]
-"""Figures by name, a number an epoch."""
+"""Figures by name, with one number per epoch."""
 
 _CHINESE = {
     "pixel value": "像素值",
@@ -45,11 +45,11 @@ _CHINESE = {
         "{all} 张中 {right} 张正确。蓝色为真实类别，红色为错误预测（括号内为真实类别）"
     ),
 }
-"""What is written in the figures, for language "zh"."""
+"""The texts in the figures, with their Chinese translations."""
 
 
 def check_fonts(class_names: Sequence[str], language: str) -> None:
-    """Raise InvalidInput now if these names, or the texts beside them, could not be drawn later."""
+    """Raise InvalidInput if no font has these names and the texts of the figures."""
     fonts.check([*map(short, class_names), *_texts(language).values()])
 
 
@@ -73,7 +73,7 @@ def draw_all(
 
 
 def image(dataset: Dataset, index: int = 0, language: str = "en") -> Any:
-    """Training image `index`; of a grey one the pixel values by colour, which run from 0 to 255."""
+    """Training image `index`; for a grey one, colours show the pixel values from 0 to 255."""
     texts = _texts(language)
     name = short(translate(dataset.class_names, language)[dataset.train_labels[index]])
     pixels = dataset.train_images[index]
@@ -88,7 +88,7 @@ def image(dataset: Dataset, index: int = 0, language: str = "en") -> Any:
 
 
 def training_images(dataset: Dataset, language: str = "en") -> Any:
-    """Up to 25 training images with their names: the first, or a sample of all classes where they are sorted."""
+    """Up to 25 training images with their names: the first ones, or a sample of all classes if they are sorted."""
     texts, names = _texts(language), [short(name) for name in translate(dataset.class_names, language)]
     count = min(_SIDE * _SIDE, len(dataset.train_labels))
     places = np.arange(count)
@@ -107,7 +107,7 @@ def training_images(dataset: Dataset, language: str = "en") -> Any:
 
 
 def training_curves(history: History | Mapping[str, History], language: str = "en") -> Any:
-    """Loss and accuracy by epoch, of the training images and of those held out; or of several trainings by name.
+    """Loss and accuracy by epoch, on the training images and the other images; of one training, or of several by name.
 
     >>> figure = training_curves(training.history)  # doctest: +SKIP
     >>> figure = training_curves({"5 epochs": short.history, "30 epochs": long.history})  # doctest: +SKIP
@@ -147,7 +147,7 @@ def training_curves(history: History | Mapping[str, History], language: str = "e
 
 def prediction(dataset: Dataset, evaluation: Evaluation, index: int, language: str = "en") -> Any:
     """Test image `index`, its predicted class, and the probability of every class by name."""
-    result = _result(evaluation, language)
+    result = Classification(evaluation.probabilities, tuple(translate(evaluation.class_names, language)))
     actual = int(dataset.test_labels[index])
     with fonts.legible([*map(short, result.class_names)]):
         figure = new_figure(8, 3.6)
@@ -161,7 +161,7 @@ def prediction(dataset: Dataset, evaluation: Evaluation, index: int, language: s
 def predictions(
     dataset: Dataset, evaluation: Evaluation, language: str = "en", indices: Sequence[int] | None = None
 ) -> Any:
-    """Test images with their predictions, 5 x 3: those of `indices`, else a sample of all classes that has errors."""
+    """Test images with their predictions: those at `indices`, else 15 images of all classes, with some errors."""
     texts = _texts(language)
     places = np.array(sample(evaluation, dataset.test_labels) if indices is None else indices)
     truth = dataset.test_labels[places]
@@ -174,7 +174,7 @@ def predictions(
 
 
 def sample(evaluation: Evaluation, labels: np.ndarray, count: int = _SHOWN) -> list[int]:
-    """Positions of `count` images: up to a third are errors, the rest is of all classes in turn; sorted by class."""
+    """Positions of `count` images, sorted by class: up to a third are errors, the rest is from all classes in turn."""
     predicted = evaluation.probabilities.argmax(axis=1)
     wrong = _in_turn(np.flatnonzero(predicted != labels), labels)[: count // 3]
     right = _in_turn(np.flatnonzero(predicted == labels), labels)[: count - len(wrong)]
@@ -183,7 +183,7 @@ def sample(evaluation: Evaluation, labels: np.ndarray, count: int = _SHOWN) -> l
 
 
 def _in_turn(places: np.ndarray, labels: np.ndarray) -> list[int]:
-    """These positions, one of each class, then a second of each, and so on."""
+    """`places` in another order: one of each class, then a second of each class, and so on."""
     turn: dict[int, int] = {}
     order = []
     for place in places.tolist():
@@ -194,7 +194,7 @@ def _in_turn(places: np.ndarray, labels: np.ndarray) -> list[int]:
 
 
 def confusion_matrix(evaluation: Evaluation, language: str = "en") -> Any:
-    """The part of each true class (rows) that was predicted as each class (columns), in percent."""
+    """The confusion matrix: what percentage of each true class (row) was predicted as each class (column)."""
     texts = _texts(language)
     names = [short(name) for name in translate(evaluation.class_names, language)]
     count = len(names)
@@ -224,11 +224,7 @@ def _texts(language: str) -> dict[str, str]:
     return _CHINESE if language == "zh" else {text: text for text in _CHINESE}
 
 
-def _result(evaluation: Evaluation, language: str) -> Classification:
-    return Classification(evaluation.probabilities, tuple(translate(evaluation.class_names, language)))
-
-
 def _laid_out(figure: Any) -> Any:
-    """Lay out the text now, while the fonts of the block are set."""
+    """Lay out the figure now, while the fonts of the surrounding block are active."""
     figure.canvas.draw()
     return figure

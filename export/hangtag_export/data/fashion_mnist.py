@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from hangtag.errors import InvalidInput
-from hangtag.fashion_mnist import CHECKSUMS, CLASS_NAMES, PACKAGE_FOLDER, cache_folder, find_file, read_file
+from hangtag.fashion_mnist import CHECKSUMS, CLASS_NAMES, PACKAGE_FOLDER, cache_folder, find_file, folders, read_file
 
 from ..errors import DataError
 from . import DATASET
 from .dataset import Dataset
 
 URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
-"""Where Keras fetches it from."""
+"""Where Keras downloads the data set from."""
 
 PACKAGE = "dataset-fashion-mnist"
 
@@ -30,8 +30,8 @@ _FETCH_TIMEOUT = (5, 60)  # seconds to connect, and between two pieces
 def load_fashion_mnist(data_dir: str | None = None, say: Callable[[str], None] = lambda line: None) -> Dataset:
     """The 60,000 training and 10,000 test images, uint8 [N, 28, 28].
 
-    Looked for in `data_dir` or ``HANGTAG_DATA`` alone if given; else in Debian's package, Hangtag's cache and Keras's
-    cache; else fetched into Hangtag's cache. Raises DataError.
+    The files are read from `data_dir` or ``HANGTAG_DATA`` if given; else from Debian's package, Hangtag's cache or
+    Keras's cache. If none of them has the files, they are downloaded into Hangtag's cache. Raises DataError.
     """
     folder = _find(data_dir, say)
     content = {name: _read(folder, name) for name in CHECKSUMS}
@@ -48,17 +48,14 @@ def load_fashion_mnist(data_dir: str | None = None, say: Callable[[str], None] =
 
 
 def _find(data_dir: str | None, say: Callable[[str], None]) -> Path:
-    given = data_dir or os.environ.get("HANGTAG_DATA")
-    if given:
-        missing = [name for name in CHECKSUMS if find_file(Path(given), name) is None]
-        if missing:
-            raise DataError(f"{given} has no {missing[0]} (nor {missing[0]}.gz): it must hold {', '.join(CHECKSUMS)}")
-        return Path(given)
-    keras = Path("~/.keras/datasets").expanduser()
-    for folder in (PACKAGE_FOLDER, cache_folder(), keras / "fashion-mnist", keras):
+    for folder in folders(data_dir):
         if all(find_file(folder, name) for name in CHECKSUMS):
             return folder
-    return _fetch(say)
+    given = data_dir or os.environ.get("HANGTAG_DATA")
+    if not given:
+        return _fetch(say)
+    missing = next(name for name in CHECKSUMS if find_file(Path(given), name) is None)
+    raise DataError(f"{given} has no {missing} (nor {missing}.gz): it must hold {', '.join(CHECKSUMS)}")
 
 
 def _read(folder: Path, name: str) -> bytes:
@@ -75,7 +72,7 @@ def _read(folder: Path, name: str) -> bytes:
 
 
 def _fetch(say: Callable[[str], None]) -> Path:
-    """Fill the cache from Keras's address, or from Debian's package."""
+    """Fill the cache from Keras's URL or from Debian's package."""
     target = cache_folder()
     failures = []
     for source, fetch in ((URL, _fetch_files), (f"Debian's package {PACKAGE}", _fetch_package)):
@@ -120,13 +117,13 @@ def _fetch_files(scratch: Path) -> Path:
 
 
 def _fetch_package(scratch: Path) -> Path:
-    """Unpack Debian's package without installing it, so without root."""
+    """Unpack Debian's package without installing it, which needs no root."""
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         raise DataError("no apt-get here")
     try:
         _run(["apt-get", "download", PACKAGE], scratch)
     except subprocess.SubprocessError:
-        # The machine's package lists are empty (a fresh container) or too old: fetch lists of our own.
+        # The machine's package lists are empty, as in a new container, or too old: download them to `scratch`.
         for folder in ("lists/partial", "archives/partial"):
             (scratch / folder).mkdir(parents=True)
         own = ["-o", f"Dir::State={scratch}", "-o", f"Dir::State::lists={scratch}/lists", "-o", f"Dir::Cache={scratch}"]

@@ -1,4 +1,4 @@
-"""What a trained model returns: which of its outputs holds the scores, and how they become probabilities."""
+"""The outputs of a trained model: which of them has the scores, and how these become probabilities."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from hangtag import contract
 from hangtag.errors import InvalidInput
 from hangtag.optional import require
 
+from ..training.calibration import softmax
+
 _UNCHANGED = ("Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "EnsureShape")
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 
 
 @dataclass(frozen=True)
 class ScoreOutput:
-    """How float32 [N, C] scores (C is 1 for a single sigmoid) become probabilities."""
+    """How scores, float32 [N, C], become probabilities; C is 1 for a single sigmoid."""
 
     name: str  # of the model's output
     classes: int
@@ -33,7 +35,7 @@ class ScoreOutput:
         return contract.PROBABILITIES
 
     def probabilities(self, scores: Any) -> Any:
-        """Of a tensor, in the graph."""
+        """The probabilities for a tensor of scores, in the graph."""
         tf = require("tensorflow", extra="export", what="publishing a model")
         scores = tf.reshape(tf.cast(scores, tf.float32), (-1, 1 if self.is_single else self.classes))
         if self.is_single:
@@ -43,19 +45,16 @@ class ScoreOutput:
         return tf.nn.softmax(scores) if self.scores == "logits" else scores
 
     def expected(self, scores: np.ndarray) -> np.ndarray:
-        """The same by numpy, as float64, to compare with."""
+        """The same with numpy, as float64, for comparison."""
         values = np.asarray(scores, np.float64).reshape(len(scores), -1)
         if self.is_single:
             positive = 1 / (1 + np.exp(-values)) if self.scores == "logits" else values
             return np.concatenate([1 - positive, positive], axis=1)
-        if self.scores != "logits":
-            return values
-        powers = np.exp(values - values.max(axis=1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+        return softmax(values) if self.scores == "logits" else values
 
 
 def choose_output(names: Sequence[str], wanted: str | None) -> str:
-    """The output that holds the scores. Raises InvalidInput."""
+    """The name of the output with the scores. Raises InvalidInput."""
     if wanted is None and len(names) == 1:
         return names[0]
     if wanted is None:
@@ -68,7 +67,7 @@ def choose_output(names: Sequence[str], wanted: str | None) -> str:
 def score_output(
     name: str, shape: Sequence[int | None], operation: str, declared: str | None, class_names: Sequence[str]
 ) -> ScoreOutput:
-    """The output `name` of `shape`, the batch included, which `operation` computes. Raises InvalidInput."""
+    """Describe the output `name`, of `shape` including the batch, which `operation` computes. Raises InvalidInput."""
     units = _units(name, shape)
     single = units == 1
     scores = _kind(name, operation, declared, single=single)
@@ -93,7 +92,7 @@ def _units(name: str, shape: Sequence[int | None]) -> int:
 
 
 def _kind(name: str, operation: str, declared: str | None, *, single: bool) -> str:
-    """The kind of scores: as declared, or as the last operation determines it; the two must not contradict."""
+    """The kind of scores, declared or determined by the last operation. The two must not contradict each other."""
     known = {"Softmax": "probabilities", "Sigmoid": "sigmoid", "LogSoftmax": "logits"}.get(operation)
     if single and operation in ("Softmax", "LogSoftmax"):
         raise InvalidInput(f"output {name!r} is a softmax of one unit, which is always 1: the model cannot classify")
@@ -114,7 +113,7 @@ def _kind(name: str, operation: str, declared: str | None, *, single: bool) -> s
 
 
 def check_scores(output: ScoreOutput, probabilities: np.ndarray, tolerance: float) -> None:
-    """Raise InvalidInput if these are no probabilities, so that the declared kind is wrong."""
+    """Raise InvalidInput if these are not probabilities, which means that the declared kind is wrong."""
     if not np.isfinite(probabilities).all():
         raise InvalidInput(f"output {output.name!r} is not a finite number for some images: the model is damaged")
     low, high = probabilities.min(), probabilities.max()
@@ -132,7 +131,7 @@ def check_scores(output: ScoreOutput, probabilities: np.ndarray, tolerance: floa
 
 
 def last_operation(function: Any, output: str) -> str:
-    """The operation of TensorFlow that computes an output of a concrete function; "" if it cannot be followed."""
+    """The TensorFlow operation that computes an output of a concrete function; "" if it cannot be found."""
     tensor = function.structured_outputs[output]
     graph = function.graph.as_graph_def()
     library = {each.signature.name: each for each in graph.library.function}

@@ -1,1 +1,1 @@
-"""From a SavedModel to versions that TensorFlow Serving serves: gates, atomic renames, labels, removal of old ones."""
+"""Publishes SavedModels as versions: gates, atomic renames, version labels, and the removal of old versions."""

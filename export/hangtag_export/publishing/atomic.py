@@ -1,8 +1,9 @@
-"""Publish a version atomically: a server that polls the base path sees all of it or nothing.
+"""Publishes a version atomically: a server that polls the base path sees the complete version or nothing.
 
-TensorFlow Serving loads a numeric folder as soon as it sees it, complete or not, and skips every other name. So a
-version is written in a folder whose name begins with a dot, forced to disk, and renamed to its number. A staging folder
-is locked by its owner; the kernel releases that lock when the process ends, and the next export removes the folder.
+TensorFlow Serving loads a folder with a number for its name as soon as it sees it, and ignores other names. So a
+version is written to a folder whose name begins with a dot, synced to disk, and renamed to its number. The exporting
+process locks this staging folder. When the process ends, the kernel releases the lock, and the next export removes the
+folder.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ _LARGEST = 2**63 - 1  # version numbers are int64
 
 @contextmanager
 def staging(base_path: Path) -> Iterator[Path]:
-    """A folder beside the versions, to write one in; removed at the end unless it was published.
+    """A staging folder in the base path; it is removed at the end unless it was published.
 
-    Entered before the work begins, so that a base path that cannot be written is an error before the training. Folders
-    that were created for it are removed too if nothing was published. Raises InvalidInput, ExportError.
+    It is made before the work begins, so that a base path that cannot be written is an error before the training. If
+    nothing was published, folders that were created for it are removed too. Raises InvalidInput, ExportError.
     """
     created: list[Path] = []
     try:
@@ -48,11 +49,11 @@ def staging(base_path: Path) -> Iterator[Path]:
 
 
 def _stage(base_path: Path, created: list[Path]) -> tuple[Path, int]:
-    """A new staging folder, and the open file whose lock shows that it has an owner."""
+    """A new staging folder, and the file descriptor with its lock."""
     while True:
         base_path.mkdir(parents=True, exist_ok=True)
         try:
-            for path in created:  # under any umask: the server, another user, must read the versions
+            for path in created:  # regardless of the umask, because the server may run as another user
                 path.chmod(0o755)
             with locked_base_path(base_path):
                 sweep(base_path)
@@ -60,12 +61,12 @@ def _stage(base_path: Path, created: list[Path]) -> tuple[Path, int]:
                 mark = os.open(folder, os.O_RDONLY)
                 fcntl.flock(mark, fcntl.LOCK_EX)
                 return folder, mark
-        except FileNotFoundError:  # another export, which had created the base path, has failed and removed it
+        except FileNotFoundError:  # another export had created the base path, failed, and removed it
             continue
 
 
 def _remove_empty(paths: list[Path]) -> None:
-    """Remove these folders, the innermost first, up to one that is not empty."""
+    """Remove these folders, innermost first, until one is not empty."""
     for path in paths:
         try:
             path.rmdir()
@@ -89,10 +90,10 @@ def publish(folder: Path, base_path: Path) -> int:
 
 
 def hide(numbers: Iterable[int], base_path: Path) -> list[Path]:
-    """Rename versions so that no server sees them, and return the hidden folders, which can then be deleted.
+    """Rename versions so that no server sees them; returns their new folders, which the caller deletes.
 
-    Of several names for one number all are hidden: a server would serve the next of them as this version. The caller
-    holds the lock of `base_path`. Deleting may take long and needs no lock.
+    If several folders have the same number, all of them are hidden; otherwise a server would serve another one of them.
+    The caller holds the lock of `base_path`. Deleting may take long, and needs no lock.
     """
     hidden = []
     for number in numbers:
@@ -108,8 +109,8 @@ def hide(numbers: Iterable[int], base_path: Path) -> list[Path]:
 def _number(folder: Path, base_path: Path) -> int:
     """Rename `folder` to the next number.
 
-    The lock excludes other exports. If a user copies a version in by hand at this moment, rename fails on a folder
-    that is not empty, and the next number is used: nothing is overwritten.
+    The lock excludes other exports. If a user copies a version there at this moment, the rename fails because that
+    folder is not empty, and the next number is used. Nothing is overwritten.
     """
     while True:
         version = max([0, *versions(base_path)]) + 1
@@ -125,11 +126,11 @@ def _number(folder: Path, base_path: Path) -> int:
 
 
 def sweep(base_path: Path) -> None:
-    """Remove what ended exports left behind: this user's staging folders that no process has locked."""
+    """Remove staging folders of exports that have ended: this user's folders that no process has locked."""
     for folder in base_path.glob(f"{_PREFIX}*"):
         try:
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError:  # already removed by its owner; another user's; or not a folder, so not from an export
+        except OSError:  # removed by its owner, another user's, or not a folder
             continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -142,7 +143,7 @@ def sweep(base_path: Path) -> None:
 
 
 def _settle(folder: Path) -> None:
-    """Make a version readable by a server that runs as another user, and force it to the disk before it has a name."""
+    """Make a version readable for a server that runs as another user, and sync it to disk before it gets its number."""
     for path, subfolders, files in os.walk(folder, topdown=False):
         for name in files:
             Path(path, name).chmod(0o644)
@@ -154,7 +155,7 @@ def _settle(folder: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Force a file's content, or a folder's entries, to the disk."""
+    """Sync the content of a file, or the entries of a folder, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""Conditions a model must meet before it is published."""
+"""Conditions that a model must meet before it is published."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check(
     min_accuracy: float | None,
     no_worse_than_current: bool,
 ) -> None:
-    """Raise GateNotMet unless `found`, the evaluation on these test images, is good enough."""
+    """Raise GateNotMet unless `found`, the evaluation on these test images, meets the conditions."""
     if min_accuracy is not None and found.accuracy < min_accuracy:
         raise GateNotMet(f"test accuracy {found.accuracy:.4f} is below the {min_accuracy:g} asked for")
     current = newest(base_path) if no_worse_than_current else None
@@ -39,12 +39,12 @@ def check(
             raise GateNotMet(f"test accuracy {found.accuracy:.4f} is below the {best:.4f} of version {current.name}")
 
 
-_ENOUGH = 20  # with fewer test images, chance and learning look alike
+_ENOUGH = 20  # test images; with fewer, a good result may be chance
 _NEARLY_ALL = 0.95
 
 
 def check_learned(evaluation: Evaluation) -> None:
-    """Raise GateNotMet for a model that predicts nearly always one class, or is no better than chance."""
+    """Raise GateNotMet if the model nearly always predicts the same class, or is no better than chance."""
     confusion = evaluation.confusion  # true class by predicted class
     images, classes = int(confusion.sum()), len(evaluation.class_names)
     if images < _ENOUGH:
@@ -66,7 +66,7 @@ def check_learned(evaluation: Evaluation) -> None:
 
 
 def check_comparable(base_path: Path, class_names: Sequence[str], image_shape: Sequence[int]) -> None:
-    """Raise ExportError, before the training, if the newest version cannot be measured on this data set."""
+    """Raise ExportError if the newest version cannot be measured on this data set. Called before the training."""
     current = newest(base_path)
     if current is None:
         return
@@ -92,7 +92,7 @@ def check_replacement(
     replace: bool,
     output: str = contract.PROBABILITIES,
 ) -> None:
-    """Raise GateNotMet if clients of the newest version would get other classes or need images of another shape.
+    """Raise GateNotMet if the newest version has other classes or takes images of another shape.
 
     `output` is the name of the probabilities in the new version's signatures.
     """
@@ -118,7 +118,7 @@ def check_replacement(
 
 
 def published_accuracy(folder: Path, images: Images, labels: np.ndarray, class_names: Sequence[str]) -> float:
-    """The accuracy of a published version on these images. Raises ExportError if they are not for it."""
+    """The accuracy of a published version on these images. Raises ExportError if it cannot be measured on them."""
     try:
         probabilities, known = published.predict(folder, images)
     except (DataError, InvalidInput) as error:
@@ -129,7 +129,7 @@ def published_accuracy(folder: Path, images: Images, labels: np.ndarray, class_n
 
 
 def keep_aside(model: Any, base_path: Path) -> Path:
-    """Save a model that was not published to a folder that no server reads; return the file."""
+    """Save a model that was not published in a folder that servers ignore; returns the file."""
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     path = base_path / "rejected" / f"{now}.keras"
     try:

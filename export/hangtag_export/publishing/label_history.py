@@ -1,8 +1,8 @@
-"""Which versions a label was before: one JSON object a line, in `NAME.history` beside the config file.
+"""The history of a label's versions, in `NAME.history` beside the config file: one JSON object per line and move.
 
-A move is written here first and in the config afterwards; a rollback changes the config first and then removes the
-move. Either may be interrupted between the two. So a last move that does not end at the label's version, but begins
-there, did not happen or was taken back, and is ignored.
+A promotion writes the move here first, then changes the config. A rollback changes the config first, then removes the
+move. Both may be interrupted between the two steps. So a last move is ignored if it begins at the label's current
+version and does not end there: it has not happened, or it was rolled back.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .model_config import ModelConfig, replace
 
 
 class LabelHistory:
-    """The moves of one label of one model, read from the files when this was made."""
+    """The moves of one label of one model."""
 
     def __init__(self, config: ModelConfig, label: str) -> None:
         """Read the history. Raises ConfigError when it cannot be read."""
@@ -34,18 +34,18 @@ class LabelHistory:
         self._is_known = bool(self._mine) and self._mine[-1]["to"] == current
 
     def previous(self) -> int | None:
-        """What the label was before; None if that is not known, as after a change by hand."""
+        """The label's previous version; None if it is unknown, for example after a manual change."""
         return int(self._mine[-1]["from"]) if self._is_known else None
 
     def add(self, left: int, version: int) -> None:
-        """Write down that the label moves from `left` to `version`; to be called before the config is changed."""
+        """Write a move from `left` to `version`. Call this before the config is changed."""
         now = datetime.now(UTC).isoformat()
         entry = {"time": now, "model": self._model, "label": self._label, "from": left, "to": version}
         self._mine.append(entry)
         self._write()
 
     def remove_last(self) -> None:
-        """Remove the last move; to be called after the config was changed back."""
+        """Remove the last move. Call this after the config was changed back."""
         self._mine.pop()
         self._write()
 

@@ -1,9 +1,9 @@
-"""Move a version label in the order that TensorFlow Serving needs.
+"""Moves a version label in the order that TensorFlow Serving needs.
 
-The server checks labels before it loads anything: a config that names a new version and moves an existing label to it
-is refused at every poll, and so is everything else in the file. So a label moves in two steps: the version is added and
-loaded; once it is AVAILABLE the label follows. Between loaded versions a label moves in one step, at once, which makes
-a rollback quick: the version that a label left stays loaded.
+The server checks labels before it loads anything. It refuses a config that both adds a version and moves an existing
+label to it, including everything else in the file. So a label moves in two steps: first the version is added and
+loaded; when it is AVAILABLE, the label is moved. Between loaded versions, one step is enough. This makes a rollback
+quick, because the previous version stays loaded.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from .model_config import ModelConfig, replace
 
 Say = Callable[[str], None]
 IsAvailable = Callable[[int], bool]
-"""Whether a running server has this version AVAILABLE; raises PromotionError when it never will."""
+"""Whether a running server has this version AVAILABLE; raises PromotionError if the version cannot be loaded."""
 Labelled = Callable[[], int | None]
-"""The version by which a running server answers to the label; None while it does not know the label."""
+"""The version that a running server uses for the label; None while it does not know the label."""
 
 _POLL = 0.2  # seconds between two requests for the server's status
 
 
 @dataclass(frozen=True)
 class Place:
-    """Which label of which model in which file, and where the model's versions are on this machine."""
+    """A label of a model in a config file, and the base path of the model on this machine."""
 
     config: Path
     model: str
@@ -42,7 +42,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Watch:
-    """How to learn what a running server has loaded, and which version it answers with for the label."""
+    """Functions that ask a running server which versions are loaded, and which version it uses for the label."""
 
     is_available: IsAvailable
     labelled: Labelled
@@ -51,15 +51,15 @@ class Watch:
 
 NoServer = Literal["no server"]
 NO_SERVER: NoServer = "no server"
-"""Instead of a watch: no server reads the file now, so there is nothing to wait for."""
+"""Used instead of a Watch if no server reads the file now, so there is nothing to wait for."""
 
 
 def promote(version: int, place: Place, watch: Watch | NoServer | None, say: Say) -> bool:
-    """Move the label to `version`; True when it has moved, False when only the first of two steps could be taken.
+    """Move the label to `version`. Returns True if it has moved, False after the first of two steps.
 
-    Without a `watch` nothing shows when the version is loaded: the first call adds it, and a second call moves the
-    label. With one, the server answers to the label when this returns. Raises ConfigError, DataError or PromotionError;
-    then the config is as it was, unless the server has the version and does not answer to the label.
+    Without a `watch`, this cannot know when the version is loaded: the first call adds the version, and a second call
+    moves the label. With a `watch`, the server uses the label when this returns. Raises ConfigError, DataError or
+    PromotionError; then the config is unchanged, unless the server has loaded the version but does not use the label.
     """
     moved = _move_in_steps(version, place, watch, say, undo=False)
     if moved:
@@ -68,12 +68,12 @@ def promote(version: int, place: Place, watch: Watch | NoServer | None, say: Say
 
 
 def rollback(place: Place, watch: Watch | NoServer | None, say: Say) -> bool:
-    """Move the label to the version it had before the last promotion, and unload the version it leaves."""
+    """Move the label back to the version before the last promotion, and unload its current version."""
     with _locked(place):
         config = ModelConfig(place.config, place.model)
         current, previous = _last_move(config, place)
         is_loaded = previous in config.wanted(set(folders(place.base_path)))
-    if not is_loaded:  # in two steps, as any promotion
+    if not is_loaded:  # two steps, like a promotion
         moved = _move_in_steps(previous, place, watch, say, undo=True)
         if moved:
             _wait_for_label(previous, place, watch, say)
@@ -98,7 +98,7 @@ def rollback(place: Place, watch: Watch | NoServer | None, say: Say) -> bool:
 
 
 def _last_move(config: ModelConfig, place: Place) -> tuple[int, int]:
-    """The label's version and the one before. Raises ConfigError, DataError when a rollback is not possible."""
+    """The label's version and the previous one. Raises ConfigError or DataError if a rollback is impossible."""
     if place.label not in config.labels:
         raise ConfigError(f"{place.config} has no label {place.label!r}: there is nothing to roll back")
     current = config.labels[place.label]
@@ -113,7 +113,7 @@ def _last_move(config: ModelConfig, place: Place) -> tuple[int, int]:
 
 
 def _move_in_steps(version: int, place: Place, watch: Watch | NoServer | None, say: Say, *, undo: bool) -> bool:
-    """`promote` or, with `undo`, `rollback`, without waiting until the server answers to the label."""
+    """`promote` or, with `undo`, `rollback`, but without waiting until the server uses the label."""
     with _locked(place):
         on_disk = _require(version, place)
         config = _read(place)
@@ -123,8 +123,8 @@ def _move_in_steps(version: int, place: Place, watch: Watch | NoServer | None, s
         served = config.wanted(on_disk)
         is_listed = version in served
         is_done = is_listed and config.labels.get(place.label) == version
-        # A label that is new may come in one step with its version, if the server allows labels for unavailable
-        # versions; without a server to watch that is the better choice, since no label can be lost.
+        # A new label may be added together with its version, if the server allows labels for unavailable versions.
+        # Without a server to watch this is the better way, because no existing label can be lost.
         if not is_listed and watch != NO_SERVER and (watch is not None or place.label in config.labels):
             config.serve(_served(config, on_disk) | {version})
             config.write()
@@ -151,7 +151,7 @@ def _move_in_steps(version: int, place: Place, watch: Watch | NoServer | None, s
 
 
 def _move(config: ModelConfig, place: Place, version: int, on_disk: set[int], *, undo: bool) -> None:
-    """Move the label. The version that it leaves stays loaded, for a rollback; the one before that does not."""
+    """Move the label. Its current version stays loaded for a rollback; the version before that is unloaded."""
     history = LabelHistory(config, place.label)
     left, before_that = config.labels.get(place.label), history.previous()
     served = _served(config, on_disk) | {version}
@@ -167,7 +167,7 @@ def _move(config: ModelConfig, place: Place, version: int, on_disk: set[int], *,
 
 
 def _served(config: ModelConfig, on_disk: set[int]) -> set[int]:
-    """What is being served, and what the labels need: all of it stays."""
+    """The versions that are served or that labels need."""
     return (config.specific if config.policy == "specific" else config.wanted(on_disk)) | set(config.labels.values())
 
 
@@ -190,7 +190,7 @@ def _require(version: int, place: Place) -> set[int]:
 
 
 def _report_unlabelled(before: set[int], after: set[int], say: Say) -> None:
-    """Say when clients that give no label will get another version: the server gives them the highest one loaded."""
+    """Tell the user if clients without a label will get another version, namely the highest one that is loaded."""
     if after and before and max(after) != max(before):
         say(
             f"note: clients that give no label get the highest version that is loaded: they move from version "
@@ -200,7 +200,7 @@ def _report_unlabelled(before: set[int], after: set[int], say: Say) -> None:
 
 @contextmanager
 def _locked(place: Place) -> Iterator[None]:
-    """Exclude every other command that changes this config or these versions."""
+    """Lock the config and the versions against other commands."""
     with ExitStack() as locks:
         try:
             locks.enter_context(locked_base_path(place.base_path, only_read=True))
@@ -211,7 +211,7 @@ def _locked(place: Place) -> Iterator[None]:
 
 
 def _wait(version: int, place: Place, watch: Watch, say: Say) -> None:
-    """Return once the server has `version` AVAILABLE; else raise PromotionError."""
+    """Wait until the server has `version` AVAILABLE; raises PromotionError after the timeout."""
     if not _becomes_true(lambda: watch.is_available(version), f"to have version {version} AVAILABLE", watch, say):
         raise PromotionError(
             f"version {version} was not AVAILABLE within {watch.timeout:g} s, so {place.label} was not moved: "
@@ -220,7 +220,7 @@ def _wait(version: int, place: Place, watch: Watch, say: Say) -> None:
 
 
 def _wait_for_label(version: int, place: Place, watch: Watch | NoServer | None, say: Say) -> None:
-    """Return once the server, if one is watched, answers to the label with `version`; else raise PromotionError."""
+    """Wait until a watched server uses `version` for the label; raises PromotionError after the timeout."""
     if not isinstance(watch, Watch):
         return
     if not _becomes_true(lambda: watch.labelled() == version, f"to answer to {place.label}", watch, say):
@@ -231,7 +231,7 @@ def _wait_for_label(version: int, place: Place, watch: Watch | NoServer | None, 
 
 
 def _becomes_true(condition: Callable[[], bool], what: str, watch: Watch, say: Say) -> bool:
-    """Poll until the condition is true; False when it was not within the timeout."""
+    """Poll until the condition is true; returns False after the timeout."""
     if condition():
         return True
     say(f"waiting for the server {what}, at most {watch.timeout:g} s")
@@ -244,7 +244,7 @@ def _becomes_true(condition: Callable[[], bool], what: str, watch: Watch, say: S
 
 
 def _take_back(config: ModelConfig, before: str | None, place: Place) -> None:
-    """Restore the file as it was before the first step, unless it has been changed since."""
+    """Restore the file from before the first step, unless it was changed since then."""
     with _locked(place):
         if config.path.read_text(encoding="utf-8") != config.text:
             return

@@ -1,10 +1,10 @@
-"""One lock for every command that changes a base path or a model config file.
+"""Locks for all commands that change a base path or a model config file.
 
-A lock is a file that its holder has locked with `flock`, so the kernel releases it when the process ends, however it
-ends. Only users who may write to the folder can open the file: a server that merely reads versions cannot hold it. The
-holder removes the file before it releases the lock; the next holder checks that it has locked the file that is there.
+A lock is a file that a command locks with `flock`, so the kernel releases it when the process ends in any way. Only
+users who may write to the folder can open the file, so a server that only reads versions cannot hold the lock. A
+command removes the file before it releases the lock; the next command checks that the file it has locked still exists.
 
-A command that needs both locks takes the base path's first, then the config's.
+A command that needs both locks takes the base path's lock first, then the config's.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from pathlib import Path
 
 from ..errors import ExportError
 
-TIMEOUT = 30.0  # seconds to wait for a lock; its holders rename and write small files, which takes milliseconds
+TIMEOUT = 30.0  # seconds to wait for a lock; commands usually hold it for milliseconds
 _PAUSE = 0.01  # seconds between two attempts
 _NAME = ".hangtag-lock"
 
 
 @contextmanager
 def locked_base_path(base_path: Path, *, only_read: bool = False) -> Iterator[None]:
-    """Exclude all other commands that change this base path. Raises OSError, or ExportError after the timeout.
+    """Lock this base path against other commands. Raises OSError, or ExportError after the timeout.
 
-    With `only_read` a folder that cannot be written is not locked: no command of this user could change it.
+    With `only_read`, a folder that this user cannot write to is not locked.
     """
     with _locked(base_path / _NAME, base_path, only_read):
         yield
@@ -36,7 +36,7 @@ def locked_base_path(base_path: Path, *, only_read: bool = False) -> Iterator[No
 
 @contextmanager
 def locked_config(config: Path, *, only_read: bool = False) -> Iterator[None]:
-    """Exclude all other commands that change this config file. Otherwise like `locked_base_path`."""
+    """Lock this config file against other commands. Otherwise like `locked_base_path`."""
     resolved = Path(os.path.realpath(config))  # Path.resolve() raises RuntimeError for a loop of links
     with _locked(resolved.with_name(f"{_NAME}-{resolved.name}"), config, only_read):
         yield
@@ -54,8 +54,8 @@ def _locked(file: Path, what: Path, only_read: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # another user's file, in a folder with the sticky bit, stays, which does no harm
-            file.unlink(missing_ok=True)  # while the lock is held, so that it is surely this one
+        with suppress(OSError):  # in a folder with the sticky bit, another user's file stays, which does no harm
+            file.unlink(missing_ok=True)  # before the lock is released, so that it is certainly this file
         os.close(handle)
 
 
@@ -83,7 +83,7 @@ def _acquire(file: Path, what: Path) -> int:
 
 
 def _open(file: Path) -> int:
-    """Open the lock file, which is made for those, and only those, who may write to its folder."""
+    """Open the lock file. A new file can be opened by exactly those users who may write to its folder."""
     flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     while True:
         try:

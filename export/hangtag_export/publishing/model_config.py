@@ -1,8 +1,8 @@
-"""TensorFlow Serving's model config file: read, changed and written so that the server accepts it.
+"""Reads and changes TensorFlow Serving's model config file, and writes it so that the server accepts it.
 
 The file is a ModelServerConfig in protobuf's text format (tensorflow_serving/config/model_server_config.proto). The
-server refuses a whole config for one wrong model: a base path that is not absolute, a missing `model_platform`, a
-model listed twice.
+server refuses the whole config if one model is wrong: its base path is not absolute, its `model_platform` is missing,
+or it is listed twice.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class ModelConfig:
 
     @property
     def base_path(self) -> Path:
-        """As the server sees it, which in a container is not where it is on the host."""
+        """The base path as the server sees it, which may be a path in a container."""
         return Path(self._entry.base_path)
 
     @property
@@ -79,7 +79,7 @@ class ModelConfig:
         return set(sorted(on_disk)[-count:])
 
     def serve(self, versions: Set[int]) -> None:
-        """Load exactly `versions`, by a specific policy. The policy "all" stays, since it loads them anyway."""
+        """Load exactly `versions`, with a specific policy. The policy "all" stays, because it loads them anyway."""
         if self.policy != "all":
             policy = self._entry.model_version_policy
             policy.specific.ClearField("versions")
@@ -90,7 +90,7 @@ class ModelConfig:
         self._entry.version_labels[label] = version
 
     def write(self) -> None:
-        """Replace the file atomically: a reader sees the old or the new text, never a part."""
+        """Replace the file atomically: a reader sees the old or the new text, never a part of it."""
         text_format = require("google.protobuf.text_format", extra="export", what=_WHAT)
         self.text = self._head + text_format.MessageToString(self.document)
         replace(self.path, self.text)
@@ -118,7 +118,7 @@ def replace(path: Path, text: str) -> None:
 
 
 def _parse(path: Path, *, missing_ok: bool) -> tuple[Any, str | None]:
-    """The message and the text it was read from; an empty message and None for a file that is not there."""
+    """The message and its text; an empty message and None if the file does not exist."""
     messages = require("tensorflow_serving.config.model_server_config_pb2", extra="export", what=_WHAT)
     text_format = require("google.protobuf.text_format", extra="export", what=_WHAT)
     document = messages.ModelServerConfig()
@@ -139,7 +139,7 @@ def _parse(path: Path, *, missing_ok: bool) -> tuple[Any, str | None]:
 
 
 def _comments_at_the_head(text: str) -> str:
-    """The comments before the first entry, which often say who may change the file; protobuf loses every comment."""
+    """The comments before the first entry, which often say who may change the file. protobuf drops all comments."""
     lines = text.splitlines(keepends=True)
     end = next((number for number, line in enumerate(lines) if line.strip() and not line.startswith("#")), len(lines))
     return "".join(lines[:end])

@@ -1,4 +1,4 @@
-"""The versions in a base path, with their cards; and the removal of old ones."""
+"""Lists the versions in a base path, and removes old ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .model_config import ModelConfig
 
 @dataclass(frozen=True)
 class Listed:
-    """One version: `created` and `test_accuracy` are None where there is no card; `size` is in bytes."""
+    """One version: `created` and `test_accuracy` are None if it has no model card; `size` is in bytes."""
 
     version: int
     created: str | None
@@ -33,10 +33,10 @@ def list_versions(base_path: Path, labels: Mapping[str, int]) -> list[Listed]:
 
 
 def prune(base_path: Path, keep: int, config: ModelConfig | None) -> list[int]:
-    """Remove all but the `keep` newest versions and those that `config` needs; return the numbers removed.
+    """Remove all but the `keep` newest versions and those that `config` needs; returns the removed numbers.
 
-    The config file is read again under its lock, so a version that was labelled since is not removed. Raises
-    ConfigError, and ExportError when a version cannot be removed.
+    The config file is read again under its lock, so a version that was labelled meanwhile is not removed. Raises
+    ConfigError, or ExportError if a version cannot be removed.
     """
     with ExitStack() as locks:
         try:
@@ -56,7 +56,7 @@ def prune(base_path: Path, keep: int, config: ModelConfig | None) -> list[int]:
     for folder in hidden:
         try:
             shutil.rmtree(folder)
-        except FileNotFoundError:  # an export that begins now removes it as well
+        except FileNotFoundError:  # an export that started meanwhile has removed it
             continue
         except OSError as error:
             raise ExportError(
