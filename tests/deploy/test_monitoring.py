@@ -87,12 +87,13 @@ def prometheus(monitored: Server, exporter: str, tmp_path_factory: pytest.TempPa
 def running_prometheus(folder: Path, *targets: str) -> Iterator[str]:
     """Prometheus with our configuration, apart from the addresses and the pace; yields its URL."""
     config = yaml.safe_load((MONITORING / "prometheus.yaml").read_text())
-    config["global"] = {"scrape_interval": "200ms", "evaluation_interval": "200ms"}
+    # The time for a scrape is that between two: a busy server needs some.
+    config["global"] = {"scrape_interval": "2s", "evaluation_interval": "500ms"}
     for job, target in zip(config["scrape_configs"], targets, strict=True):
         job["static_configs"] = [{"targets": [target]}]
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
     # Rates over five minutes of a server that is seconds old: shorten them, nothing else.
-    rules = (MONITORING / "rules.yaml").read_text().replace("[5m]", "[10s]").replace("for: ", "keep_firing_for: 0s #")
+    rules = (MONITORING / "rules.yaml").read_text().replace("[5m]", "[20s]").replace("for: ", "keep_firing_for: 0s #")
     (folder / "rules.yaml").write_text(re.sub(r" *keep_firing_for.*\n", "", rules))
     address = f"127.0.0.1:{free_port()}"
     command = [
@@ -112,7 +113,7 @@ def running_prometheus(folder: Path, *targets: str) -> Iterator[str]:
 def _up(address: str) -> bool:
     try:
         return requests.get(f"http://{address}/-/ready", timeout=5).ok
-    except requests.ConnectionError:
+    except requests.RequestException:
         return False
 
 
@@ -151,15 +152,15 @@ def queries() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("where", "expression"), queries(), ids=[where for where, _ in queries()])
 def test_the_query_finds_something(prometheus, traffic, where, expression):
-    for variable, value in (("$model", ".+"), ("$__rate_interval", "10s"), ("$__range", "1m")):
+    for variable, value in (("$model", ".+"), ("$__rate_interval", "20s"), ("$__range", "1m")):
         expression = expression.replace(variable, value)
 
     def ask() -> list[dict]:
-        answer = requests.get(f"{prometheus}/api/v1/query", params={"query": expression}, timeout=10).json()
+        answer = requests.get(f"{prometheus}/api/v1/query", params={"query": expression}, timeout=60).json()
         assert answer["status"] == "success", answer
         return [one for one in answer["data"]["result"] if one["value"][1] != "NaN"]
 
-    assert eventually(ask, f"an answer to {where}: {expression}", 30)
+    assert eventually(ask, f"an answer to {where}: {expression}")
 
 
 def test_the_dashboards_variable_lists_the_model(prometheus, traffic):
@@ -167,17 +168,15 @@ def test_the_dashboards_variable_lists_the_model(prometheus, traffic):
     metric, label = re.fullmatch(r"label_values\((\S+), (\w+)\)", variable["query"]["query"]).groups()
     address = f"{prometheus}/api/v1/label/{label}/values"
     eventually(
-        lambda: requests.get(address, params={"match[]": metric}, timeout=10).json()["data"] == ["fashion"], "fashion"
+        lambda: requests.get(address, params={"match[]": metric}, timeout=60).json()["data"] == ["fashion"], "fashion"
     )
 
 
 def test_failures_are_counted_by_their_status(monitored, traffic):
     address = f"{monitored.rest}/monitoring/prometheus/metrics"
-    text = eventually(
-        lambda: (text := requests.get(address, timeout=10).text) and "INVALID" in text and text, "a failure"
-    )
-    assert re.search(r':tensorflow:serving:request_count\{model_name="fashion",status="OK"\} \d', text)
-    assert re.search(r':tensorflow:serving:request_count\{model_name="fashion",status="INVALID_ARGUMENT"\} \d', text)
+    for status in ("OK", "INVALID_ARGUMENT"):
+        series = rf':tensorflow:serving:request_count\{{model_name="fashion",status="{status}"\}} \d'
+        eventually(lambda it=series: re.search(it, requests.get(address, timeout=60).text), f"the count of {status}")
 
 
 # ---- versions that do not load
@@ -220,13 +219,13 @@ def test_the_alert_on_failed_loads_fires(failing_server, tmp_path):
     ):
 
         def firing() -> list[dict]:
-            alerts = requests.get(f"{url}/api/v1/alerts", timeout=10).json()["data"]["alerts"]
+            alerts = requests.get(f"{url}/api/v1/alerts", timeout=60).json()["data"]["alerts"]
             return [one for one in alerts if one["labels"]["alertname"] == "TensorFlowServingLoadFailed"]
 
         (alert,) = eventually(firing, "the alert")
         assert (alert["labels"]["model_name"], alert["labels"]["version"]) == ("fashion", "5")
         query = 'increase(:tensorflow:cc:saved_model:load_attempt_count{status!="success"}[1m]) > 0'
-        found = requests.get(f"{url}/api/v1/query", params={"query": query}, timeout=10).json()["data"]["result"]
+        found = requests.get(f"{url}/api/v1/query", params={"query": query}, timeout=60).json()["data"]["result"]
         assert found == []
 
 
@@ -239,7 +238,7 @@ def test_the_exporter_compares_the_disk_with_the_server(failing_server, tmp_path
 
     def metrics(address: str, policy: str) -> str:
         config.write_text(f"model_config_list {{ config {{ {entry} {policy} }} }}")
-        return requests.get(f"http://{address}/metrics", timeout=20).text
+        return requests.get(f"http://{address}/metrics", timeout=60).text
 
     with exporting(f"http://{failing_server}", f"--config={config}") as address:
         newest = metrics(address, "")
@@ -249,7 +248,7 @@ def test_the_exporter_compares_the_disk_with_the_server(failing_server, tmp_path
         assert 'hangtag_versions_missing{model_name="fashion"} 0' in pinned
         assert "hangtag_version_missing" not in pinned
         assert "hangtag_config_readable 0" in metrics(address, "nonsense: 1")
-        assert requests.get(f"http://{address}/", timeout=10).status_code == 404
+        assert requests.get(f"http://{address}/", timeout=60).status_code == 404
     with exporting(f"http://127.0.0.1:{free_port()}", f"--config={config}") as address:
         assert 'hangtag_server_answers{model_name="fashion"} 0' in metrics(address, "")
 

@@ -16,7 +16,7 @@ from hangtag.cli.main import main
 from hangtag_serving.doctor import FAIL, OK, WARN, Finding
 from hangtag_serving.doctor.model_files import examine_base_path, examine_config
 from hangtag_serving.doctor.running_server import examine_server
-from support import ROOT, free_port, run, serving
+from support import PATIENCE, ROOT, free_port, run, serving
 
 
 @pytest.fixture
@@ -167,12 +167,14 @@ def test_limits_of_a_running_server_are_found(careful):
 
 def test_a_server_with_few_threads_is_found():
     """As the C++ server with its default of four threads a core: what exceeds them is refused at once."""
-    threads = threading.Semaphore(4)
+    threads, refused = threading.Semaphore(4), threading.Event()
 
     def hook(number: int) -> None:
         if not threads.acquire(blocking=False):
+            refused.set()
             raise Refused("RESOURCE_EXHAUSTED", "Server Threadpool Exhausted")
-        threading.Event().wait(0.01)
+        if number > 1:  # after the names and the first request, each of which comes alone
+            refused.wait(PATIENCE)
         threads.release()
 
     with model_server(Model(FIRST_PIXEL, hook=hook), "grpc") as target:

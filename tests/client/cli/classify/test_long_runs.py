@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import struct
 import subprocess
@@ -72,7 +73,7 @@ def test_a_killed_run_over_100_000_images_is_continued_without_asking_twice(tmp_
         first = subprocess.Popen([*HANGTAG, *command, "--target", target], stderr=subprocess.DEVNULL)
         # The server answers no more: the process dies with requests under way.
         eventually(lambda: len(server.seen) > server.until, "a request that waits")
-        eventually(lambda: output.read_bytes().count(b"\n") > 20 * CHUNK, "rows of the first run")
+        eventually(lambda: output.exists() and output.read_bytes().count(b"\n") > 20 * CHUNK, "rows of the first run")
         first.send_signal(signal.SIGKILL)
         assert first.wait(PATIENCE) == -signal.SIGKILL
         server.may_go_on.set()
@@ -106,23 +107,26 @@ def test_a_terminal_shows_a_bar_and_a_file_gets_none_of_it(tmp_path):
             subprocess.Popen(command, stdout=rows, stderr=inner, env=environment) as process,
         ):
             os.close(inner)
-            shown = ""
-            while not re.search(r"\b(25|50)%\|.*/3\.20k .*images/s", shown):
-                shown += os.read(outer, 4096).decode()
+            shown = b""
+            while not re.search(rb"\b(25|50)%\|.*/3\.20k .*images/s", shown):
+                piece = _read(outer)
+                assert piece, f"the run ended: {shown.decode(errors='replace')}"
+                shown += piece
             server.may_go_on.set()
             while piece := _read(outer):
                 shown += piece
             assert process.wait(PATIENCE) == 0
         os.close(outer)
         assert (tmp_path / "rows.csv").read_bytes().count(b"\n") == 4 * CHUNK + 1
-        assert not shown.split("\r")[-1].strip()  # wiped out
+        assert not shown.split(b"\r")[-1].strip()  # wiped out
         piped = run("classify", array, "--target", target, "--csv")
         assert (piped.returncode, piped.stderr) == (0, "")
 
 
-def _read(terminal: int) -> str:
-    """What a terminal shows next; "" when its program has ended, which Linux reports as an error."""
+def _read(terminal: int) -> bytes:
+    """What a terminal shows next; nothing when its program has ended, which Linux reports as an error."""
+    assert select.select([terminal], [], [], PATIENCE)[0], "the run shows nothing more"
     try:
-        return os.read(terminal, 4096).decode()
+        return os.read(terminal, 4096)
     except OSError:
-        return ""
+        return b""
