@@ -17,6 +17,7 @@ from hangtag_serving.config_files import parse_file, read_text
 def test_a_pipe_is_read_and_one_without_a_writer_does_not_block(tmp_path, monkeypatch):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
+    monkeypatch.setattr(config_files, "_PIPE_SECONDS", 30)  # the writer may come late
     writer = threading.Thread(target=pipe.write_text, args=("content",), daemon=True)
     writer.start()
     assert read_text(pipe, "file") == "content"

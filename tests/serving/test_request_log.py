@@ -7,10 +7,18 @@ import io
 import json
 import threading
 
+import pytest
+
 from hangtag_serving import request_log
 from hangtag_serving.metrics import Metrics
 from hangtag_serving.request_log import Recorder
-from support import eventually
+from support import PATIENCE, eventually
+
+
+@pytest.fixture(autouse=True)
+def _time_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing waits for the lines that are being written, however busy the machine is."""
+    monkeypatch.setattr(request_log, "_CLOSING_SECONDS", PATIENCE)
 
 
 def record(recorder: Recorder, model: str = "fashion", code: str = "OK") -> None:

@@ -68,7 +68,10 @@ class Load:
                 connection = http.client.HTTPConnection(self._rest, timeout=PATIENCE)
                 try:
                     connection.connect()
-                except ConnectionRefusedError:
+                except (
+                    ConnectionRefusedError,
+                    ConnectionResetError,
+                ):  # the latter by the kernel, before it was accepted
                     self.outcomes["rest: refused"] += 1
                     connection = None
                     self._over.wait(0.02)

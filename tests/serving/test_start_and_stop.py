@@ -71,7 +71,7 @@ def test_running_requests_finish_after_sigterm(tmp_path):
         outcomes: list[object] = []
 
         def call(target: str) -> None:
-            with Client(target, timeout=30, retries=0) as client:
+            with Client(target, timeout=PATIENCE, retries=0) as client:
                 while True:
                     try:
                         outcomes.append(client.predict({"images": images})["probabilities"].shape)

@@ -10,7 +10,7 @@ import pytest
 
 from edges import Certificates
 from hangtag import TLS, Client, ServerUnavailable
-from support import ROOT, Server, run, serving
+from support import PATIENCE, ROOT, Server, run, serving
 
 FASHION = Path(__file__).parent / "conformance" / "models" / "fashion"
 
@@ -45,13 +45,13 @@ def servers(secrets: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         serving(FASHION, folder / "mutual.log", flags["mutual"], "--enable_grpc_healthcheck_service") as mutual,
         Client(tls.rest) as client,
     ):
-        client.wait_ready(60)
+        client.wait_ready(PATIENCE)
         yield {"tls": tls, "mutual": mutual}
 
 
 def version(server: Server, tls: TLS | None, scheme: str = "grpcs://", retries: int = 2) -> int | None:
     """The version that answers; REST, which has no TLS of its own, is not asked."""
-    with Client(scheme + server.grpc, tls=tls, timeout=20, retries=retries) as client:
+    with Client(scheme + server.grpc, tls=tls, timeout=60, retries=retries) as client:
         return client.metadata().version
 
 
@@ -72,8 +72,8 @@ def test_health_is_watched_through_it(servers, secrets):
     ca, certificate, key = shown(secrets, "client").read()
     credentials = grpc.ssl_channel_credentials(ca, key, certificate)
     with grpc.secure_channel(servers["mutual"].grpc, credentials) as channel:
-        assert channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=30) == b"\x08\x01"
-        watched = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=30)
+        assert channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=60) == b"\x08\x01"
+        watched = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=60)
         assert next(watched) == b"\x08\x01"
         watched.cancel()
 

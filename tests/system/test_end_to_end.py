@@ -80,7 +80,7 @@ def test_any_signature_can_be_called(client, images):
 
 def test_curl_gets_ten_probabilities(server, images):
     answer = requests.post(
-        f"{server.rest}/v1/models/fashion:predict", json={"instances": images[:1].tolist()}, timeout=30
+        f"{server.rest}/v1/models/fashion:predict", json={"instances": images[:1].tolist()}, timeout=60
     )
     (row,) = answer.json()["predictions"]
     assert len(row) == 10

@@ -71,7 +71,7 @@ def test_a_request_larger_than_its_limit_is_refused(batching):
     answer = requests.post(
         f"{batching.rest}/v1/models/fashion:predict",
         json={"instances": np.zeros((10, 28, 28), int).tolist()},
-        timeout=30,
+        timeout=60,
     )
     assert answer.status_code == 400
     assert answer.json() == {"error": "Task size 10 is larger than maximum input batch size 9"}
@@ -81,7 +81,7 @@ def test_metrics_count_batches(batching):
     """A request of nine rows is read as nine, and runs as four, four, and one padded to two; nothing waits any more."""
 
     def figures() -> dict[str, float]:
-        text = requests.get(f"{batching.rest}/monitoring/prometheus/metrics", timeout=30).text
+        text = requests.get(f"{batching.rest}/monitoring/prometheus/metrics", timeout=60).text
         lines = (line.rsplit(" ", 1) for line in text.splitlines() if "batching" in line and line[0] != "#")
         return {name.removeprefix(":tensorflow:serving:batching_session:"): float(value) for name, value in lines}
 

@@ -164,8 +164,8 @@ def test_names_that_clients_make_up_are_counted_as_one(recorded):
         for number in range(3):
             request = predict_request(ModelSpec("fashion", None, None, f"made-up-{number}"), {})
             with pytest.raises(grpc.RpcError):
-                channel.unary_unary(PREDICT)(request, timeout=30)
-    metrics = requests.get(f"{recorded.rest}/monitoring/prometheus/metrics", timeout=30).text
+                channel.unary_unary(PREDICT)(request, timeout=60)
+    metrics = requests.get(f"{recorded.rest}/monitoring/prometheus/metrics", timeout=60).text
     assert "made-up" not in metrics
     assert 'signature="(unknown)"' in metrics
 

@@ -274,7 +274,7 @@ def test_a_variable_without_a_value_is_named(tf, tmp_path):
 def test_a_signature_must_be_for_the_api_that_it_is_called_by_if_the_flag_says_so(others):
     """With --enable_signature_method_name_check; a TensorFlow 2 export says of all its signatures that they predict."""
     url = f"{others.rest}/v1/models/names:classify"
-    answer = requests.post(url, json={"examples": [{"image": 1.0}]}, timeout=30)
+    answer = requests.post(url, json={"examples": [{"image": 1.0}]}, timeout=60)
     assert answer.status_code == 400
     assert answer.json()["error"] == (
         "Expected classification signature method_name to be tensorflow/serving/classify. Was: "
@@ -287,7 +287,7 @@ def test_a_string_of_rank_0_comes_back(recorded):
     answer = requests.post(
         f"{recorded.rest}/v1/models/types:predict",
         json={"signature_name": "string", "inputs": {"b64": "aGk="}},
-        timeout=30,
+        timeout=60,
     )
     assert (answer.status_code, answer.json()) == (200, {"outputs": "hi"})
     with Client(recorded.grpc, model="types") as client:

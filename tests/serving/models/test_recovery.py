@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from pathlib import Path
 
 import grpc
@@ -13,7 +12,7 @@ import requests
 from google.protobuf import text_format
 from tensorflow_serving.apis import model_management_pb2
 
-from support import Server, eventually, serving
+from support import PATIENCE, Server, eventually, serving
 
 MODELS = Path(__file__).parents[1] / "conformance" / "models"
 IMAGE = np.full((1, 28, 28), 7, np.uint8).tolist()
@@ -21,12 +20,12 @@ QUICKLY = ["--file_system_poll_wait_seconds=0.1", "--max_num_load_retries=0"]
 
 
 def answers(server: Server, model: str = "fashion") -> bool:
-    response = requests.post(f"{server.rest}/v1/models/{model}:predict", json={"instances": IMAGE}, timeout=30)
+    response = requests.post(f"{server.rest}/v1/models/{model}:predict", json={"instances": IMAGE}, timeout=60)
     return response.status_code == 200
 
 
 def states(server: Server, model: str = "fashion") -> dict[int, str]:
-    entries = requests.get(f"{server.rest}/v1/models/{model}", timeout=30).json()["model_version_status"]
+    entries = requests.get(f"{server.rest}/v1/models/{model}", timeout=60).json()["model_version_status"]
     return {int(entry["version"]): entry["state"] for entry in entries}
 
 
@@ -54,7 +53,8 @@ def test_the_newest_version_that_loads_is_served_after_a_restart(broken_newest, 
     with serving(broken_newest, tmp_path / "log", *QUICKLY) as server:
         assert answers(server)
         assert states(server) == {3: "END", 2: "END", 1: "AVAILABLE"}
-        assert "no version that the policy names loads; serving version 1, the newest that does" in server.log_text()
+        said = "no version that the policy names loads; serving version 1, the newest that does"
+        eventually(lambda: said in server.log_text(), "the log to say so")
         (broken_newest / ".copy").mkdir()
         shutil.copytree(MODELS / "fashion" / "2", broken_newest / ".copy" / "4")
         (broken_newest / ".copy" / "4").rename(broken_newest / "4")
@@ -66,7 +66,7 @@ def test_the_newest_version_that_loads_is_served_after_a_restart(broken_newest, 
 
 def test_the_fallback_can_be_turned_off(broken_newest, tmp_path):
     with serving(broken_newest, tmp_path / "log", *QUICKLY, "--serve_older_versions=false", wait=False) as server:
-        assert server.process.wait(120) == 1
+        assert server.process.wait(PATIENCE) == 1
     assert "1 servable(s) did not become available: {{{name: fashion version: 3} due to error: " in server.log_text()
 
 
@@ -122,6 +122,4 @@ def test_a_config_that_cannot_be_waited_for_is_corrected_while_starting(tmp_path
         eventually(lambda: "Could not find base path" in server.log_text(), "the warning")
         file.write_text(config(entry("shirts", MODELS / "fashion")))
         eventually(lambda: "serving " in server.log_text(), "the ports to open")
-        deadline = time.monotonic() + 60
-        while not answers(server, "shirts"):
-            assert time.monotonic() < deadline
+        eventually(lambda: answers(server, "shirts"), "an answer")
