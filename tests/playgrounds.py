@@ -14,8 +14,7 @@ from pathlib import Path
 
 import requests
 
-from hangtag import Client
-from support import HANGTAG, PATIENCE, ROOT, Server, eventually, serving
+from support import HANGTAG, PATIENCE, ROOT, Server, serving
 
 MODELS = ROOT / "tests" / "serving" / "conformance" / "models"
 
@@ -42,9 +41,7 @@ def two_version_server(folder: Path, ports: tuple[int, int] | None = None) -> It
         "--allow_version_labels_for_unavailable_models=true",
         f"--monitoring_config_file={ROOT / 'serving' / 'config' / 'monitoring.config'}",
     )
-    with serving(MODELS / "fashion", folder / "log", *flags, ports=ports) as server, Client(server.grpc) as client:
-        # The ports open with the first version; the other loads a moment later.
-        eventually(lambda: [one.state for one in client.status()] == ["AVAILABLE"] * 2, "both versions")
+    with serving(MODELS / "fashion", folder / "log", *flags, ports=ports, versions=2) as server:
         yield server
 
 

@@ -116,9 +116,11 @@ def serving(
     model: str = "fashion",
     ports: tuple[int, int] | None = None,
     prestarted: bool = True,
+    versions: int = 1,
 ) -> Iterator[Server]:
     """Run `hangtag serve` on free ports, or on these, until the block ends; `log` gets all it prints.
 
+    `versions` is the number to wait for: the ports open when each model has one, and others load a moment later.
     `prestarted` says whether TensorFlow is imported already: the command starts as users start it without.
     """
     grpc, rest = ports or (free_port(), free_port())
@@ -136,6 +138,8 @@ def serving(
         if wait:
             with Client(server.rest, model=model) as client:
                 eventually(lambda: client.ready() or _dead(server), "the server to be ready")
+            loaded = " is available, loaded in "
+            eventually(lambda: server.log_text().count(loaded) >= versions or _dead(server), "all versions")
         yield server
     finally:
         if process.poll() is None:

@@ -31,7 +31,7 @@ sys.path[:0] = [str(CONFORMANCE), str(TESTS)]
 
 import replay  # noqa: E402
 
-from support import eventually, serving  # noqa: E402
+from support import serving  # noqa: E402
 
 TYPES = [
     "float32",
@@ -246,10 +246,8 @@ def started(*flags: str) -> Iterator[Target]:
         config = Path(folder) / "models.config"
         config.write_text((CONFORMANCE / "models.config").read_text().replace("MODELS", str(CONFORMANCE / "models")))
         flags = (f"--model_config_file={config}", "--allow_version_labels_for_unavailable_models=true", *flags)
-        with serving(CONFORMANCE / "models" / "fashion", Path(folder) / "log", *flags) as server:
-            # Ready means that one version answers: the others have to be loaded, too, or answers depend on time.
-            log = Path(folder) / "log"
-            eventually(lambda: log.read_text().count(" is available, loaded in ") == VERSIONS, "all versions")
+        log = Path(folder) / "log"
+        with serving(CONFORMANCE / "models" / "fashion", log, *flags, versions=VERSIONS) as server:
             yield Target(server.grpc, server.rest.removeprefix("http://"))
 
 

@@ -13,6 +13,7 @@ collect_ignore = ["conformance"]  # scripts to be run, not modules with doctests
 
 CONFORMANCE = Path(__file__).parent / "conformance"
 MODELS = CONFORMANCE / "models"
+VERSIONS = 3  # fashion 1 and 2, types 1
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +35,8 @@ def recorded_flags(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture(scope="session")
 def recorded(recorded_flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server on the recorded models: fashion 1 and 2, types 1."""
-    with serving(MODELS / "fashion", tmp_path_factory.mktemp("server") / "log", *recorded_flags) as server:
+    log = tmp_path_factory.mktemp("server") / "log"
+    with serving(MODELS / "fashion", log, *recorded_flags, versions=VERSIONS) as server:
         yield server
 
 
@@ -46,5 +48,5 @@ def careful(recorded_flags: list[str], tmp_path_factory: pytest.TempPathFactory)
     flags += ["--grpc_front=grpcio", f"--grpc_socket_path={folder / 'careful.sock'}"]
     flags += ["--max_request_bytes=2000000", "--max_inflated_bytes=4000000"]
     flags += ["--rest_api_enable_cors_support", "--access_log"]
-    with serving(MODELS / "fashion", folder / "log", *flags) as server:
+    with serving(MODELS / "fashion", folder / "log", *flags, versions=VERSIONS) as server:
         yield server

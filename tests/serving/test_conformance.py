@@ -13,7 +13,7 @@ import pytest
 from tensorflow_serving.apis import predict_pb2
 
 from hangtag.optional import require
-from support import serving
+from support import PATIENCE, serving
 
 CONFORMANCE = Path(__file__).parent / "conformance"
 DELIBERATE = CONFORMANCE / "deliberate.json"
@@ -31,7 +31,7 @@ def replay(server) -> str:
         ],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=PATIENCE,
         check=False,
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
     )
@@ -53,7 +53,7 @@ def test_recorded_requests_get_the_recorded_answers(server, request):
 @pytest.mark.parametrize("front", ["native", "grpcio"])
 def test_the_plain_path_gives_the_same_answers(front, recorded_flags, tmp_path):
     flags = [*recorded_flags, "--fast=off", f"--grpc_front={front}"]
-    with serving(CONFORMANCE / "models" / "fashion", tmp_path / "log", *flags) as server:
+    with serving(CONFORMANCE / "models" / "fashion", tmp_path / "log", *flags, versions=3) as server:
         check_replay(server)
 
 

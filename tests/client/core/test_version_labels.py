@@ -40,9 +40,8 @@ def labelled(
 
     move(1)
     flags = (f"--model_config_file={file}", "--model_config_file_poll_wait_seconds=0.1")
-    with serving(
-        folder / "fashion", folder / "log", *flags, "--allow_version_labels_for_unavailable_models=true"
-    ) as server:
+    flags += ("--allow_version_labels_for_unavailable_models=true",)
+    with serving(folder / "fashion", folder / "log", *flags, versions=2) as server:
         yield server, move
 
 
@@ -51,8 +50,8 @@ def test_every_call_goes_to_the_version_with_the_label(labelled, images, kind, p
     move(1)
     for label, version in (("stable", 1), ("canary", 2)):
         with opened(kind, server.target(protocol), version_label=label, timeout=60, batch_size=40) as client:
-            assert client.wait_ready().version == version
             eventually(lambda: client.metadata().version == version, f"{label} to be version {version}")  # noqa: B023
+            assert client.wait_ready().version == version
             result = client.classify(images[:100])
             assert result.model_version == version
             assert result.labels[0] == "Ankle boot"
