@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import threading
+import time
 from contextlib import suppress
 
 _MANY_DESCRIPTORS = 65536
@@ -44,27 +46,31 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 class MemoryTrimmer:
     """Makes glibc return free memory to the system after large requests; otherwise it would keep the memory.
 
-    It waits for a moment without large requests, because under load the memory is soon needed again. Only for the
-    loop's thread.
+    It waits for a moment without large requests, because under load the memory is soon needed again. Safe in several
+    threads.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
         self._last, self._waiting = 0.0, False
         self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
 
     def note(self, size: int = _LARGE_BYTES) -> None:
-        """Record a request of `size` bytes; without a size, one that ended before it was complete."""
+        """Record a request of `size` bytes, or its response; without a size, one that ended before it was complete."""
         if size >= _LARGE_BYTES and self._trim is not None:
-            self._last = self._loop.time()
+            self._last = time.monotonic()
             if not self._waiting:
                 self._waiting = True
-                self._loop.call_later(_QUIET_SECONDS, self._check)
+                self._wait(_QUIET_SECONDS)
+
+    def _wait(self, seconds: float) -> None:
+        timer = threading.Timer(seconds, self._check)
+        timer.daemon = True
+        timer.start()
 
     def _check(self) -> None:
-        quiet = self._loop.time() - self._last
+        quiet = time.monotonic() - self._last
         if quiet < _QUIET_SECONDS:
-            self._loop.call_later(_QUIET_SECONDS - quiet, self._check)
+            self._wait(_QUIET_SECONDS - quiet)
         elif self._trim is not None:
             self._waiting = False
-            self._loop.run_in_executor(None, self._trim, 0)
+            self._trim(0)

@@ -60,7 +60,7 @@ class GrpcioServer:
         self._arrived: list[tuple[asyncio.Future[bytes], bytes]] = []
         self._calls = 0
         self._loop = new_event_loop()
-        self._trimmer = MemoryTrimmer(self._loop)
+        self._trimmer = MemoryTrimmer()
         self._may_answer, self._stopped = asyncio.Event(), asyncio.Event()
         self._may_answer.set()
         self._thread = threading.Thread(target=self._run, name="grpc", daemon=True)

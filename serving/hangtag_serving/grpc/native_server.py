@@ -23,7 +23,7 @@ from ..api.grpc_methods import PREDICT, RELOAD, Method
 from ..errors import INTERNAL, ServingError
 from ..fast.coalescing import Batch
 from ..fast.grpc_predict import Make
-from ..machine import usable_cores
+from ..machine import MemoryTrimmer, usable_cores
 from .health import WATCH, watch
 from .interface import MAX_STREAMS, GrpcOptions, status_message
 
@@ -61,6 +61,7 @@ class NativeServer:
             keepalive_time_ms=60_000,
         )
         self._fast = make_fast(self._respond, self._fail) if make_fast is not None else None
+        self._trimmer = MemoryTrimmer()
         self._pool = ThreadPoolExecutor(options.threads, thread_name_prefix="grpc")
         self._reloads = ThreadPoolExecutor(1, thread_name_prefix="reload")  # a reload may wait for a model for hours
         self._running, self._stopping = 0, False
@@ -143,6 +144,7 @@ class NativeServer:
         """Whether the message is within the limit; if not, refuse the call with grpcio's text."""
         size, limit = len(call[3]), self._max_message_bytes
         if size > limit:
+            self._trimmer.note(size)
             message = f"SERVER: Received message larger than max ({size} vs. {limit})"
             self._native.fail(call[1], CODES.index("RESOURCE_EXHAUSTED"), message)
         return size <= limit
@@ -158,6 +160,7 @@ class NativeServer:
         try:
             self._fast.answer(batch)
         finally:
+            self._trimmer.note(max(call.size for call in batch.calls))
             self._leave(len(batch.calls))
 
     def _answer(self, number: int, method: int, body: bytes) -> None:
@@ -174,6 +177,7 @@ class NativeServer:
             log.exception("a gRPC request failed")
             self._fail(number, ServingError("INTERNAL", INTERNAL))
         finally:
+            self._trimmer.note(len(body))
             self._leave(1)
 
     def _respond(self, number: int, answer: bytes) -> None:

@@ -53,7 +53,7 @@ class RestServer:
         self._listener, self._service, self.max_body_bytes = listener, service, max_body_bytes
         self.cors, self.stopping = service.cors, False
         self.loop = new_event_loop()
-        self._trimmer = MemoryTrimmer(self.loop)
+        self._trimmer = MemoryTrimmer()
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="rest")
         self._fast = make_fast(self) if make_fast is not None else None
         self._connections: dict[Connection, None] = {}  # in the order of their last use
