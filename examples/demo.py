@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -110,11 +111,12 @@ def running(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Free ports of the loopback address."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [opened.getsockname()[1] for opened in sockets]
-    for opened in sockets:
-        opened.close()
+    """Free ports of the loopback address, below those that systems give to connections before the server has them."""
+    ports: list[int] = []
+    while len(ports) < count:
+        port = random.choice([port for port in range(20_000, 32_000) if port not in ports])
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            ports.append(port)
     return ports
 
 

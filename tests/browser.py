@@ -14,14 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select
 
 from programs import tree
-from support import eventually
+from support import eventually, free_port
 
 _FLAGS = (
     "--headless=new",
@@ -59,7 +59,8 @@ def chromium(*flags: str, **environment: str) -> Iterator[webdriver.Chrome]:
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         home = {"HOME": profile, "XDG_CONFIG_HOME": profile, "XDG_CACHE_HOME": str(Path(profile) / "cache")}
-        opened = webdriver.Chrome(options=options, service=Service(driver, env=own | home | environment))
+        service = Service(driver, port=free_port(), env=own | home | environment)
+        opened = webdriver.Chrome(options=options, service=service)
         try:
             yield opened
         finally:
@@ -84,14 +85,23 @@ class Page:
         return self.browser.find_elements(By.CSS_SELECTOR, selector)
 
     def text(self, selector: str) -> str:
-        found = self.all(selector)
-        return found[0].text if found else ""
+        """Of the first such element, "" if there is none; the page may draw it again at any moment."""
+        while True:
+            try:
+                found = self.all(selector)
+                return found[0].text if found else ""
+            except StaleElementReferenceException:
+                continue
+
+    def active_id(self) -> str:
+        """The id of the element that the keyboard would reach."""
+        return self.browser.switch_to.active_element.get_attribute("id") or ""
 
     def wait(self, condition: Callable[[], object], what: str) -> None:
         def holds() -> object:
             try:
                 return condition()
-            except StaleElementReferenceException:  # the page has just been drawn again
+            except (NoSuchElementException, StaleElementReferenceException):  # the page is just being drawn again
                 return False
 
         eventually(holds, what)

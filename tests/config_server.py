@@ -38,9 +38,14 @@ class ConfigServer(model_service_pb2_grpc.ModelServiceServicer, prediction_servi
         self.refused: list[str] = []
         self.seen: list[str] = []
         self.target = ""
+        self._changing = threading.Lock()  # no call sees half of a change
 
     def poll(self) -> None:
         """One look at the file, as every --model_config_file_poll_wait_seconds."""
+        with self._changing:
+            self._poll()
+
+    def _poll(self) -> None:
         text = self.config.read_text()
         if not self.seen or self.seen[-1] != text:
             self.seen.append(text)
@@ -61,20 +66,24 @@ class ConfigServer(model_service_pb2_grpc.ModelServiceServicer, prediction_servi
 
     def GetModelStatus(self, request, context):  # noqa: N802 - gRPC's name
         answer = get_model_status_pb2.GetModelStatusResponse()
-        for version in sorted(self.available | self.failed, reverse=True):
+        with self._changing:
+            available, failed = self.available, self.failed
+        for version in sorted(available | failed, reverse=True):
             status = answer.model_version_status.add(version=version, state=_STATE.AVAILABLE)
-            if version in self.failed:
+            if version in failed:
                 status.state, status.status.error_code, status.status.error_message = _STATE.END, 15, "corrupted"
         return answer
 
     def GetModelMetadata(self, request, context):  # noqa: N802 - gRPC's name
         label = request.model_spec.version_label
-        if not self.labels:
+        with self._changing:
+            labels, available = self.labels, self.available
+        if not labels:
             context.abort(grpc.StatusCode.UNAVAILABLE, f"Model labels does not init yet.{label}")
-        if label not in self.labels:
+        if label not in labels:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"Unrecognized servable version label: {label}")
-        version = self.labels[label]
-        if version not in self.available:
+        version = labels[label]
+        if version not in available:
             context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: Specific(fashion, {version})")
         answer = get_model_metadata_pb2.GetModelMetadataResponse()
         answer.model_spec.name = "fashion"

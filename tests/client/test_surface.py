@@ -68,7 +68,7 @@ def test_both_clients_give_the_same_answers(server, images, kind, protocol):
         ours, theirs = client.metadata(), reference.metadata()
         assert (ours.version, ours.signatures["serving_default"]) == (1, theirs.signatures["serving_default"])
         assert client.ready()
-        assert client.wait_ready(30).version == 1
+        assert client.wait_ready().version == 1
         top = client.predict({"images": images[:3]}, signature="top_classes")
         assert (
             top["classes"].tolist()

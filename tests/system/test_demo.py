@@ -80,7 +80,7 @@ def test_an_interrupted_demo_stops_its_server(exported, tmp_path, number, code):
             demo.send_signal(number)
         demo.communicate(timeout=PATIENCE)
     assert demo.returncode == code
-    assert processes_of(demo.pid) == []
+    eventually(lambda: not processes_of(demo.pid), "all that it started to end")
 
 
 def test_an_interrupted_demo_stops_its_training(tmp_path):
@@ -90,7 +90,7 @@ def test_an_interrupted_demo_stops_its_training(tmp_path):
         demo.terminate()
         demo.communicate(timeout=PATIENCE)
     assert demo.returncode == 143
-    assert processes_of(demo.pid) == []
+    eventually(lambda: not processes_of(demo.pid), "all that it started to end")
     assert list((tmp_path / "fashion").glob("[0-9]*")) == []
 
 
@@ -112,6 +112,6 @@ def test_the_example_serves_the_newest_two_versions_and_stops_what_it_started():
             model_server = started.get("/api/state").json()["targets"]["grpc"]
         finally:
             process.terminate()
-        assert process.wait(60) == 143
+        assert process.wait(PATIENCE) == 143
     with Client(model_server, retries=0) as client:
         assert not client.ready()

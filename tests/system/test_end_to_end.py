@@ -13,7 +13,7 @@ import requests
 
 from hangtag import Client
 from hangtag.fashion_mnist import CLASS_NAMES, CLASS_NAMES_ZH
-from support import eventually, free_port, run, serving
+from support import PATIENCE, eventually, free_port, run, serving
 
 
 def test_all_answers_are_keras_own(client, images, exported):
@@ -65,7 +65,7 @@ def test_names_come_from_the_model(client, server):
 def test_status_metadata_and_readiness(client):
     (status,) = client.status()
     assert (status.version, status.state, status.error_code) == (1, "AVAILABLE", "OK")
-    model = client.wait_ready(10)
+    model = client.wait_ready()
     assert client.ready()
     assert model == client.metadata()
     assert {"serving_default", "encoded_images", "labels"} <= model.signatures.keys()
@@ -115,7 +115,7 @@ def test_versions_come_and_go_under_a_base_path_that_was_empty(exported, images,
         assert "no port is open until then" in server.log_text()
         assert not client.ready()
         publish_copy(exported / "1", base_path, 1)
-        assert client.wait_ready(60).version == 1
+        assert client.wait_ready(PATIENCE).version == 1
         assert client.classify(images[:600]).model_version == 1
         publish_copy(exported / "1", base_path, 2)
         eventually(lambda: client.classify(images[:600]).model_version == 2, "version 2, and no failed call before")

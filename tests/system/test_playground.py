@@ -73,7 +73,7 @@ def test_the_first_screen_shows_an_answer(page, answers, images):
     assert page.text(".verdict strong") == answers(images[number])
     assert "over gRPC" in page.text(".verdict small")
     assert len(page.all(".bars li")) == 10
-    assert page["#pixels"].get_attribute("naturalWidth") == "28"
+    page.wait(lambda: page["#pixels"].get_attribute("naturalWidth") == "28", "the image")
     assert page["#samples button"].get_attribute("aria-pressed") == "true"
 
 
@@ -122,7 +122,7 @@ def test_a_drawing_is_classified(page):
     page["#clear"].click()
     blank = """const {data} = document.getElementById("canvas").getContext("2d").getImageData(0, 0, 28, 28);
         return data.every((value, at) => value === (at % 4 === 3 ? 255 : 0));"""
-    assert page.browser.execute_script(blank)
+    page.wait(lambda: page.browser.execute_script(blank), "a blank canvas")
 
 
 def test_version_label_and_protocol_are_switched(page, answers, images):
@@ -130,7 +130,8 @@ def test_version_label_and_protocol_are_switched(page, answers, images):
     number = int(page["#samples button"].get_attribute("aria-label").split()[-1])
     page.choose("#which", "version:1")
     page.wait(lambda: "Version 1" in page.text(".verdict small"), "version 1")
-    assert page.text(".verdict strong") == answers(images[number], 1)
+    expected = answers(images[number], 1)
+    page.wait(lambda: page.text(".verdict strong") == expected, "its answer")
     page["[name=protocol][value=rest]"].find_element(By.XPATH, "..").click()
     page.wait(lambda: "over REST" in page.text(".verdict small"), "REST")
     page.choose("#which", "label:canary")
@@ -144,8 +145,9 @@ def test_two_versions_stand_side_by_side(page, answers, images):
     page.wait(lambda: len(page.all(".verdict")) == 2, "two answers")
     expected = [answers(images[number], version) for version in (1, 2)]
     page.wait(lambda: [one.text for one in page.all(".verdict strong")] == expected, "both answers")
-    assert ("disagree" in page.text("#agreement")) == (expected[0] != expected[1])
-    assert [one.text for one in page.all(".which")] == ["stable", "canary"]
+    differ = expected[0] != expected[1]
+    page.wait(lambda: page.text("#agreement") and ("disagree" in page.text("#agreement")) == differ, "what it says")
+    page.wait(lambda: [one.text for one in page.all(".which")] == ["stable", "canary"], "both names")
 
 
 def test_an_evaluation_fills_the_matrix_and_shows_the_images_of_a_cell(page, server, dataset):
@@ -157,21 +159,24 @@ def test_an_evaluation_fills_the_matrix_and_shows_the_images_of_a_cell(page, ser
     with Client(server.grpc, timeout=60) as client:
         predicted = client.classify(dataset.test_images[:500]).indices
     accuracy = (predicted == dataset.test_labels[:500]).mean()
-    assert f"{accuracy:.1%}" in page.text("#summary")
+    page.wait(lambda: f"{accuracy:.1%}" in page.text("#summary"), "the accuracy")
     counts = np.zeros((10, 10), int)
     np.add.at(counts, (dataset.test_labels[:500], predicted), 1)
-    shown = [[int(cell.text or 0) for cell in row.find_elements(By.TAG_NAME, "button")] for row in page.all("tbody tr")]
-    assert shown == counts.tolist()
+
+    def shown() -> list[list[int]]:
+        rows = (row.find_elements(By.TAG_NAME, "button") for row in page.all("tbody tr"))
+        return [[int(cell.text or 0) for cell in row] for row in rows]
+
+    page.wait(lambda: shown() == counts.tolist(), "the matrix")
     one, other = map(int, np.unravel_index(counts.argmax(), counts.shape))
     page[f"[id='cell-{one},{other}']"].click()
-    page.wait(lambda: page.all("#gallery button"), "the images of the cell")
     title = f"{CLASS_NAMES[one]} predicted as {CLASS_NAMES[other]}: {counts[one, other]}"
-    assert page.text("#gallery h2") == title
-    assert len(page.all("#gallery button")) == min(counts[one, other], 60)
+    page.wait(lambda: page.text("#gallery h2") == title, "the title of the cell")
+    page.wait(lambda: len(page.all("#gallery button")) == min(counts[one, other], 60), "the images of the cell")
     page["#view button:last-child"].click()
     page.wait(lambda: "Rows: Newest" in page.text("caption"), "where the versions differ")
     page[f"[id='cell-{one},{other}']"].send_keys(Keys.ARROW_RIGHT)
-    assert page.browser.switch_to.active_element.get_attribute("id") != f"cell-{one},{other}"
+    page.wait(lambda: page.active_id() not in ("", f"cell-{one},{other}"), "another cell to be active")
 
 
 def test_a_folder_is_evaluated(page, images, dataset, tmp_path):
@@ -188,7 +193,7 @@ def test_a_folder_is_evaluated(page, images, dataset, tmp_path):
 def test_a_change_of_versions_is_watched(page, folder):
     page["#tab-live"].click()
     page.wait(lambda: len(page.all("#versions li")) == 2, "both versions")
-    assert "stable" in page.text("#versions")
+    page.wait(lambda: "stable" in page.text("#versions"), "their labels")
     page["#traffic"].click()
     page.wait(lambda: "Version 2 answers" in page.text("#events"), "an answer of version 2")
     page.wait(lambda: page.text(".figure strong") not in ("–", "0.0"), "throughput")
@@ -210,10 +215,10 @@ def again(server: Server, folder: Path, ports: tuple[int, int]) -> Iterator[Serv
 
 def test_a_server_that_stops_and_starts_again_is_survived(page, server, request):
     page.wait(lambda: page.text(".verdict strong"), "an answer")
-    assert not page["#banner"].is_displayed()
+    page.wait(lambda: not page["#banner"].is_displayed(), "the connection")
     server.stop()
     page.wait(lambda: "The model server does not answer" in page.text("#banner"), "the banner")
-    assert page.text("#status") == "Reconnecting…"
+    page.wait(lambda: page.text("#status") == "Reconnecting…", "the status")
     request.getfixturevalue("again")
     page.wait(lambda: not page["#banner"].is_displayed(), "the connection")
     page["#samples button:nth-child(2)"].click()
@@ -236,14 +241,14 @@ def test_the_page_is_chinese_when_asked_and_stays_so(page, again, tmp_path):
     page["#language"].click()
     page.wait(lambda: page.text(".verdict strong") in CLASS_NAMES_ZH, "a Chinese answer")
     assert page["html"].get_attribute("lang") == "zh-CN"
-    assert [one.text for one in page.all("[role=tab]")] == ["识别", "评估", "监控"]
+    page.wait(lambda: [one.text for one in page.all("[role=tab]")] == ["识别", "评估", "监控"], "Chinese tabs")
     page.open()
-    assert page.text("#tab-try") == "识别"
+    page.wait(lambda: page.text("#tab-try") == "识别", "Chinese tabs again")
     (tmp_path / "broken.png").write_bytes(b"no image")
     page["#file"].send_keys(str(tmp_path / "broken.png"))
     page.wait(lambda: "这不是 PNG 或 JPEG 文件" in page.text("#result [role=alert]"), "an error in Chinese")
     page["#language"].click()
-    assert page.text("#tab-try") == "Try"
+    page.wait(lambda: page.text("#tab-try") == "Try", "English again")
 
 
 def test_the_page_fits_a_phone(page, again):
@@ -255,9 +260,11 @@ def test_the_page_fits_a_phone(page, again):
         page.wait(lambda: len(page.all(".verdict")) == 2, "two answers")
         for tab in ("try", "evaluate", "live"):
             page[f"#tab-{tab}"].click()
+            page.wait(lambda it=tab: page[f"#{it}"].is_displayed(), tab)
             width = page.browser.execute_script("return document.documentElement.scrollWidth")
             assert width <= 360, tab
         page["#tab-try"].click()
+        page.wait(lambda: page["#try"].is_displayed(), "try")
         small = """return [...document.querySelectorAll("button, select, .button")]
             .filter((one) => one.offsetHeight && one.offsetHeight < 32).length;"""
         assert page.browser.execute_script(small) == 0
@@ -277,9 +284,10 @@ def test_every_control_has_a_name_and_is_reached_by_the_keyboard(page, again):
     ]
     assert unnamed == []
     page["#tab-evaluate"].click()
+    page.wait(lambda: page["#evaluate"].is_displayed(), "the other tab")
     page.browser.execute_script("document.querySelector('.skip').focus()")
     ActionChains(page.browser).send_keys(Keys.ENTER).perform()  # to the content, and not to another tab
-    assert page.browser.switch_to.active_element.get_attribute("id") == "main"
+    page.wait(lambda: page.active_id() == "main", "the content to be active")
     assert page["#evaluate"].is_displayed()
     page["#tab-try"].click()
     page.wait(lambda: page.text(".verdict strong") in page["#spoken"].get_attribute("textContent"), "the spoken answer")

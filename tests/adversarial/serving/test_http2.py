@@ -39,7 +39,7 @@ from http2_frames import (
     literal,
     message,
 )
-from support import Server, eventually
+from support import PATIENCE, Server, eventually
 
 MODELS = Path(__file__).parents[2] / "serving" / "conformance" / "models"
 IMAGE = np.full((1, 28, 28), 7, np.uint8)
@@ -48,11 +48,11 @@ ROUNDS = int(os.environ.get("HANGTAG_HTTP2_ROUNDS", "1"))
 """More in a long run."""
 MIB = 1 << 20
 
-pytestmark = pytest.mark.timeout(300 * ROUNDS)
+pytestmark = pytest.mark.timeout(3 * PATIENCE * ROUNDS)
 
 
 def check_answers(server: Server) -> None:
-    with Client(server.grpc, timeout=60, retries=0) as client:
+    with Client(server.grpc, timeout=PATIENCE, retries=0) as client:
         assert client.predict({"images": IMAGE})["probabilities"].shape == (1, 10)
 
 

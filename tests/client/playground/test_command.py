@@ -12,7 +12,7 @@ from PIL import Image
 from hangtag import InvalidInput
 from hangtag.playground.model_server import both_protocols
 from playgrounds import playground
-from support import free_port, run
+from support import PATIENCE, free_port, run
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_two_targets_of_one_protocol_are_refused():
 def test_it_ends_by_signal_without_an_error(number):
     with playground(f"--target=127.0.0.1:{free_port()}") as running:
         running.process.send_signal(number)
-        assert running.process.wait(60) == 0
+        assert running.process.wait(PATIENCE) == 0
     assert len(running.lines) == 1
     assert "Ctrl-C" in running.lines[0]
 
