@@ -107,5 +107,8 @@ class Page:
         eventually(holds, what)
 
     def choose(self, select: str, value: str) -> None:
-        self.wait(lambda: self.all(f"{select} option[value='{value}']"), f"{value} in {select}")
-        Select(self[select]).select_by_value(value)
+        def chosen() -> bool:
+            Select(self[select]).select_by_value(value)
+            return True
+
+        self.wait(chosen, f"{value} in {select}")
