@@ -35,7 +35,7 @@ def processes_of(group: int) -> list[int]:
 def test_the_demo_trains_serves_classifies_and_agrees_with_keras(tmp_path):
     options = [f"--base-path={tmp_path / 'fashion'}", f"--output={tmp_path / 'demo'}"]
     done = subprocess.run(
-        [*DEMO, *options], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, start_new_session=True
+        [*DEMO, *options], cwd=tmp_path, capture_output=True, text=True, timeout=3 * PATIENCE, start_new_session=True
     )
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
