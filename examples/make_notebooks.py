@@ -189,8 +189,12 @@ def notebook(language: str) -> Any:
 def execute(made: Any) -> Any:
     """Run all cells of a notebook; returns it with its outputs."""
     from nbclient import NotebookClient
+    from traitlets.config import Config
 
-    client = NotebookClient(made, timeout=3600, kernel_name="python3", record_timing=False)
+    # Over sockets in the file system: a port might be taken by another program before the kernel listens.
+    config = Config({"KernelManager": {"transport": "ipc"}})
+    options = {"kernel_name": "python3", "record_timing": False, "config": config}
+    client = NotebookClient(made, timeout=3600, startup_timeout=600, **options)
     return tidied(client.execute())
 
 

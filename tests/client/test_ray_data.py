@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -82,8 +83,13 @@ def ray() -> Iterator[object]:
         import ray
 
         command = [sys.executable, "-c", CLUSTER, folder]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as cluster:
-            address = cluster.stdout.readline().strip()
+        with ExitStack() as started:
+            for _ in range(3):  # another program may take a port that Ray has chosen, before Ray listens on it
+                pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+                cluster = started.enter_context(subprocess.Popen(command, **pipes))
+                address = cluster.stdout.readline().strip()
+                if address:
+                    break
             assert address, "Ray did not start"
             ray.init(address, log_to_driver=False, logging_level="ERROR")
             ray.data.DataContext.get_current().enable_progress_bars = False

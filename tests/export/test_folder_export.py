@@ -8,6 +8,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from fontTools.fontBuilder import FontBuilder
@@ -187,7 +188,8 @@ def test_without_a_font_that_has_the_names_nothing_is_trained(pictures, tmp_path
         f"--dataset={pictures}",
         f"--base-path={tmp_path / 'fashion'}",
         f"--plots={tmp_path / 'plots'}",
-        env=os.environ | {"XDG_DATA_HOME": str(tmp_path), "HOME": str(tmp_path)},
+        # With matplotlib's list of fonts, or it would print that making one takes a moment.
+        env=os.environ | {"XDG_DATA_HOME": str(tmp_path), "HOME": str(tmp_path), "MPLCONFIGDIR": mpl.get_cachedir()},
     )
     if done.returncode == 0:  # this machine has such a font
         assert any(set("包短靴裤子") <= characters for characters in map(_characters, font_manager.findSystemFonts()))

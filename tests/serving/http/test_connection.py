@@ -38,8 +38,8 @@ def status(headers: bytes = b"", model: bytes = b"fashion", http: bytes = b"1.1"
 
 
 def answers(connection: socket.socket) -> Iterator[tuple[int, bytes, bytes]]:
-    """Status, headers and body of each answer, until the server closes."""
-    with connection.makefile("rb") as file:
+    """Status, headers and body of each answer, until the server closes. It resets what is sent to it long after."""
+    with connection.makefile("rb") as file, suppress(ConnectionResetError):
         while first := file.readline():
             head = first + b"".join(iter(file.readline, b"\r\n"))
             size = int(re.search(rb"Content-Length: (\d+)", head).group(1))
