@@ -1,1 +1,1 @@
-"""A trained model from a file, a SavedModel folder or Python becomes a version with the six signatures."""
+"""Publishes a trained model from a file, a SavedModel folder or Python as a version with the six signatures."""

@@ -1,4 +1,4 @@
-"""What a trained model takes: the layout of its images, and the range of its pixels."""
+"""The input of a trained model: the layout of its images, and the range of its pixels."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _TRANSPARENT = frozenset(
     | {"Concatenate", "Dropout", "SpatialDropout2D", "GaussianDropout", "AlphaDropout", "GaussianNoise"}
     | {"RandAugment", "AugMix", "MixUp", "CutMix"}
 )
-"""Layers that leave pixels in their range; so do all whose name begins with Random, which change training only."""
+"""Layers that do not change the range of pixels. The layers Random… belong to them too: they only act in training."""
 
 
 @dataclass(frozen=True)
 class ImageInput:
-    """How uint8 images [N, H, W] or [N, H, W, 3] become what the model takes."""
+    """How uint8 images [N, H, W] or [N, H, W, 3] become the input of the model."""
 
     image_shape: tuple[int, ...]  # (H, W), or (H, W, 3)
-    layout: str  # of one image, as the model takes it: "HW", "HWC", "CHW" or "flat"
+    layout: str  # of one image in the model's input: "HW", "HWC", "CHW" or "flat"
     batch: int | None  # 1 for a model that takes one image at a time
-    pixels: str  # of contract.RANGES
+    pixels: str  # one of contract.RANGES
     is_integer: bool
 
     def prepare(self, images: Any, *, unit: bool = False) -> Any:
-        """float32 0..255 (0..1 with `unit`) as float32 in the model's range and layout; tensors, or numpy arrays."""
+        """Convert float32 0..255 (with `unit`, 0..1) to the model's range and layout. Takes tensors or numpy arrays."""
         images = self._scaled(images, unit)
         if self.layout == "flat":
             return images.reshape(len(images), -1) if isinstance(images, np.ndarray) else _flat(images)
@@ -74,7 +74,7 @@ def _transposed(images: Any) -> Any:
 def image_input(
     shape: Sequence[int | None], size: tuple[int, int] | None, pixels: str, *, is_integer: bool
 ) -> ImageInput:
-    """The input of a model that takes `shape`, the batch included. Raises InvalidInput, which says what to do."""
+    """Describe the input of a model that takes `shape`, including the batch. Raises InvalidInput with advice."""
     batch, *dimensions = shape
     if batch not in (None, 1):
         raise InvalidInput(f"the model takes exactly {batch} images at a time: save it with an open batch size, or 1")
@@ -95,7 +95,7 @@ def image_input(
 
 
 def size_of(given: Any) -> tuple[int, int] | None:
-    """Height and width from what a caller gave: a whole number, or two. Raises InvalidInput."""
+    """Height and width from a caller's argument: a whole number, or two. Raises InvalidInput."""
     if given is None:
         return None
     try:
@@ -139,7 +139,7 @@ def _layout(dimensions: Sequence[int | None], size: tuple[int, int] | None) -> t
 
 
 def pixel_range(source: Source, declared: str | None, say: Callable[[str], None]) -> str:
-    """The range that a model's pixels have, as declared or as the model determines it. Raises InvalidInput."""
+    """The range of a model's pixels, as declared or as the model shows it. Raises InvalidInput."""
     dtype = source.dtype
     if dtype.is_integer and (dtype.is_quantized or dtype.max < 255):
         raise InvalidInput(
@@ -165,7 +165,7 @@ def pixel_range(source: Source, declared: str | None, say: Callable[[str], None]
 
 
 def known_pixels(model: Any) -> tuple[str, str] | None:
-    """The range that the first layer of a Keras model determines, and that layer's name; None if it does not."""
+    """The pixel range that the first layer of a Keras model shows, and the layer's name; None if it shows none."""
     for layer in _leading_layers(model):
         name = type(layer).__name__
         if name in _TRANSPARENT or name.startswith("Random"):
@@ -176,7 +176,7 @@ def known_pixels(model: Any) -> tuple[str, str] | None:
 
 
 def _leading_layers(model: Any) -> Iterator[Any]:
-    """The layers in order, those of a nested model in its place. A subclassed model does not say which is first."""
+    """The layers in order, including those of nested models. A subclassed model does not show their order."""
     for layer in getattr(model, "layers", ()):
         if getattr(layer, "layers", None) and (getattr(layer, "inputs", None) or type(layer).__name__ == "Pipeline"):
             yield from _leading_layers(layer)
@@ -185,7 +185,7 @@ def _leading_layers(model: Any) -> Iterator[Any]:
 
 
 def _rescaled(layer: Any) -> str | None:
-    """By its factor: one of about 1/255 or 1/127.5 is for 0..255; 2, or 255, for 0..1."""
+    """The range by the scale of a Rescaling: about 1/255 or 1/127.5 is for 0..255; 2 or 255 is for 0..1."""
     try:
         scale = float(np.max(np.abs(np.asarray(layer.scale, np.float64))))
     except (TypeError, ValueError):
@@ -196,7 +196,7 @@ def _rescaled(layer: Any) -> str | None:
 
 
 def _normalized(layer: Any) -> str | None:
-    """By its mean and variance: values in 0..L with the mean M have at most the variance M * (L - M)."""
+    """The range by a Normalization: values in 0..L with the mean M have a variance of M * (L - M) or less."""
     mean, variance = getattr(layer, "mean", None), getattr(layer, "variance", None)
     if mean is None or variance is None or getattr(layer, "invert", False):
         return None

@@ -1,4 +1,4 @@
-"""Load a trained model from a file, a SavedModel folder or Python, as a function in TensorFlow's graph."""
+"""Loads a trained model from a file, a SavedModel folder or Python, as a function in TensorFlow's graph."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from hangtag.optional import require
 from ..keras_files import keras_version, kind_of_content, lower_case, reason
 
 _WHAT = "publishing a model"
-_GRAPH_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")  # of an operation
+_GRAPH_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")  # a name that an operation may have
 _ARGUMENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _KERAS_FILES = (".keras", ".h5", ".hdf5")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A model as it was given: one input, and outputs by name.
+    """A loaded model with one input, and with outputs by name.
 
     `call` maps a tensor of `dtype` and `shape` (the first dimension is the batch) to the outputs.
     """
@@ -36,14 +36,14 @@ class Source:
     input_name: str
     origin: dict[str, Any]  # for the model card
     keras_model: Any = None
-    variables: tuple[Any, ...] = ()  # of a SavedModel: those that `call` reads
-    resources: tuple[Any, ...] = ()  # a whole SavedModel, where `call` reads more than variables, such as tables
+    variables: tuple[Any, ...] = ()  # the variables of a SavedModel that `call` reads
+    resources: tuple[Any, ...] = ()  # the loaded SavedModel, if `call` reads more than variables, such as tables
 
 
 def load(model: Any, signature: str | None = None, imports: Sequence[str] = ()) -> Source:
     """Load `model`: a path, or a Keras model. Raises InvalidInput.
 
-    `imports` names modules to import first, which register layers of the user's own.
+    `imports` are modules to import first, which register the user's own layers.
     """
     import_modules(imports)
     if not isinstance(model, (str, Path)):
@@ -71,14 +71,14 @@ def load(model: Any, signature: str | None = None, imports: Sequence[str] = ()) 
 
 
 def argument_name(name: str) -> str:
-    """The name of a model's input as that of a function's argument, of which TensorFlow saves some names only."""
+    """A valid argument name for a model's input: TensorFlow cannot save every name."""
     return name if _ARGUMENT_NAME.fullmatch(name) else "arg_" + re.sub("[^A-Za-z0-9]", "_", name)
 
 
 def import_modules(names: Sequence[str]) -> None:
-    """Import modules that register layers of the user's own. Raises InvalidInput."""
+    """Import modules that register the user's own layers. Raises InvalidInput."""
     if names and "" not in sys.path:
-        sys.path.insert(0, "")  # the console script's path lacks the current folder
+        sys.path.insert(0, "")  # the current folder, which is missing for console scripts
     for name in names:
         try:
             importlib.import_module(name)
@@ -87,7 +87,7 @@ def import_modules(names: Sequence[str]) -> None:
 
 
 def _sha256(path: Path) -> str:
-    """Of a file; of a folder, over the paths and contents of all its files."""
+    """The SHA-256 of a file; for a folder, of the paths and contents of all its files."""
     digest = hashlib.sha256()
     files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
     for file in files:
@@ -103,7 +103,7 @@ def _sha256(path: Path) -> str:
 
 
 def _load_keras(path: Path) -> Any:
-    """The Keras model in a file: with the Keras that wrote it, 2 or 3, where that is installed."""
+    """The Keras model in a file, loaded by the Keras that wrote it, 2 or 3, if that is installed."""
     keras = require("keras", extra="export", what=_WHAT)
     loaders = [keras.saving.load_model]
     is_keras_2 = keras_version(path).startswith(("1", "2"))
@@ -119,7 +119,7 @@ def _load_keras(path: Path) -> Any:
         try:
             with lower_case(path) as readable:
                 return loader(readable, compile=False)
-        except Exception as error:  # a damaged file comes out as any of several libraries' errors
+        except Exception as error:  # a damaged file may raise errors of several libraries
             reasons.append(reason(error, path))
     hint = "; it is a file of Keras 2: pip install tf_keras, and try again" if is_keras_2 and len(loaders) == 1 else ""
     raise InvalidInput(f"Keras cannot load {path}: {reasons[0]}{hint}")
@@ -152,7 +152,7 @@ def _of_keras(model: Any, origin: dict[str, Any]) -> Source:
 
 
 def _with_input(model: Any) -> Any:
-    """A subclassed model behind an input of the shape that it was built with, or called on."""
+    """A subclassed model behind an Input layer with the shape that it was built or called with."""
     keras = require("keras", extra="export", what=_WHAT)
     built_with = model.get_build_config() if isinstance(model, keras.Model) else None
     shape = (built_with or {}).get("input_shape")
@@ -168,7 +168,7 @@ def _with_input(model: Any) -> Any:
 
 @contextmanager
 def _names_for_graphs(model: Any) -> Iterator[None]:
-    """Other names for the layers whose names a graph of TensorFlow cannot have: Keras takes any text.
+    """Rename layers within the block if TensorFlow's graph cannot have their names; Keras allows any text.
 
     Their variables keep the new names, with which they are saved.
     """
@@ -189,7 +189,7 @@ def _names_for_graphs(model: Any) -> Iterator[None]:
 
 
 def _named(outputs: Any, names: Sequence[str]) -> dict[str, Any]:
-    """A model's outputs by name, whether it returns one, a list or a dict."""
+    """A model's outputs by name, if it returns one output, a list or a dict."""
     if isinstance(outputs, dict):
         return dict(outputs)
     if not isinstance(outputs, (list, tuple)):
@@ -216,7 +216,7 @@ def _of_savedmodel(path: Path, signature: str | None) -> Source:
         signatures = dict(loaded.signatures)
     except InvalidInput:
         raise
-    except Exception as error:  # a damaged folder comes out as any of several errors
+    except Exception as error:  # a damaged folder may raise several kinds of errors
         message = " ".join(str(error).split())
         if "TensorSliceReader" in message or "Read less bytes" in message:
             message = f"its weights, the files in {path / 'variables'}, are missing or incomplete"
@@ -255,7 +255,7 @@ def _of_savedmodel(path: Path, signature: str | None) -> Source:
 def _captured(function: Any) -> tuple[tuple[Any, ...], bool]:
     """The variables that a loaded signature reads, and whether it reads other resources, such as tables.
 
-    Only these are saved again: a SavedModel may hold more, such as an optimizer's, or each of Keras's twice.
+    Only these are saved again. A SavedModel may have more variables, such as those of an optimizer or copies by Keras.
     """
     tf = require("tensorflow", extra="export", what=_WHAT)
     captured = [tensor for tensor in function.captured_inputs if tensor.dtype == tf.resource]

@@ -1,4 +1,4 @@
-"""Publish a model that is already trained, step by step."""
+"""Publishes a model that is already trained, step by step."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from .outputs import ScoreOutput, check_scores, choose_output, last_operation, s
 Say = Callable[[str], None]
 
 _WHAT = "publishing a model"
-_SAMPLES = 16  # images that are put through every signature before publishing
+_SAMPLES = 16  # images for which every signature is compared with the model before publishing
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def publish(
 ) -> Published:
     """Write Hangtag's six signatures around a trained model, verify them, and publish it as the next version.
 
-    Nothing is trained, and the weights stay as they are. The model's own signature is published too, as `original`.
+    Nothing is trained, and the weights stay unchanged. The model's own signature is also published, as `original`.
 
         >>> publish("cats.keras", ["cat", "dog"], "models/cats", pixels="0..1")  # doctest: +SKIP
         Published(version=1, folder=PosixPath('models/cats/1'), …)
@@ -78,29 +78,29 @@ def publish(
     Args:
         model: a Keras model, or the path of a `.keras` or `.h5` file (of Keras 2, too) or of a SavedModel folder. It
             takes one image input [N, H, W], [N, H, W, 1 or 3] or [N, 1 or 3, H, W].
-        class_names: in label order: a list, or the path of a text file (one a line), a JSON file, or a folder with one
-            folder a class. For a single sigmoid two names: that of 0 and that of 1.
+        class_names: in label order: a list, or the path of a text file (one name per line), a JSON file, or a folder
+            with one folder per class. For a single sigmoid, two names: the class of 0, then the class of 1.
         base_path: the local folder of the model's versions.
         model_name: for the warmup records; the base path's name by default.
         pixels: the range that the model takes, one of "0..1", "0..255", "-1..1", "imagenet" and "caffe". Needed unless
             the model's first layer is a Rescaling or a Normalization, or its input is of whole numbers.
         scores: "probabilities", "logits" or "sigmoid". Needed unless the model ends in a softmax or a sigmoid.
-        output: the name of the output with the scores, for a model of several.
-        signature: of a SavedModel; `serving_default` by default, or the only one.
-        image_size: height and width, for a model that takes images of any size, or flattened ones.
-        imports: modules to import before loading, which register layers of your own.
-        dataset: labelled images to measure the model on before it is published, with the model's class names: a
-            `Dataset`, "fashion-mnist", or a folder with one folder a class. Its test images count.
-        min_accuracy: publish only with this accuracy on them, or more.
-        no_worse_than_current: publish only if at least as accurate on them as the newest version.
-        force: publish although the model predicts one class for nearly all of them, or is no better than chance.
-        replace: publish although the newest version has other classes or takes images of another shape.
+        output: the name of the output with the scores, if the model has several outputs.
+        signature: the signature of a SavedModel; by default `serving_default`, or the only one.
+        image_size: height and width, for a model that takes images of any size or flattened images.
+        imports: modules to import before loading, which register your own layers.
+        dataset: labelled images with the model's class names, to measure the model before it is published: a
+            `Dataset`, "fashion-mnist", or a folder with one folder per class. Only its test images are used.
+        min_accuracy: publish only if the accuracy on these images is at least this.
+        no_worse_than_current: publish only if at least as accurate on these images as the newest version.
+        force: publish even if the model predicts one class for nearly all images, or is no better than chance.
+        replace: publish even if the newest version has other classes or takes images of another shape.
         keep: afterwards remove all but this many of the newest versions, and those that `config` needs.
         config: TensorFlow Serving's model config file, whose versions `keep` does not remove.
-        say: called with a line for each step.
+        say: called with a line of text for each step.
 
     Raises:
-        InvalidInput: the model or an option is not right; the message says what to do.
+        InvalidInput: the model or an option is wrong; the message says what to do.
         GateNotMet: the model is not good enough, or the newest version has other classes; nothing was published.
         ExportError: the version could not be written, or does not answer as the model does; nothing was published.
     """
@@ -187,7 +187,7 @@ def _labelled(
 
 
 def _original(source: Source, images: ImageInput) -> Any:
-    """The model's own signature, as a concrete function."""
+    """The model's original signature, as a concrete function."""
     tf = require("tensorflow", extra="export", what=_WHAT)
     spec = tf.TensorSpec(source.shape, source.dtype, name=argument_name(source.input_name))
 
@@ -250,7 +250,7 @@ def _classifier(source: Source, images: ImageInput, scored: ScoreOutput, origina
 
 
 def _sample(shape: Sequence[int]) -> np.ndarray:
-    """Images with large and small structures, and two of one colour: uint8 [N, *shape]."""
+    """Test images, uint8 [N, *shape]: noise, gradients, and two images of one colour."""
     chance = np.random.default_rng(0)
     each = (_SAMPLES, *(1,) * len(shape))
     noise = chance.integers(0, 256, (_SAMPLES, *shape))
@@ -261,7 +261,7 @@ def _sample(shape: Sequence[int]) -> np.ndarray:
 
 
 def _expected(source: Source, images: ImageInput, scored: ScoreOutput, sample: np.ndarray) -> np.ndarray:
-    """The probabilities that the model itself gives, prepared and completed by numpy: float64 [N, C]."""
+    """The model's own probabilities, float64 [N, C], with inputs and outputs converted by numpy."""
     tf = require("tensorflow", extra="export", what=_WHAT)
     prepared = images.prepare(sample.astype(np.float32))
     step = images.batch or len(prepared)

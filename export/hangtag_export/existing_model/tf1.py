@@ -1,4 +1,4 @@
-"""SavedModels of TensorFlow 1, whose variables and tables TensorFlow 2 can run but not save again."""
+"""Loads SavedModels of TensorFlow 1, whose variables and tables TensorFlow 2 can run but not save again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WHAT = "publishing a model"
 
 
 def has_objects(path: Path) -> bool:
-    """Whether a SavedModel is one of TensorFlow 2, with an object graph. Raises InvalidInput if it cannot be read."""
+    """Whether a SavedModel has an object graph, as TensorFlow 2 writes. Raises InvalidInput if it cannot be read."""
     loader = require("tensorflow.python.saved_model.loader_impl", extra="export", what=_WHAT)
     tf = require("tensorflow", extra="export", what=_WHAT)
     try:
@@ -31,12 +31,12 @@ def has_objects(path: Path) -> bool:
 
 
 def is_not_saved_again(function: Any) -> bool:
-    """Whether a signature's graph holds variables of the old kind, or tables, whose values would not be saved again."""
+    """Whether a signature's graph has old variables or tables, whose values TensorFlow 2 would not save."""
     return any(node.op in ("VariableV2", "Variable", "HashTableV2") for node in function.graph.as_graph_def().node)
 
 
 def frozen(path: Path, signature: str) -> tuple[Any, tuple[Any, ...]]:
-    """The signature as a concrete function whose variables are constants, and the tables that it reads."""
+    """The signature as a concrete function with constants instead of variables, and the tables that it reads."""
     tf = require("tensorflow", extra="export", what=_WHAT)
     v1 = tf.compat.v1
     with v1.Session(graph=tf.Graph()) as session:
@@ -47,7 +47,7 @@ def frozen(path: Path, signature: str) -> tuple[Any, tuple[Any, ...]]:
         nodes = sorted({name.split(":")[0] for name in [*inputs.values(), *outputs.values()]})
         graph = v1.graph_util.convert_variables_to_constants(session, session.graph_def, nodes)
         contents = {node.name: _content(session, node) for node in graph.node if node.op == "HashTableV2"}
-    # Tables are initialized when a model is loaded, by operations that a function does not run: they are made anew.
+    # New tables, because the old ones are initialized when the model is loaded, by operations outside of the function.
     tables = {name: _table(*content) for name, content in contents.items()}
 
     def rebuild() -> None:
@@ -63,7 +63,7 @@ def frozen(path: Path, signature: str) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _content(session: Any, node: Any) -> tuple[Any, ...]:
-    """What a table holds: its keys and values, and their types."""
+    """The keys and values of a table, and their types."""
     tf = require("tensorflow", extra="export", what=_WHAT)
     handle = session.graph.get_tensor_by_name(f"{node.name}:0")
     key, value = (tf.as_dtype(node.attr[name].type) for name in ("key_dtype", "value_dtype"))
@@ -74,11 +74,11 @@ def _content(session: Any, node: Any) -> tuple[Any, ...]:
 def _table(keys: Any, values: Any, key: Any, value: Any) -> Any:
     tf = require("tensorflow", extra="export", what=_WHAT)
     content = tf.lookup.KeyValueTensorInitializer(keys, values, key, value)
-    return tf.lookup.StaticHashTable(content, "" if value == tf.string else 0)  # each look-up names its own default
+    return tf.lookup.StaticHashTable(content, "" if value == tf.string else 0)  # each look-up has its own default
 
 
 class _Named:
-    """A pruned function, called and described by its signature's input names as a loaded signature is."""
+    """A pruned function with named inputs, like a loaded signature."""
 
     def __init__(self, function: Any, feeds: dict[str, Any]) -> None:
         tf = require("tensorflow", extra="export", what=_WHAT)

@@ -1,1 +1,1 @@
-"""A version: its SavedModel with the signatures, warmup records and model card, written, verified and run."""
+"""A version: writes, verifies and runs its SavedModel with signatures, warmup records and model card."""

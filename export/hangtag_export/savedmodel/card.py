@@ -1,4 +1,4 @@
-"""The model card, and the other files beside the graph in `assets.extra`."""
+"""The model card, and the other file in `assets.extra`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LARGEST = 100_000_000  # bytes
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The model card of a version; empty if it has none that can be read."""
+    """The model card of a version; empty if there is none or it cannot be read."""
     try:
         content = read_file(folder / CARD, _LARGEST)
         card = json.loads(content) if len(content) <= _LARGEST else None
@@ -35,7 +35,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def common(class_names: Sequence[str], image_shape: Sequence[int]) -> dict[str, Any]:
-    """What every card says."""
+    """The fields of every model card."""
     tf = require("tensorflow", extra="export", what="exporting")
     keras = require("keras", extra="export", what="exporting")
     return {
@@ -58,7 +58,7 @@ def of_existing_model(
     scores: str,
     output: str,
 ) -> dict[str, Any]:
-    """The card of a model that was trained elsewhere. `source` says where it came from."""
+    """The card of a model that was trained elsewhere. `source` describes the original file."""
     return {
         **common(class_names, image_shape),
         "source": dict(source),
@@ -69,7 +69,7 @@ def of_existing_model(
 
 
 def write_beside(folder: Path, card: Mapping[str, Any], image: np.ndarray, model_name: str) -> None:
-    """Write the card and the warmup records, which send `image`, uint8 [1, H, W] or [1, H, W, 3]."""
+    """Write the card, and warmup records with `image`, uint8 [1, H, W] or [1, H, W, 3]."""
     inputs = signatures.inputs_of_all_signatures(image, len(card["class_names"]))
     with signatures.writing(folder):
         path = folder / CARD

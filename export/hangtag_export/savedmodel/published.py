@@ -1,4 +1,4 @@
-"""Ask a published version on disk, without a server."""
+"""Runs a published version on disk, without a server."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _BATCH = 256
 def predict(path: Path, images: Images) -> tuple[np.ndarray, list[str]]:
     """The probabilities, float32 [N, C], of uint8 `images`, and the C class names.
 
-    `path`: a version's folder, or a base path, whose newest version is taken. Raises InvalidInput for another folder
-    and for images of another shape, DataError for a version that cannot be asked.
+    `path` is a version's folder, or a base path, for its newest version. Raises InvalidInput for other folders and for
+    images of another shape, DataError for a version that cannot be run.
     """
     tf = require("tensorflow", extra="export", what="evaluating")
     folder = path if (path / "saved_model.pb").is_file() else newest(path)
@@ -43,7 +43,7 @@ def predict(path: Path, images: Images) -> tuple[np.ndarray, list[str]]:
     except (OSError, KeyError, ValueError, RuntimeError, tf.errors.OpError) as error:
         if isinstance(error, InvalidInput):  # also a ValueError
             raise
-        raise DataError(f"version {folder} cannot be asked ({str(error).splitlines()[0]})") from error
+        raise DataError(f"version {folder} cannot be run ({str(error).splitlines()[0]})") from error
     return probabilities, class_names
 
 

@@ -1,7 +1,7 @@
-"""The SavedModel with its six signatures, as hangtag/contract.py defines them.
+"""Writes the SavedModel with the six signatures that hangtag/contract.py defines.
 
-All preprocessing is in the graph, so training and serving cannot drift apart, and every output has a batch dimension,
-so that server-side batching and REST's row form work.
+All preprocessing is in the graph, so training and serving cannot differ. Every output has a batch dimension, which
+server-side batching and REST's row form need.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from ..data.image_decoding import decode
 from ..errors import ExportError
 
 TOP = 5
-"""Classes in the answers of `top_classes` and `classify`, or all of them if there are fewer."""
+"""How many classes `top_classes` and `classify` return, if there are so many."""
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """A function in the graph from images to probabilities, and what to write with it.
+    """Functions in the graph from images to probabilities, and what is saved with them.
 
-    `from_pixels` takes float32 [N, *image_shape] 0..255, `from_unit` the same images as 0..1; both return float32
-    [N, C] for C classes. `output` is the name of that output in the signatures.
+    `from_pixels` takes float32 [N, *image_shape] 0..255, and `from_unit` the same images as 0..1. Both return float32
+    [N, C] for C classes. `output` is the name of this output in the signatures.
     """
 
     image_shape: tuple[int, ...]  # (H, W), or (H, W, 3)
@@ -40,11 +40,11 @@ class Classifier:
     output: str = contract.PROBABILITIES
     variables: tuple[Any, ...] = ()  # tf.Variable objects that the functions read
     resources: tuple[Any, ...] = ()  # other objects to save: a loaded SavedModel
-    original: Any = None  # the model's own signature, a concrete function
+    original: Any = None  # the model's original signature, a concrete function
 
     @classmethod
     def of_keras(cls, model: Any) -> Classifier:
-        """Of a Keras model that takes float32 images 0..1 and returns probabilities."""
+        """The classifier for a Keras model that takes float32 images 0..1 and returns probabilities."""
         tf = require("tensorflow", extra="export", what="exporting")
         shape = tuple(model.input_shape[1:])
         spec = tf.TensorSpec((None, *shape), tf.float32, name="images")
@@ -60,7 +60,7 @@ def captured_variables(concrete: Any, model: Any) -> tuple[Any, ...]:
     by_handle = {id(variable.handle): variable for variable in concrete.graph.variables}
     captured = {id(tensor) for tensor in concrete.captured_inputs}
     for variable in model.variables:
-        own = getattr(variable, "value", variable)  # Keras 3 wraps it; Keras 2 has a method of this name
+        own = getattr(variable, "value", variable)  # in Keras 3 the tf.Variable; in Keras 2 a method
         own = variable if callable(own) else own
         if id(getattr(own, "handle", None)) in captured:
             by_handle.setdefault(id(own.handle), own)
@@ -111,7 +111,7 @@ def write(classifier: Classifier, class_names: Sequence[str], folder: Path) -> N
     }
     if classifier.original is not None:
         signatures[contract.ORIGINAL] = classifier.original
-    # A module of the plain variables, not of the Keras model: Keras would save each variable twice.
+    # A module with the plain variables, not with the Keras model, for which TensorFlow would save each variable twice.
     module = tf.Module()
     module.weights = list(classifier.variables)
     module.resources = list(classifier.resources)
@@ -126,7 +126,7 @@ def write(classifier: Classifier, class_names: Sequence[str], folder: Path) -> N
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Turn the disk's errors while a version is written into `folder` into one ExportError."""
+    """Turn errors of the disk or of TensorFlow into an ExportError, while a version is written into `folder`."""
     tf = require("tensorflow", extra="export", what="exporting")
     try:
         yield
@@ -135,7 +135,7 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """The disk's error; TensorFlow wraps it in the names of its own files and functions."""
+    """The error of the disk; TensorFlow wraps it in names of its own files and functions."""
     message = str(error)
     for known in (os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)):
         if known in message:
@@ -148,7 +148,7 @@ def _first_line(error: Exception) -> str:
 
 
 def inputs_of_all_signatures(images: np.ndarray, classes: int) -> dict[str, dict[str, Any]]:
-    """The same uint8 `images` as each signature takes them: signature name to arrays by input name."""
+    """The inputs of each signature for the same uint8 `images`: signature name to arrays by input name."""
     tf = require("tensorflow", extra="export", what="exporting")
     files = [tf.io.encode_png(image if image.ndim == 3 else image[..., np.newaxis]).numpy() for image in images]
 

@@ -1,8 +1,9 @@
-"""Load a written version the way TensorFlow Serving does, run every signature, and compare with Keras.
+"""Loads a written version like TensorFlow Serving, runs every signature, and compares the results with the model's.
 
-TensorFlow Serving loads through a Session and the MetaGraph's restore op. `tf.saved_model.load` has been seen to accept
-what the C++ server then cannot serve, so it would prove nothing; and only a fresh process shows that the files alone
-are enough. ``python -m hangtag_export.savedmodel.verification FOLDER IMAGES.npy CLASSES ANSWERS.npz`` is that process.
+TensorFlow Serving loads a model in a Session with the MetaGraph's restore op. `tf.saved_model.load` would prove
+nothing: it accepts models that the C++ server cannot serve. And only a new process shows that the files are complete.
+This module is the program of that process: ``python -m hangtag_export.savedmodel.verification FOLDER IMAGES.npy CLASSES
+ANSWERS.npz``.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from . import warmup
 from .signatures import inputs_of_all_signatures
 
 TOLERANCE = 1e-5
-"""Largest difference of a probability; float32 sums in another order differ by some 1e-7."""
+"""The largest allowed difference of a probability; float32 sums in another order differ by about 1e-7."""
 
 TOLERANCE_16_BITS = 2e-2
-"""The same for a model that computes in float16 or bfloat16, of 11 and 8 significant bits."""
+"""The same for a model that computes in float16 or bfloat16, which have 11 and 8 significant bits."""
 
 
 def verify(
@@ -39,7 +40,7 @@ def verify(
     output: str = contract.PROBABILITIES,
     tolerance: float = TOLERANCE,
 ) -> None:
-    """Raise ExportError unless all signatures answer uint8 `images` with `expected` (float [N, C]) and the names.
+    """Raise ExportError unless all signatures return `expected` (float [N, C]) and the names for uint8 `images`.
 
     `output` is the name of the probabilities in the signatures.
     """
@@ -83,11 +84,11 @@ def _require_close(signature: str, actual: np.ndarray, expected: np.ndarray, tol
         )
 
 
-# ---- in the fresh process
+# ---- in the new process
 
 
 def _answers(folder: str, images: np.ndarray, classes: int) -> dict[str, np.ndarray]:
-    """Every signature's outputs for `images`, through a Session; the warmup records must run as well."""
+    """The outputs of every signature for `images`, run in a Session. The warmup records must run, too."""
     tf = require("tensorflow", extra="export", what="exporting")
     answers: dict[str, np.ndarray] = {}
     inputs, records = inputs_of_all_signatures(images, classes), warmup.read(Path(folder))

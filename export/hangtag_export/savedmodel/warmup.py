@@ -1,7 +1,8 @@
-"""Warmup records: requests that TensorFlow Serving runs before it calls a version AVAILABLE.
+"""Warmup records: requests that TensorFlow Serving runs before a version becomes AVAILABLE.
 
 Format: ``assets.extra/tf_serving_warmup_requests``, a TFRecord file of PredictionLog messages
-(tensorflow_serving/g3doc/saved_model_warmup.md). A request that fails fails the load, so `verification` runs them all.
+(tensorflow_serving/g3doc/saved_model_warmup.md). If a request fails, the version does not load, so `verification` runs
+all of them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ FILE = Path(contract.WARMUP)
 
 
 def write(folder: Path, inputs: Mapping[str, Mapping[str, Any]], model_name: str) -> None:
-    """One Predict request for each signature. `inputs` is signature name to arrays by input name."""
+    """Write one Predict request for each signature. `inputs` is signature name to arrays by input name."""
     tf = require("tensorflow", extra="export", what="exporting")
     predict_pb2 = require("tensorflow_serving.apis.predict_pb2", extra="export", what="exporting")
     prediction_log_pb2 = require("tensorflow_serving.apis.prediction_log_pb2", extra="export", what="exporting")

@@ -1,1 +1,1 @@
-"""From labelled images to a trained and evaluated Keras model."""
+"""Trains a Keras model on labelled images, and evaluates it."""

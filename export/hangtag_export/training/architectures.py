@@ -1,7 +1,7 @@
 """The models: those of the Fashion-MNIST tutorials, a small residual network, and pretrained ones for photos.
 
-Every model takes float32 images 0..1 of [H, W] (or [H, W, 3]) and ends in one unit a class. `dense` and `dense-512`
-end in a softmax; the others give logits, and get a softmax for serving.
+Every model takes float32 images 0..1 of [H, W] or [H, W, 3] and ends in one unit per class. `dense` and `dense-512` end
+in a softmax; the others return logits, and get a softmax for serving.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from . import transfer
 
 @dataclass(frozen=True)
 class Recipe:
-    """How an architecture is trained where the options say nothing else."""
+    """How an architecture is trained by default."""
 
     epochs: int = 10
     batch_size: int = 32
     learning_rate: float = 1e-3  # the peak, where one_cycle is set
-    validation_split: float = 0.0  # part of the training images; the epoch that is best on them is used
-    patience: int | None = None  # epochs without a better one on the validation images, after which training ends
+    validation_split: float = 0.0  # the part of the training images that chooses the best epoch
+    patience: int | None = None  # training ends after so many epochs without a better one
     one_cycle: bool = False  # the rate rises for a fifth of the steps and falls to zero over the rest
     augment: str | None = None  # "shift" for small images, "photo" for photos
     hidden: tuple[int, ...] = ()  # units of the dense layers
@@ -65,16 +65,16 @@ CNN_FOR_PHOTOS = Recipe(
     augment="photo",
     image_shape=(96, 96, 3),
 )
-"""The recipe of `cnn` for a folder of images, of which there are few, and large ones."""
+"""The recipe of `cnn` for a folder of images, which usually has few and large images."""
 
 NAMES = tuple(RECIPES)
 
-_SMALL_SIDE = 32  # pixels, up to which an image is small for the cnn
-_USUAL_SIDE = 96  # pixels; the cnn makes larger images about as small as this
+_SMALL_SIDE = 32  # pixels; the cnn treats images up to this size as small
+_USUAL_SIDE = 96  # pixels; the cnn reduces larger images to about this size
 
 
 def recipe(name: str, *, photos: bool = False) -> Recipe:
-    """How `name` is trained on Fashion-MNIST or, for `photos`, on a folder. Raises InvalidInput for other names."""
+    """The recipe of `name` for Fashion-MNIST or, with `photos`, for a folder. Raises InvalidInput for other names."""
     if name not in RECIPES:
         raise InvalidInput(f"architecture {name!r} is not known: choose one of {', '.join(NAMES)}")
     return CNN_FOR_PHOTOS if photos and name == "cnn" else RECIPES[name]
@@ -94,8 +94,8 @@ def build(
 ) -> Any:
     """An untrained Keras model for images of `shape`.
 
-    `hidden` replaces the hidden layers of a dense architecture; `weights` ("imagenet", "none" or a file) are those that
-    a pretrained architecture begins with.
+    `hidden` replaces the hidden layers of a dense architecture. `weights` ("imagenet", "none" or a file) are the
+    initial weights of a pretrained architecture.
     """
     chosen = recipe(name)
     if hidden and not chosen.hidden:
@@ -125,11 +125,11 @@ def build(
 
 
 def _cnn(shape: Sequence[int], classes: int) -> Any:
-    """A small residual network, in float32 (H, W) or (H, W, 3).
+    """A small residual network for float32 images (H, W) or (H, W, 3).
 
-    For 28x28 images 28x28x16 -> 14x14x48 -> 7x7x96, some 260,000 weights. Pooling comes before normalisation and
-    activation, which then cost a quarter; the stem, at full size, has none. Images of more than 32 pixels begin with
-    `_outlines` instead: 96x96 -> 24x24x24 -> 12x12x48 -> 6x6x96, some 165,000 weights.
+    28x28 images pass through 28x28x16 -> 14x14x48 -> 7x7x96, with about 260,000 weights. Pooling comes before
+    normalisation and activation, which then take a quarter of the time; the first layer has no normalisation. Images of
+    more than 32 pixels begin with `_outlines`: 96x96 -> 24x24x24 -> 12x12x48 -> 6x6x96, with about 165,000 weights.
     """
     keras = require("keras", extra="export", what="training")
     layers = keras.layers
@@ -163,12 +163,12 @@ def _cnn(shape: Sequence[int], classes: int) -> Any:
 
 
 def _outlines(images: Any) -> Any:
-    """Outlines and colours at a quarter of the size, of images that are first brought to about 96 pixels a side.
+    """Outlines and colours at a quarter of the size, from images that are first reduced to about 96 pixels per side.
 
-    A few hundred photos do not teach a network that an outline is the same in other colours, and whichever side is the
-    brighter one. So the first filters are known: derivatives in four directions, of each colour, whose sign is dropped.
-    Oyallon, Belilovsky and Zagoruyko, "Scaling the scattering transform", arXiv:1703.08961, have shown what fixed first
-    layers gain on small data sets. Each image is normalised, so that light counts less.
+    From a few hundred photos, a network does not learn that an outline is the same in other colours, or with the bright
+    side on the other side. So the first filters are fixed: the absolute derivatives of each colour in four directions.
+    Each image is normalised, so that its brightness matters less. Fixed first layers help on small data sets: Oyallon,
+    Belilovsky and Zagoruyko, "Scaling the scattering transform", arXiv:1703.08961.
     """
     keras = require("keras", extra="export", what="training")
     layers = keras.layers

@@ -1,4 +1,4 @@
-"""Training images, changed at random in every epoch in ways that do not change their class."""
+"""Changes training images at random in every epoch, in ways that do not change their class."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from typing import Any
 
 from hangtag.optional import require
 
-SHIFT = 2 / 28  # of the height, at most, in each direction: two pixels of 28
-ROTATION = math.radians(30)  # at most, either way
-ZOOM = 1.35  # at most: the size is divided or multiplied by this
-STRETCH = 1.2  # at most, of the width, while the height shrinks by as much, or the other way round
-CONTRAST = 0.4  # at most, of each colour separately: 0.6 to 1.4 times the distance from the mean
-BRIGHTNESS = 0.1  # at most, of each colour separately, added or subtracted
-MIXTURE = 0.15  # at most, of the other two colours that each colour gets, or of itself that it loses
+# The largest changes:
+SHIFT = 2 / 28  # in each direction, as a part of the size: two pixels of 28
+ROTATION = math.radians(30)  # in both directions
+ZOOM = 1.35  # the size is multiplied or divided by this
+STRETCH = 1.2  # the width is multiplied and the height divided by this, or the reverse
+CONTRAST = 0.4  # for each colour: 0.6 to 1.4 times the distance from the mean
+BRIGHTNESS = 0.1  # added to or subtracted from each colour
+MIXTURE = 0.15  # of another colour that is added to or subtracted from each colour
 
 
 def shift(images: Any, seed: Any) -> Any:
-    """Half of the images mirrored, each shifted; uint8 [B, H, W] or [B, H, W, C] in, float32 0..1 out.
+    """Mirror half of the images and shift all of them; uint8 [B, H, W] or [B, H, W, C] in, float32 0..1 out.
 
-    What comes in at the edge is a reflection. `seed`: int64, the same one gives the same images.
+    The space at the edge is filled by reflection. The same `seed`, an int64, gives the same images.
     """
     tf = require("tensorflow", extra="export", what="training")
     count, (height, width) = tf.shape(images)[0], images.shape[1:3]
@@ -34,7 +35,7 @@ def shift(images: Any, seed: Any) -> Any:
 
 
 def photo(images: Any, seed: Any) -> Any:
-    """Half of the images mirrored, each turned, zoomed, stretched, shifted, and of other colours; as for `shift`."""
+    """Mirror half of the images; rotate, zoom, stretch and shift all, and change colours. Otherwise as `shift`."""
     tf = require("tensorflow", extra="export", what="training")
     count, (height, width) = tf.shape(images)[0], images.shape[1:3]
     grey = len(images.shape) == 3
@@ -43,7 +44,7 @@ def photo(images: Any, seed: Any) -> Any:
     angle, zoom, stretch = angle * ROTATION, ZOOM**zoom, STRETCH**stretch
     down, right = down * SHIFT * height, right * SHIFT * width
     cos, sin = tf.cos(angle) / zoom, tf.sin(angle) / zoom
-    # Output pixel (x, y) comes from (a x + b y + c, d x + e y + f): a turn about the centre, then a shift.
+    # Output pixel (x, y) comes from (a x + b y + c, d x + e y + f): a rotation around the centre, then a shift.
     a, b, d, e = cos / stretch, -sin / stretch, sin * stretch, cos * stretch
     middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
     c = middle_x - a * middle_x - b * middle_y + right

@@ -1,7 +1,7 @@
-"""Batches for training, in an order that depends on the seed and the epoch alone.
+"""Batches for training, in an order that depends only on the seed and the epoch.
 
-So a training that is continued from a checkpoint sees the batches that it would have seen, and images of a folder are
-shuffled without being held in memory.
+So a training that continues from a checkpoint sees the same batches as one that was not interrupted, and the images of
+a folder are shuffled without loading all of them.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from hangtag.optional import require
 from ..data.dataset import Images
 from . import augmentation
 
-_GROUP = 125  # batches, at most
-_GROUP_VALUES = 8_000_000  # pixel values in a group, at most: 32 MB as float32
+_GROUP = 125  # the most batches in a group
+_GROUP_VALUES = 8_000_000  # the most pixel values in a group: 32 MB as float32
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How the images of an epoch become batches: (place of the first, number of images, images a batch) of each group.
+    """How the images of an epoch are divided: (position of the first image, images, batch size) of each group.
 
-    A group is several batches that one call into a compiled graph trains on; without groups, each batch is a group.
+    A group is several batches that one call of a compiled graph trains on. If not `grouped`, each batch is a group.
     """
 
     groups: tuple[tuple[int, int, int], ...]
@@ -60,9 +60,9 @@ def training(
     augment: str | None = None,
     class_weights: np.ndarray | None = None,
 ) -> Any:
-    """A tf.data.Dataset of all batches of `epochs`: float32 images 0..1 [B, ...], labels [B], with weights also [B].
+    """A tf.data.Dataset of all batches of `epochs`: float32 images 0..1 [B, ...], labels [B], and any weights [B].
 
-    Where the plan groups batches, they are [S, B, ...], and there is nothing else but images and labels.
+    If the plan groups batches, they are images [S, B, ...] and labels [S, B], without weights.
     """
     tf = require("tensorflow", extra="export", what="training")
     count = len(labels)
@@ -84,13 +84,13 @@ def training(
             return tf.ensure_shape(pixels, (None, None, *images.shape[1:])), tf.reshape(chosen, parts)
         return (pixels, chosen) if class_weights is None else (pixels, chosen, tf.gather(class_weights, chosen))
 
-    batch = tf.autograph.experimental.do_not_convert(batch)  # it is TensorFlow all through
+    batch = tf.autograph.experimental.do_not_convert(batch)  # it only uses TensorFlow's operations
     numbers = tf.data.Dataset.range(epochs.start * len(plan), epochs.stop * len(plan))
     return _in_parallel(numbers, batch)
 
 
 def in_order(images: Images, labels: np.ndarray, batch_size: int) -> Any:
-    """A tf.data.Dataset of batches as they stand, for validation."""
+    """A tf.data.Dataset of batches in the images' order, for validation."""
     tf = require("tensorflow", extra="export", what="training")
     load = _loader(images)
 
@@ -103,10 +103,10 @@ def in_order(images: Images, labels: np.ndarray, batch_size: int) -> Any:
 
 
 def _in_parallel(numbers: Any, batch: Callable[..., Any]) -> Any:
-    """The dataset of `batch` of each number, in their order.
+    """A dataset of `batch(number)` for each number, in order.
 
-    Without autotuning: nothing here is to be tuned, and its thread sleeps for up to a minute, which the end of a
-    training then waits for (TensorFlow 2.21, RootDataset::Iterator's destructor).
+    Autotuning is off: there is nothing to tune, and at the end of a training its thread may still sleep for a minute
+    (TensorFlow 2.21, RootDataset::Iterator's destructor).
     """
     tf = require("tensorflow", extra="export", what="training")
     options = tf.data.Options()
@@ -120,7 +120,7 @@ def _divided(images: Any, seed: Any) -> Any:
 
 
 def _loader(images: Images) -> Any:
-    """From int64 places to uint8 images, in the graph."""
+    """A function in the graph from int64 positions to uint8 images."""
     tf = require("tensorflow", extra="export", what="training")
     if isinstance(images, np.ndarray):
         constant = tf.constant(images)

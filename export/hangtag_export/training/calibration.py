@@ -1,7 +1,8 @@
-"""Probabilities that mean what they say: a softmax for models of logits, and temperature scaling.
+"""Calibrated probabilities: a softmax for models that return logits, and temperature scaling.
 
-Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", arXiv:1706.04599: dividing the logits by
-one number, chosen on validation images, makes a network's confidence match its accuracy, and changes no prediction.
+Temperature scaling divides the logits by a number that is chosen on validation images. Then a network's confidence
+matches its accuracy, and no prediction changes. Source: Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern
+Neural Networks", arXiv:1706.04599.
 """
 
 from __future__ import annotations
@@ -12,19 +13,19 @@ import numpy as np
 
 from hangtag.optional import require
 
-_SMALLEST = 1e-7  # probability, below which a logarithm is not taken
-_RANGE = (0.05, 20.0)  # of temperatures
+_SMALLEST = 1e-7  # smaller probabilities are replaced by this before the logarithm
+_RANGE = (0.05, 20.0)  # the smallest and the largest temperature
 
 
 def ends_in_softmax(model: Any) -> bool:
-    """Whether `model` gives probabilities, not logits."""
+    """Whether `model` returns probabilities, not logits."""
     keras = require("keras", extra="export", what="training")
     last = model.layers[-1]
     return isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) is keras.activations.softmax
 
 
 def with_probabilities(model: Any, temperature: float = 1.0) -> Any:
-    """The model to serve: `model`, but it ends in a softmax of its logits divided by `temperature`."""
+    """The model to serve: `model`, followed by a softmax of its logits divided by `temperature`."""
     keras = require("keras", extra="export", what="training")
     softmax = ends_in_softmax(model)
     if softmax and temperature == 1:
@@ -32,7 +33,7 @@ def with_probabilities(model: Any, temperature: float = 1.0) -> Any:
     last: list[Any] = [keras.layers.Softmax(name="probabilities", dtype="float32")]
     if temperature != 1:
         last.insert(0, keras.layers.Rescaling(1 / temperature, name="temperature", dtype="float32"))
-    if softmax:  # the logarithm of a softmax is the logits, except for a constant, which the next softmax removes
+    if softmax:  # the logarithm of a softmax gives the logits plus a constant, which the next softmax removes
         last.insert(0, _log())
     return keras.Sequential([model, *last], name=f"{model.name}_with_softmax")
 
@@ -55,10 +56,11 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def find_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature with the smallest loss: `probabilities` float32 [N, C] of temperature 1, `labels` int64 [N].
+    """The temperature with the smallest loss, from `probabilities` float32 [N, C] at temperature 1 and `labels` [N].
 
-    That every one of N images is right does not mean that the next one is: the labels count as right in N + 1 of N + 2
-    cases (Platt, "Probabilistic outputs for support vector machines", 1999), or scores would be 0 and 1.
+    If all N images are right, the next one may still be wrong. So a label counts as right with the probability
+    (N + 1) / (N + 2); otherwise scores would become 0 and 1. Source: Platt, "Probabilistic outputs for support vector
+    machines", 1999.
 
     >>> sure = np.array([[0.99, 0.01]] * 400, "f4")
     >>> round(find_temperature(sure, np.arange(400) // 300), 1)  # right three times in four, not 99 in 100

@@ -1,6 +1,6 @@
-"""What happens between batches and epochs: progress, early ends, learning rate, random state, best epoch, logs.
+"""Keras callbacks: progress, early stopping, learning rate, random state, the best epoch, and logs.
 
-Keras is imported when a callback is made, so the classes are made by functions.
+The classes are defined inside functions, because Keras is only imported when a callback is made.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from hangtag.optional import require
 
 from ..errors import ExportError
 
-_WARM_UP = 0.2  # of all steps, in which the learning rate rises
-_RANDOM_STATE = "seed_generator_state"  # Keras's name of the variable
+_WARM_UP = 0.2  # the part of the steps in which the learning rate rises
+_RANDOM_STATE = "seed_generator_state"  # Keras's name for the variable
 
 
 @dataclass
 class Best:
-    """The epoch that did best on the validation images so far: the first is 1, 0 means none yet."""
+    """The best epoch on the validation images so far. Epochs are counted from 1; 0 means none yet."""
 
     accuracy: float = -1.0
     loss: float = math.inf
@@ -36,7 +36,7 @@ class Best:
 
 
 def progress(epochs: int, say: Callable[[str], None]) -> Any:
-    """One line an epoch, and within it a bar, on a terminal only."""
+    """Print a line for each epoch; on a terminal, also show a progress bar during the epoch."""
     tqdm = require("tqdm", extra="export", what="training")
 
     class Progress(_base()):  # type: ignore[misc]
@@ -59,7 +59,7 @@ def progress(epochs: int, say: Callable[[str], None]) -> Any:
 
 
 def stop_when(loss: float | None, accuracy: float | None, say: Callable[[str], None]) -> Any:
-    """End the training with the epoch whose training loss or accuracy reaches these; `reached` is True then."""
+    """End the training after the epoch whose training loss or accuracy reaches a limit; then `reached` is True."""
 
     class StopWhen(_base()):  # type: ignore[misc]
         reached = False
@@ -78,9 +78,9 @@ def stop_when(loss: float | None, accuracy: float | None, say: Callable[[str], N
 
 
 def one_cycle(peak: float, first_step: int, steps: int) -> Any:
-    """Let the learning rate rise to `peak` in a fifth of the `steps`, and fall to zero over the rest, as a cosine.
+    """Raise the learning rate to `peak` in a fifth of the `steps`, then lower it to zero along a cosine.
 
-    `first_step`: the optimizer's count of steps when the cycle began.
+    `first_step` is the optimizer's count of steps at the beginning of the cycle.
     """
 
     def rate(step: int) -> float:
@@ -99,9 +99,9 @@ def one_cycle(peak: float, first_step: int, steps: int) -> Any:
 
 
 def seeded_epochs(seed: int) -> Any:
-    """Let dropout and other random layers depend on the seed and the epoch alone.
+    """Make dropout and other random layers depend only on the seed and the epoch.
 
-    Keras saves no layer's random state with a model, so a continued training would draw other numbers.
+    Keras does not save their random state with a model, so a continued training would use other numbers.
     """
 
     class SeededEpochs(_base()):  # type: ignore[misc]
@@ -115,9 +115,9 @@ def seeded_epochs(seed: int) -> Any:
 
 
 def best_epoch(best: Best, first_epoch: int, patience: int | None, say: Callable[[str], None]) -> Any:
-    """Record the best epoch in `best`; end the training after `patience` epochs, from `first_epoch`, without a better.
+    """Record the best epoch in `best`; end after `patience` epochs, counted from `first_epoch`, without a better one.
 
-    Accuracy on the validation images decides and, where it is equal, their loss.
+    The best epoch has the highest accuracy on the validation images; among equal ones, the smallest loss.
     """
 
     class BestEpoch(_base()):  # type: ignore[misc]
@@ -144,7 +144,7 @@ def at_epoch_end(do: Callable[[Any, int, Mapping[str, float]], None]) -> Any:
 
 
 def tensorboard(folder: Path) -> Any:
-    """Keras's logs for TensorBoard."""
+    """Keras's callback that writes logs for TensorBoard."""
     keras = require("keras", extra="export", what="training")
     require("tensorboard", extra="export", what="--tensorboard")
     try:
@@ -157,7 +157,7 @@ def tensorboard(folder: Path) -> Any:
 
 
 def write_csv(file: Path, history: Mapping[str, Sequence[float]], first_epoch: int) -> None:
-    """A line an epoch, counted from 1; `first_epoch` is the number of epochs before the history begins."""
+    """Write one line per epoch, counted from 1; `first_epoch` is the number of epochs before the history begins."""
     try:
         with file.open("w", newline="", encoding="utf-8") as opened:
             writer = csv.writer(opened)
@@ -169,7 +169,7 @@ def write_csv(file: Path, history: Mapping[str, Sequence[float]], first_epoch: i
 
 
 def read_csv(file: Path, epochs: int) -> dict[str, list[float]]:
-    """The history of the first `epochs` epochs from a file of `write_csv`; empty if it does not have them."""
+    """The history of the first `epochs` epochs, from a file of `write_csv`; empty if the file does not have them."""
     try:
         with file.open(newline="", encoding="utf-8") as opened:
             rows = list(csv.DictReader(opened))[:epochs]

@@ -1,10 +1,11 @@
-"""An unfinished training on disk, saved after each epoch, so that it can be continued after Ctrl-C or a crash.
+"""Checkpoints: a training is saved after each epoch, so that it can be continued after Ctrl-C or a crash.
 
     BASE_PATH/checkpoints/RUN/run.json                what is being trained
     BASE_PATH/checkpoints/RUN/epoch-0007/             model.keras with its optimizer, state.json, best.npz
 
-An epoch's folder is written under another name and renamed, so that it is complete or absent. A run's folder is locked
-by the process that trains; the kernel releases the lock when the process ends. A finished run's folder is removed.
+The folder of an epoch is written under another name and then renamed, so it is complete or absent. The training process
+locks the folder of its run; the kernel releases the lock when the process ends. The folder of a finished run is
+removed.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ from .callbacks import Best
 
 FOLDER = "checkpoints"
 _NUMBERS = ("epoch", "history", "phase", "first_epoch")
-_UNFINISHED = 3  # runs of others that are kept in a base path
+_UNFINISHED = 3  # unfinished runs that stay in a base path
 
 
 @dataclass(frozen=True)
 class State:
-    """A training after `epoch` epochs; `history` has the figures of each."""
+    """The state of a training after `epoch` epochs; `history` has the figures of each epoch."""
 
     model: Any
     epoch: int
     history: dict[str, list[float]]
     best: Best
     phase: int = 0
-    first_epoch: int = 0  # epochs that the model had before this training, when it was resumed from a file
+    first_epoch: int = 0  # epochs before this training, if it was resumed from a file
 
 
 class Run:
@@ -52,7 +53,7 @@ class Run:
         self._lock = lock
 
     def save(self, state: State) -> None:
-        """Save this state instead of the one before. Raises ExportError."""
+        """Replace the saved state by this one. Raises ExportError."""
         final = self.folder / f"epoch-{state.epoch:04}"
         partial = self.folder / ".partial"
         before = _epochs(self.folder)
@@ -76,7 +77,7 @@ class Run:
             shutil.rmtree(folder, ignore_errors=True)
 
     def load(self) -> State:
-        """The newest state. Raises DataError."""
+        """The saved state. Raises DataError."""
         keras = require("keras", extra="export", what="training")
         try:
             folder = _epochs(self.folder)[-1]
@@ -86,32 +87,32 @@ class Run:
                 with np.load(folder / "best.npz") as file:
                     best.weights = [file[f"arr_{number}"] for number in range(len(file.files))]
             model = keras.models.load_model(folder / "model.keras")
-        except Exception as error:  # a damaged file comes out as any of several libraries' errors
+        except Exception as error:  # a damaged file may raise errors of several libraries
             raise DataError(f"the checkpoint in {self.folder} cannot be read: {error}; remove it") from error
         return State(model, best=best, **{name: saved[name] for name in _NUMBERS})
 
     def has_epochs(self) -> bool:
-        """Whether there is anything to continue."""
+        """Whether an epoch was saved, so that the training can be continued."""
         return bool(_epochs(self.folder))
 
     def remove(self) -> None:
-        """Remove the checkpoints: the training has ended, and its result is kept elsewhere."""
+        """Remove the checkpoints, after the result of the training was saved elsewhere."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.close()
         try:
             self.folder.parent.rmdir()
-        except OSError:  # another run's are there
+        except OSError:  # there are other runs
             return
 
     def close(self) -> None:
-        """Let another process continue this training."""
+        """Release the lock, so that another process can continue this training."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
 
 
 def begin(base_path: Path, settings: Mapping[str, Any]) -> Run:
-    """A new run, which `settings` describe: what JSON can hold. Raises ExportError."""
+    """Begin a run. `settings` describe it and must be JSON. Raises ExportError."""
     name = f"{datetime.now(UTC).strftime('%Y%m%dT%H%M%S.%f')}-{os.getpid()}"
     folder = base_path / FOLDER / name
     try:
@@ -130,7 +131,7 @@ def begin(base_path: Path, settings: Mapping[str, Any]) -> Run:
 
 
 def unfinished(base_path: Path, settings: Mapping[str, Any]) -> Run:
-    """The newest training in `base_path` that was interrupted. Raises InvalidInput if there is none."""
+    """The newest interrupted training in `base_path` with these `settings`. Raises InvalidInput if there is none."""
     runs = []
     for run in _unlocked(base_path):
         if _epochs(run.folder):
@@ -163,7 +164,7 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _unlocked(base_path: Path) -> list[Run]:
-    """The runs that no process holds, the oldest first; each is locked now."""
+    """The runs that no other process has locked, oldest first. This locks all of them."""
     runs = []
     for folder in sorted((base_path / FOLDER).glob("*")):
         lock = os.open(folder, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""Training: the same seed gives the same weights, bit for bit."""
+"""Trains a Keras model. The same seed gives the same weights, bit for bit."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ from .checkpoints import Run, State
 Say = Callable[[str], None]
 
 COMPILED_STEPS = 5000
-"""Steps from which compiling, which takes some seconds, is worth it."""
+"""With fewer steps, compiling would take longer than it saves."""
 
-_UNEVEN = 1.5  # classes whose sizes differ by this factor get weights
+_UNEVEN = 1.5  # if the sizes of classes differ by more than this factor, they get weights
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How long and in which steps to train; None means what the architecture's recipe says."""
+    """How to train; None means the value of the architecture's recipe."""
 
     architecture: str = "dense"
     hidden: tuple[int, ...] | None = None  # units of the dense layers
-    weights: str | None = None  # of a pretrained architecture: "imagenet", "none" or a file
+    weights: str | None = None  # for a pretrained architecture: "imagenet", "none" or a file
     epochs: int | None = None
     batch_size: int | None = None
     seed: int = 42
-    learning_rate: float | None = None  # on resuming from a file, None means what the file has
-    validation_split: float | None = None  # part of the training images that is held out
-    patience: int | None = None  # epochs without a better one on the validation images, after which training ends
-    stop_at_loss: float | None = None  # training ends with the epoch whose loss is at most this
+    learning_rate: float | None = None  # None when resuming from a file: the file's learning rate
+    validation_split: float | None = None  # the part of the training images that is held out
+    patience: int | None = None  # training ends after so many epochs without a better one
+    stop_at_loss: float | None = None  # training ends after the epoch whose loss is at most this
     target_accuracy: float | None = None  # or whose accuracy is at least this
-    calibrate: bool = True  # scale the scores by a temperature chosen on the validation images, where there are any
+    calibrate: bool = True  # scale the scores by a temperature, if there are validation images
     tensorboard: Path | None = None
-    log: Path | None = None  # CSV, a line an epoch
+    log: Path | None = None  # CSV, one line per epoch
 
     def with_defaults(self, recipe: Recipe) -> TrainingOptions:
-        """These options, with the values of `recipe` where they are None."""
+        """These options, with the values of `recipe` instead of None."""
         return replace(
             self,
             hidden=self.hidden or recipe.hidden or None,
@@ -65,17 +65,17 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class Phase:
-    """Epochs that are trained in one way, up to the one numbered `stop`."""
+    """Epochs that are trained in the same way, up to number `stop`."""
 
     stop: int
-    learning_rate: float | None  # None: as the optimizer has it
+    learning_rate: float | None  # None: the optimizer's current rate
     one_cycle: bool = False
     prepare: Callable[[Any], None] = lambda model: None
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What is trained on, and what chooses the epoch; labels are int64 [N]."""
+    """The training images, and the validation images that choose the best epoch; labels are int64 [N]."""
 
     images: Images
     labels: np.ndarray
@@ -84,7 +84,7 @@ class Samples:
 
 
 def known(value: int | None) -> int:
-    """A value of complete options."""
+    """A value of complete options, which is not None."""
     if value is None:
         raise ValueError("the options are not complete: use TrainingOptions.with_defaults")
     return value
@@ -103,7 +103,7 @@ def phases(options: TrainingOptions, recipe: Recipe, *, resumed: bool) -> list[P
         return [Phase(epochs, rate if recipe.one_cycle else options.learning_rate, recipe.one_cycle)]
     if not recipe.head_epochs:
         return [Phase(epochs, rate, recipe.one_cycle)]
-    if options.weights == "none":  # there is nothing to keep: all layers are trained at once
+    if options.weights == "none":  # there are no pretrained weights to preserve, so all layers are trained at once
         return [Phase(epochs, rate, one_cycle=True)]
     head = Phase(min(recipe.head_epochs, max(1, epochs // 3)), rate, prepare=transfer.freeze)
     upper = Phase(epochs, min(rate, recipe.fine_tuning_rate), prepare=transfer.unfreeze_upper_layers)
@@ -121,10 +121,10 @@ def fit(
     run: Run | None = None,
     more_callbacks: Sequence[Any] = (),
 ) -> dict[str, list[float]]:
-    """Train `model` and return its losses and accuracies by epoch; afterwards it has the weights of the best epoch.
+    """Train `model`; returns its losses and accuracies by epoch. Afterwards it has the weights of the best epoch.
 
-    `options` are complete (`TrainingOptions.with_defaults`). `state` continues a training from a checkpoint, or from a
-    model that had `first_epoch` epochs. `run` gets a checkpoint after each epoch.
+    `options` must be complete (`TrainingOptions.with_defaults`). With `state`, continue a training from a checkpoint,
+    or from a model that was already trained for `first_epoch` epochs. `run` saves a checkpoint after each epoch.
     """
     total, batch_size = known(options.epochs), known(options.batch_size)
     _check_labels(samples.labels, model.output_shape[-1])
@@ -151,7 +151,7 @@ def fit(
     for number, phase in enumerate(phases(options, recipe, resumed=before > 0)):
         if number < state.phase:
             continue
-        if continues:  # the layers and the optimizer are as they were saved
+        if continues:  # the layers and the optimizer are already in this phase
             compile_with(model, model.optimizer, grouped=grouped, compiled=compiled)
         else:
             phase.prepare(model)
@@ -192,10 +192,10 @@ def fit(
 
 @contextmanager
 def _deterministic() -> Iterator[None]:
-    """Let TensorFlow use deterministic ops only.
+    """Use only deterministic ops of TensorFlow.
 
-    Not before the model is compiled: Keras would then do without XLA, which takes longer, though XLA's own code for
-    dense layers is deterministic (a test compares the weights bit by bit).
+    This must begin after the model is compiled: otherwise Keras does not use XLA, which is quicker, although XLA's code
+    for dense layers is deterministic (a test compares the weights bit by bit).
     """
     tf = require("tensorflow", extra="export", what="training")
     config = require("tensorflow.python.framework.config", extra="export", what="training")
@@ -221,11 +221,11 @@ def _optimizer(options: TrainingOptions, phase: Phase) -> Any:
 
 
 def compile_with(model: Any, optimizer: Any, *, grouped: bool, compiled: bool) -> None:
-    """Make `model` ready to be trained by `optimizer`, whose state is not reset.
+    """Compile `model` for training with `optimizer`, whose state is not reset.
 
-    `grouped`: one call into the graph trains on a whole group of batches (batches.Plan). A call takes longer than a
-    batch of dense layers, so this and XLA (`compiled`) make those six times as fast. XLA's convolutions are slower than
-    oneDNN's, so models with other layers are not compiled.
+    `grouped`: one call of the graph trains on a whole group of batches (batches.Plan). For dense layers, a call takes
+    longer than a batch, so this and XLA (`compiled`) make training six times as fast. XLA's convolutions are slower
+    than oneDNN's, so models with other layers do not use XLA.
     """
     keras = require("keras", extra="export", what="training")
     if grouped:
@@ -236,7 +236,7 @@ def compile_with(model: Any, optimizer: Any, *, grouped: bool, compiled: bool) -
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         jit_compile=compiled,
     )
-    # Where the first step makes variables, TensorFlow traces it twice: seconds, for a network of many layers.
+    # Make the variables now. If the first step made them, TensorFlow would trace it twice, which may take seconds.
     model.optimizer.build(model.trainable_variables)
 
 
@@ -254,7 +254,7 @@ def _train_on_group(model: Any, group: tuple[Any, Any]) -> Any:
 
 
 def _class_weights(labels: np.ndarray, classes: int) -> np.ndarray | None:
-    """float32 [C], so that each class counts as much as any other; None for classes of about the same size."""
+    """Weights, float32 [C], that make all classes count equally; None for classes of similar size."""
     counts = np.bincount(labels, minlength=classes)
     if counts.max() <= _UNEVEN * counts.min() or not counts.all():
         return None
@@ -263,7 +263,7 @@ def _class_weights(labels: np.ndarray, classes: int) -> np.ndarray | None:
 
 
 def _save(run: Run, state: State, say: Say) -> None:
-    """A checkpoint that cannot be written does not end the training."""
+    """Save a checkpoint; a failure does not end the training."""
     try:
         run.save(state)
     except ExportError as error:

@@ -1,4 +1,4 @@
-"""Continue from a Keras model in a file, with its optimizer as it was left."""
+"""Loads a Keras model with the state of its optimizer, to continue its training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def load(path: Path, architecture: str, shape: tuple[int, ...], classes: int) ->
         optimizer = getattr(model, "optimizer", None)  # a model that was never compiled has none
         if path.suffix.lower() == ".h5" and optimizer is not None:
             optimizer = _optimizer_in_h5(path, model)
-    except Exception as error:  # a damaged file comes out as any of several libraries' errors
+    except Exception as error:  # a damaged file may raise errors of several libraries
         if keras_version(path).startswith(("1", "2")):
             hint = "it is a file of Keras 2, whose optimizer Keras 3 does not read: hangtag publish takes it unchanged"
             raise InvalidInput(f"training cannot go on from {path}: {hint}") from error
@@ -47,8 +47,8 @@ def load(path: Path, architecture: str, shape: tuple[int, ...], classes: int) ->
 def _optimizer_in_h5(path: Path, model: Any) -> Any:
     """The optimizer with its state from an HDF5 file.
 
-    Keras 3 writes the state there, but builds the optimizer for no variables when it reads a Sequential model, and so
-    drops it with a warning.
+    Keras 3 writes the state, but when it reads a Sequential model, it builds the optimizer before there are variables,
+    and drops the state with a warning.
     """
     h5py = require("h5py", extra="export", what="training")
     optimizer = type(model.optimizer).from_config(model.optimizer.get_config())

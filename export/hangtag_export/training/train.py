@@ -1,4 +1,4 @@
-"""From a data set to a trained, calibrated and evaluated model: `hangtag_export.train`."""
+"""`hangtag_export.train`: trains, calibrates and evaluates a model on a data set."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from .callbacks import Best, read_csv
 from .checkpoints import Run, State
 from .fit import Samples, Say, TrainingOptions, fit, known, set_seed
 
-_ENOUGH = 30  # validation images, from which a temperature is more than chance
+_ENOUGH = 30  # validation images; with fewer, the best temperature would be chance
 
 
 @dataclass(frozen=True)
 class Training:
-    """What came of a training.
+    """The result of a training.
 
-    `model` is the Keras model with the weights that are used: float32 images 0..1 [N, *image_shape] in, probabilities
-    or logits [N, C] out. `served` is the same model with a softmax and the temperature: always probabilities.
-    `history` has the figures of each epoch by name ("loss", "accuracy", "val_loss", "val_accuracy").
-    `evaluation` is of `served` on the test images.
+    `model` is the Keras model with the weights of the best epoch: float32 images 0..1 [N, *image_shape] in,
+    probabilities or logits [N, C] out. `served` is the same model with a softmax and the temperature, which always
+    returns probabilities. `history` has the figures of each epoch by name ("loss", "accuracy", "val_loss",
+    "val_accuracy"). `evaluation` is the result of `served` on the test images.
     """
 
     model: Any
@@ -66,8 +66,9 @@ def train(
     `options`: the fields of `TrainingOptions`, such as ``epochs=5`` or ``validation_split=0.1``.
     `resume_from`: a .keras or .h5 file whose training continues. `base_path`: where a checkpoint is written after each
     epoch, until ``run.remove()``; with `continue_interrupted`, the training that was interrupted there continues.
-    `callbacks`: Keras callbacks. `follow_test`: where nothing is held out, the history also has the test images' loss
-    and accuracy, which decide nothing. `say`: gets a line an epoch. Raises InvalidInput, DataError, ExportError.
+    `callbacks`: Keras callbacks. `follow_test`: if there are no validation images, also record loss and accuracy on the
+    test images; they have no influence. `say`: called with a line for each epoch. Raises InvalidInput, DataError,
+    ExportError.
 
     >>> training = train(load_fashion_mnist(), epochs=5)  # doctest: +SKIP
     >>> training.evaluation.accuracy, training.history["loss"][-1]  # doctest: +SKIP
@@ -102,7 +103,7 @@ def train(
             more.append(_follow(dataset))
         history = fit(model, samples, chosen, recipe, say, state=state, run=run, more_callbacks=more)
         seconds = time.perf_counter() - start
-        if mixed:  # float16 is slow where there is no GPU, and a server may have none
+        if mixed:  # a server may have no GPU, and there float16 is slow
             trained, model = model, _build(replace(chosen, weights="none"), shape, classes, "float32")
             model.set_weights(trained.get_weights())
         temperature = 1.0
@@ -122,7 +123,7 @@ def train(
 
 
 def _samples(dataset: Dataset, options: TrainingOptions) -> Samples:
-    """The images of ``val/`` choose the epoch or, without them, the part of the training images that is held out."""
+    """The training images, and as validation images those of ``val/`` or a part of the training images."""
     images, labels = dataset.train_images, dataset.train_labels
     split = options.validation_split or 0.0
     if dataset.validation_images is not None:
@@ -138,7 +139,7 @@ def _samples(dataset: Dataset, options: TrainingOptions) -> Samples:
 
 
 def _settings(dataset: Dataset, options: TrainingOptions) -> dict[str, Any]:
-    """What must be the same when an interrupted training is continued."""
+    """The settings that must be equal when an interrupted training is continued."""
     names = ("architecture", "hidden", "weights", "epochs", "batch_size", "seed", "learning_rate", "validation_split")
     return {
         "dataset": dataset.name,
@@ -151,7 +152,7 @@ def _settings(dataset: Dataset, options: TrainingOptions) -> dict[str, Any]:
 def _resumed(
     path: Path, architecture: str, shape: tuple[int, ...], classes: int, samples: Samples, options: TrainingOptions
 ) -> State:
-    """The state of a model from a file: its epochs are counted by the steps of its optimizer."""
+    """The state of a model from a file. The steps of its optimizer show how many epochs it was trained."""
     model = resume.load(path, architecture, shape, classes)
     each = batches.plan(len(samples.labels), shape, known(options.batch_size), grouped=False).steps
     epoch = max(1, round(int(model.optimizer.iterations) / each))
@@ -160,7 +161,7 @@ def _resumed(
 
 
 def _follow(dataset: Dataset) -> Any:
-    """A callback that adds the figures of the test images to those of the epoch."""
+    """A callback that adds the results on the test images to the figures of each epoch."""
     keras = require("keras", extra="export", what="training")
 
     class Follow(keras.callbacks.Callback):  # type: ignore[misc, name-defined]
@@ -179,7 +180,7 @@ def _follow(dataset: Dataset) -> Any:
 
 
 def _has_fast_float16() -> bool:
-    """Whether there is a GPU that computes in float16 faster than in float32: compute capability 7 or more."""
+    """Whether there is a GPU for which float16 is faster than float32: compute capability 7 or more."""
     tf = require("tensorflow", extra="export", what="training")
     devices = tf.config.list_physical_devices("GPU")
     details = [tf.config.experimental.get_device_details(device) for device in devices]

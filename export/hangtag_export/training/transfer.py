@@ -23,17 +23,17 @@ BACKBONES = {
     "efficientnet-v2-b0": "EfficientNetV2B0",
     "convnext-tiny": "ConvNeXtTiny",
 }
-"""Architecture to its function in keras.applications."""
+"""Each architecture, with its function in keras.applications."""
 
 SMALLEST = 32  # pixels
-_UPPER = 1 / 3  # of the backbone's layers, trained in the second phase
+_UPPER = 1 / 3  # the part of the backbone's layers that is trained in the second phase
 _BACKBONE = "backbone"
 
 
 def build(name: str, shape: Sequence[int], classes: int, weights: str) -> Any:
     """The backbone `name` with `weights` ("imagenet", "none", or a file), and a last layer of `classes` logits.
 
-    Raises InvalidInput for images that it does not take, DataError for weights that cannot be had.
+    Raises InvalidInput for images that it cannot take, DataError for weights that cannot be loaded.
     """
     keras = require("keras", extra="export", what="training")
     if len(shape) != 3 or min(shape[:2]) < SMALLEST:
@@ -41,11 +41,11 @@ def build(name: str, shape: Sequence[int], classes: int, weights: str) -> Any:
     backbone = _backbone(name, shape, "imagenet" if weights == "imagenet" else None)
     images = keras.Input(tuple(shape), name="images")
     x = keras.layers.Rescaling(255.0, name="pixels")(images)  # every backbone scales 0..255 itself
-    # With weights of its own the backbone's batch statistics stay as they are; from nothing, they are learnt.
+    # The batch statistics of pretrained weights stay unchanged; without weights, they are trained.
     x = backbone(x) if weights == "none" else backbone(x, training=False)
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
     x = keras.layers.Dropout(0.2, name="dropout")(x)
-    # float32 also under mixed precision: probabilities need it.
+    # Probabilities need float32, even with mixed precision.
     logits = keras.layers.Dense(classes, dtype="float32", name="classes")(x)
     model = keras.Model(images, logits, name=name.replace("-", "_"))
     if weights not in ("imagenet", "none"):
@@ -54,7 +54,7 @@ def build(name: str, shape: Sequence[int], classes: int, weights: str) -> Any:
 
 
 def freeze(model: Any) -> None:
-    """Train the last layer alone."""
+    """Train only the last layer."""
     model.get_layer(_BACKBONE).trainable = False
 
 
@@ -73,7 +73,7 @@ def _backbone(name: str, shape: Sequence[int], weights: str | None) -> Any:
     function = getattr(keras.applications, BACKBONES[name])
     try:
         return function(include_top=False, weights=weights, input_shape=tuple(shape), name=_BACKBONE)
-    except Exception as error:  # Keras raises a plain Exception when a file cannot be fetched
+    except Exception as error:  # Keras raises a plain Exception if a download fails
         if weights is None:
             raise
         address = re.search(r"https?://\S+?/([\w.-]+\.h5)", str(error))
@@ -85,7 +85,7 @@ def _backbone(name: str, shape: Sequence[int], weights: str | None) -> Any:
 
 
 def _load(model: Any, backbone: Any, file: Path) -> None:
-    """Weights from a file: of the backbone, of a whole model of this architecture, or a saved Keras model."""
+    """Load weights from a file: of the backbone or of a whole model of this architecture, or a saved Keras model."""
     if not file.is_file():
         raise InvalidInput(
             f"there is no file {file}: --weights is imagenet, none, or a .weights.h5, .keras or .h5 file"
@@ -103,7 +103,7 @@ def _load(model: Any, backbone: Any, file: Path) -> None:
     if file.suffix == ".keras":
         try:
             saved = keras.models.load_model(file, compile=False)
-        except Exception as error:  # a damaged file comes out as any of several libraries' errors
+        except Exception as error:  # a damaged file may raise errors of several libraries
             raise DataError(f"{file} cannot be read: {keras_files.reason(error, file)}") from error
         inner = [layer for layer in saved.layers if layer.name == _BACKBONE]
         source = (inner[0] if inner else saved).get_weights()
@@ -127,7 +127,7 @@ def _load(model: Any, backbone: Any, file: Path) -> None:
 
 
 def _is_model(file: Path) -> bool:
-    """Whether an .h5 file holds a whole model, not weights alone."""
+    """Whether an .h5 file has a whole model, not only weights."""
     h5py = require("h5py", extra="export", what="training")
     try:
         with h5py.File(file) as opened:
