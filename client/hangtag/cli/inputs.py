@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import io
 import os
@@ -19,6 +20,10 @@ from ..contract import IMAGE_SUFFIXES
 from ..core.chunking import GRPC_ROWS
 from ..core.image_input import CONVERTED, MAGIC
 from ..errors import InvalidInput
+from ..file_content import MAX_IMAGE_BYTES
+
+_ARRAYS = (b"\x93NUMPY", b"PK\x03\x04")  # .npy and .npz
+_LARGEST_ARRAYS = 4 << 30  # bytes that are read from a pipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +160,18 @@ def _standard_input() -> list[Source]:
     """One image, one array, or the names of files, one a line: distinguished by the first bytes."""
     if sys.stdin is None:
         raise InvalidInput("standard input is closed")
-    content = sys.stdin.buffer.read()
+    content = sys.stdin.buffer.read(MAX_IMAGE_BYTES + 1)
+    if content.startswith(_ARRAYS):
+        content += sys.stdin.buffer.read(_LARGEST_ARRAYS)
+    elif len(content) > MAX_IMAGE_BYTES:
+        raise InvalidInput(f"standard input has no end, or more than {MAX_IMAGE_BYTES // 1_000_000} MB: name a file")
     if content.startswith((*MAGIC, *CONVERTED)) and b"\0" in content:
         return [Bytes(content)]
-    if content.startswith((b"\x93NUMPY", b"PK\x03\x04")):
+    if content.startswith(_ARRAYS):
         return [_arrays("-", io.BytesIO(content))]
     if b"\0" in content:
         raise InvalidInput("standard input is neither an image, nor .npy or .npz, nor the names of files")
+    content = content.removeprefix(codecs.BOM_UTF8)  # which PowerShell writes into pipes
     names = [os.fsdecode(line.removesuffix(b"\r")) for line in content.split(b"\n") if line.strip()]
     if not names:
         raise InvalidInput("standard input is empty")

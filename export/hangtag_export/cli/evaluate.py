@@ -27,10 +27,14 @@ BATCH = 32
 
 
 class Labelled(NamedTuple):
-    """Images, an array or paths of files; their labels, indices of classes (int64 [N]) or names of classes."""
+    """Images, an array or paths of files; their labels, indices of classes (int64 [N]) or names of classes.
+
+    `names` are those of the classes that the indices are of, where the data say so.
+    """
 
     images: Any
     labels: Any
+    names: tuple[str, ...] = ()
 
     def indices(self, class_names: Sequence[str]) -> np.ndarray:
         """The labels as indices of `class_names`, int64 [N]; raises InvalidInput for one that is none."""
@@ -46,7 +50,10 @@ class Labelled(NamedTuple):
             raise InvalidInput(f"the labels must be {len(self.images)} whole numbers, one for each image")
         if labels.size and not 0 <= labels.min() <= labels.max() < len(class_names):
             raise InvalidInput(f"the labels must be from 0 to {len(class_names) - 1}: the model has so many classes")
-        return np.asarray(labels.astype(np.int64))
+        labels = labels.astype(np.int64)
+        if self.names != tuple(class_names) and sorted(self.names) == sorted(class_names):  # in another order
+            labels = np.array([class_names.index(name) for name in self.names], np.int64)[labels]
+        return np.asarray(labels)
 
 
 def register(commands: Any) -> None:
@@ -134,7 +141,9 @@ def load(data: str) -> Labelled:
                 missing = [name for name in ("images", "labels") if name not in archive.files]
                 if missing:
                     raise InvalidInput(f"{data} has no `{missing[0]}`: it must hold `images` and `labels`")
-                return Labelled(archive["images"], archive["labels"])
+                names = archive["class_names"] if "class_names" in archive.files else np.array([], str)
+                texts = names.tolist() if names.ndim == 1 and names.dtype.kind == "U" else []
+                return Labelled(archive["images"], archive["labels"], tuple(texts))
         except InvalidInput:
             raise
         except Exception as error:  # numpy has no common class for what a broken file may raise
@@ -147,10 +156,12 @@ def load(data: str) -> Labelled:
 def _from_folder(folder: Path) -> Labelled:
     from hangtag.cli import inputs
 
-    top = next((folder / name for name in ("test", "val") if (folder / name).is_dir()), folder)
+    from ..data.class_names import class_name, one_of
+
+    top = one_of(folder, ("test", "testing", "test_set", "val", "valid", "validation")) or folder
     (source,) = inputs.find([str(top)])
     names = [Path(name) for name in source.names]  # type: ignore[union-attr]
-    labels = [name.relative_to(top).parts[0] for name in names if name.parent != top]
+    labels = [class_name(Path(name.relative_to(top).parts[0])) for name in names if name.parent != top]
     if len(labels) != len(names):
         raise InvalidInput(f"{top} has images beside its folders: the folder of an image is its class")
     return Labelled(names, labels)

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,7 +71,7 @@ def test_names_come_out_as_the_bytes_that_they_are(target, folder, form, where):
 
 def test_standard_input_names_any_file_but_one_with_a_newline(target, folder):
     """One name a line, of any bytes; lines that Windows wrote end in a carriage return."""
-    content = b"latin\xff.png\n\n" + "\u2028.png".encode() + b"\r\nplain.png"
+    content = b"\xef\xbb\xbflatin\xff.png\n\n" + "\u2028.png".encode() + b"\r\nplain.png"
     done = classify(target, "-", "--json", content=content)
     assert (done.returncode, done.stderr) == (0, b"")
     assert [json.loads(line)["label"] for line in done.stdout.splitlines()] == ["class 0", "class 1", "class 3"]
@@ -90,6 +91,14 @@ def test_standard_input_that_names_nothing_is_one_sentence(content, message):
     assert (done.returncode, done.stdout) == (2, b"")
     assert message in done.stderr.decode()
     assert done.stderr.count(b"\n") == 1
+
+
+def test_standard_input_without_an_end_is_refused():
+    """An image or names of files would not be longer."""
+    with Path("/dev/zero").open("rb") as endless:
+        done = subprocess.run([*HANGTAG, "classify", "-"], stdin=endless, capture_output=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert b"standard input has no end, or more than 100 MB: name a file" in done.stderr
 
 
 def test_endings_are_known_in_capitals_too(tmp_path):

@@ -82,11 +82,24 @@ def test_a_server_needs_no_tensorflow(tmp_path):
     with model_server(Model(FIRST_PIXEL), "grpc") as target:
         code = f"""import sys
 from hangtag.cli.main import main
+from hangtag.fashion_mnist import CLASS_NAMES
 assert main(["evaluate", {str(tmp_path / "test.npz")!r}, "--target", {target!r}]) == 0
 assert not {{"tensorflow", "keras"}} & set(sys.modules)"""
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "accuracy 1.0000 of 20 images" in done.stdout
+
+
+def test_labels_are_of_the_classes_that_the_data_name(capsys, tmp_path):
+    """In whichever order: labels of the model's classes in another order are not taken for the model's."""
+    images = np.zeros((20, 28, 28), np.uint8)
+    images[:, 0, 0] = np.arange(20) % 10
+    order = np.roll(np.arange(10), 3)  # class n of the data is class order[n] of the model
+    labels = np.argsort(order)[np.arange(20) % 10]
+    np.savez(tmp_path / "test.npz", images=images, labels=labels, class_names=[f"class {n}" for n in order])
+    with model_server(Model(FIRST_PIXEL), "grpc") as target:
+        document = evaluated(capsys, tmp_path / "test.npz", "--target", target)
+    assert document["accuracy"] == 1
 
 
 WRONG = [
