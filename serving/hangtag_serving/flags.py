@@ -72,6 +72,11 @@ def path_map(text: str) -> tuple[str, Path]:
     return prefix, Path(folder).absolute()
 
 
+def _file(text: str) -> Path | None:
+    """A path; an empty text is none, as with the C++ server."""
+    return Path(text) if text else None
+
+
 def add_flags(serve: argparse.ArgumentParser) -> None:
     """Add all flags to the parser of the command."""
 
@@ -81,7 +86,7 @@ def add_flags(serve: argparse.ArgumentParser) -> None:
         if kind is bool:
             options: dict[str, Any] = {"type": boolean, "nargs": "?", "const": True}
         else:
-            options = {"type": kind}
+            options = {"type": _file if kind is Path else kind}
         serve.add_argument(f"--{name}", metavar=shown, default=default, help=text, **options)
 
     flag("host", "127.0.0.1", "address to listen on (default %(default)s: this machine only)")

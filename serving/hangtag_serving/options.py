@@ -140,6 +140,8 @@ def _one_model(flags: argparse.Namespace) -> ModelConfig:
     elif location is None:
         location = DEFAULT_BASE_PATH
     name = name or variables.get("MODEL_NAME") or Path(location).absolute().name
+    if not location:
+        raise InvalidInput("--model_base_path is empty: give the folder of the model's versions")
     if "://" in location:
         raise InvalidInput(not_local(name, location))
     return ModelConfig(name, Path(location).absolute())

@@ -266,6 +266,8 @@ def test_what_does_not_exist_is_said_to_not_exist(subject, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     assert main(["doctor", subject]) == 2
     assert f"{subject} does not exist" in capsys.readouterr().err
+    assert main(["doctor", ""]) == main(["inspect", ""]) == main(["evaluate", ""]) == 2, "not the current folder"
+    assert capsys.readouterr().err.count(" is empty: give a") == 3
 
 
 def test_a_keras_file_is_not_a_version(tmp_path, capsys):

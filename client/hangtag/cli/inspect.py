@@ -78,6 +78,8 @@ def register(commands: Any) -> None:
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
+    if arguments.path == "":
+        raise InvalidInput("the path is empty: give a version's folder, or a base path")
     inspected = _running(arguments) if arguments.path is None else read_version(Path(arguments.path))
     if arguments.json:
         print(json.dumps(inspected.to_dict(), indent=2))

@@ -127,6 +127,8 @@ def load(data: str) -> Labelled:
     from hangtag.fashion_mnist import load_test_images
 
     path = Path(data)
+    if not data:
+        raise InvalidInput(f"the path of the data is empty: give a folder, an .npz file, or {DATASET}")
     if data == DATASET and not path.exists():
         images = load_test_images()
         if images is None:

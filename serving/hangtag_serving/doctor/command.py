@@ -93,6 +93,8 @@ def _line(finding: Finding) -> str:
 
 def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
     """Neighbouring YAML files are examined together, as compose reads them."""
+    if "" in arguments.subjects:
+        raise InvalidInput("a path is empty: give a base path, a file, or a server's host:port")
     for is_yaml, subjects in groupby(arguments.subjects, lambda subject: subject.endswith((".yaml", ".yml"))):
         if is_yaml:
             yield from _examine_files([_existing(subject) for subject in subjects], arguments)

@@ -270,6 +270,7 @@ def test_batching_parameters_that_make_no_sense_are_refused(tmp_path, text, part
         (["--grpc_channel_arguments=a"], "--grpc_channel_arguments has 'a': give k=v,k=v"),
         (["--tensorflow_session_parallelism=1", "--tensorflow_intra_op_parallelism=1"], "sets the other two"),
         (["--batching_parameters_file=/nowhere", "--enable_batching"], "cannot read the batching parameters file"),
+        (["--model_base_path=", "--model_config_file=", "--ssl_config_file="], "--model_base_path is empty"),
         (["--monitoring_config_file=/nowhere"], "cannot read the monitoring config file /nowhere"),
     ],
 )
