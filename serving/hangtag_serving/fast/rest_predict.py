@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,7 @@ _PARSED = 8  # memory for parsing, in multiples of the text; the plain path coun
 _MAX_DTYPES, _MAX_DTYPE_BYTES = 512, 1 << 20  # cached dtypes of signatures, limited because clients choose the names
 _DTYPE_BYTES = 512  # memory of one of them, without the names
 _INLINE_SECONDS = 0.001  # a batch that is expected to take longer runs in the pool
+_INLINE_BYTES = 128 << 10  # of an array; a longer one is parsed in the pool
 
 
 class Host(Protocol):
@@ -90,6 +92,9 @@ class RestFastPath:
         self._dtypes: BoundedCache[tuple[ModelSpec, str], int] = BoundedCache(_MAX_DTYPES, _MAX_DTYPE_BYTES)
         self._runner = BatchRunner(recorder, "REST", self._write, self._fail, shares_runs=shares_runs)
         self._workers = JsonWorkers(host.loop, worker_count())
+        # One thread of the pool at a time parses: parsing holds the interpreter's lock, and several threads would only
+        # take it from one another.
+        self._parsing = threading.Lock()
         self._parsed: list[tuple[_Request, np.ndarray]] = []
 
     def close(self) -> None:
@@ -113,25 +118,27 @@ class RestFastPath:
     # ---- 1. text to array
 
     def _parse(self, request: _Request) -> None:
-        """Parse a small array here, and a large one in a worker process or, if that is quicker, in the pool."""
+        """Parse a small array here, and a large one in a worker process or, if that is quicker, in this process."""
         if len(request.numbers.text) < LARGE_BYTES:
             self._add_parsed(request, read_numbers(*self._arguments(request)))
         elif self._workers.submit(
-            *self._arguments(request), partial(self._add_parsed, request), partial(self._parse_in_pool, request)
+            *self._arguments(request), partial(self._add_parsed, request), partial(self._parse_in_server, request)
         ):
             self._metrics.json_parses.add("worker")
         else:
-            self._parse_in_pool(request)
+            self._parse_in_server(request)
 
     def _arguments(self, request: _Request) -> tuple[memoryview, int, int]:
         return request.numbers.text, request.dtype_number, self._max_depth
 
-    def _parse_in_pool(self, request: _Request) -> None:
+    def _parse_in_server(self, request: _Request) -> None:
+        """Parse an array here if that takes about a millisecond, else in the pool: the loop should not wait longer."""
         self._metrics.json_parses.add("server")
         finished = self._workers.started_elsewhere(len(request.numbers.text))
 
         def parse() -> None:
-            array = read_numbers(*self._arguments(request))
+            with self._parsing:
+                array = read_numbers(*self._arguments(request))
             with suppress(RuntimeError):  # the loop is closed after the grace period
                 self._host.loop.call_soon_threadsafe(done, array)
 
@@ -139,7 +146,11 @@ class RestFastPath:
             finished()
             self._add_parsed(request, array)
 
-        self._host.pool.submit(parse)
+        if len(request.numbers.text) < _INLINE_BYTES:
+            self._add_parsed(request, read_numbers(*self._arguments(request)))
+            self._host.loop.call_soon(finished)  # after the answer, to be compared with a worker that leaves this to us
+        else:
+            self._host.pool.submit(parse)
 
     # ---- 2. arrays to batches, after everything that has arrived is parsed
 
