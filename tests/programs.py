@@ -43,7 +43,7 @@ def _tree(name: str, command: list[str]) -> Path:
 def _fetched(name: str, fetch: Callable[[Path], None]) -> Path:
     """A folder under build/tools, which `fetch` fills once: it makes `unpacked` in the folder that it is given."""
     TOOLS.mkdir(parents=True, exist_ok=True)
-    with (TOOLS / ".lock").open("w") as lock:
+    with (TOOLS / f".{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs side by side unpack it once
         if not (TOOLS / name).exists():
             scratch = TOOLS / f".{name}"
@@ -95,4 +95,4 @@ def _unpack_kubectl(scratch: Path) -> None:
 
 
 def _run(command: list[str], folder: Path) -> None:
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=300)
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=600)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 
 import pytest
@@ -22,6 +23,7 @@ def labelled() -> Model:
 
 def test_each_call_goes_to_one_label_by_weight(kind, protocol):
     """All chunks of a call are answered by one version, and both versions get calls."""
+    random.seed(1)  # of sixty calls more than half go to the heavier label, but for one time in 50,000
     model = labelled()
     with (
         model_server(model, protocol) as target,
