@@ -1,9 +1,9 @@
-"""`hangtag bench`: load a running server and measure it, by closed and open loops.
+"""`hangtag bench`: puts load on a running server, in a closed or an open loop, and measures it.
 
-Closed loop: a number of callers, each of which sends its next request when it has the last response; it finds the
-highest throughput. Open loop: requests begin at a fixed rate, however busy the server is, and latency counts from the
-moment a request was due, so that a server which stalls does not get fewer requests while it stalls (Schroeder, Wierman
-and Harchol-Balter, "Open Versus Closed: A Cautionary Tale", NSDI 2006).
+Closed loop: each of a number of callers sends its next request after the last response. This finds the highest
+throughput. Open loop: requests begin at a fixed rate, regardless of how busy the server is, and latency counts from the
+time when a request was due. So a server that stalls does not get fewer requests meanwhile. Source: Schroeder, Wierman
+and Harchol-Balter, "Open Versus Closed: A Cautionary Tale", NSDI 2006.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def register(commands: Any) -> None:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    """Run the command; returns 0 if any request succeeded, else 1."""
+    """Run the command; returns 0 if a request succeeded, else 1."""
     callers = _numbers(arguments.concurrency, "--concurrency", _MOST_CALLERS)
     rates = _numbers(arguments.rate, "--rate", _HIGHEST_RATE) if arguments.rate else []
     if any(number != int(number) for number in callers):
@@ -95,7 +95,7 @@ def _noted(steps: Iterator[Step], finished: list[Step]) -> Iterator[Step]:
 
 
 def _steps(arguments: argparse.Namespace, client: Client, callers: list[int], rates: list[float]) -> Iterator[Step]:
-    model = client.metadata()  # a server that does not answer is reported at once
+    model = client.metadata()  # fails at once if the server does not answer
     count = arguments.batch_size
     if arguments.images:
         sources = inputs.find([arguments.images])
@@ -130,7 +130,7 @@ def _numbers(text: str, flag: str, most: float) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one setting gave. Latencies are in milliseconds, and None when no request succeeded."""
+    """The result of one setting. Latencies are in milliseconds, or None if no request succeeded."""
 
     loop: str
     concurrency: int
@@ -145,7 +145,7 @@ class Step:
     p99_ms: float | None
     errors: dict[str, int]
     unsent: int
-    """Requests of an open loop that were due and not sent, because no caller was free before the end."""
+    """Requests of an open loop that were due but not sent, because no caller was free before the end."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for json."""
@@ -154,7 +154,7 @@ class Step:
 
 @dataclass
 class _Tally:
-    """Latencies in seconds and errors by name, of all callers of one step."""
+    """The latencies (in seconds) and the errors (by name) of all callers in one step."""
 
     latencies: list[float] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
@@ -172,7 +172,7 @@ class _Tally:
 
 
 def closed_loop(send: Callable[[], object], *, concurrency: int, seconds: float, images: int) -> Step:
-    """`concurrency` callers, one request after the other, for `seconds`."""
+    """Let `concurrency` callers send one request after the other for `seconds`."""
     tally = _Tally()
 
     def caller(stop: threading.Event) -> None:
@@ -190,13 +190,13 @@ def closed_loop(send: Callable[[], object], *, concurrency: int, seconds: float,
 
 
 def open_loop(send: Callable[[], object], *, rate: float, concurrency: int, seconds: float, images: int) -> Step:
-    """`rate` requests a second for `seconds`, by at most `concurrency` callers; a late start counts as latency.
+    """Send `rate` requests per second for `seconds`, by at most `concurrency` callers. A late start counts as latency.
 
-    A request that no caller was free to begin before the end is not sent, and counted as such.
+    Requests for which no caller was free before the end are counted as unsent.
     """
     tally = _Tally()
     due = max(1, int(rate * seconds))
-    numbers = iter(range(due))  # shared by all callers: each takes the next
+    numbers = iter(range(due))  # shared by all callers, who take the next number
     began = time.perf_counter()
 
     def caller(stop: threading.Event) -> None:
@@ -215,7 +215,7 @@ def open_loop(send: Callable[[], object], *, rate: float, concurrency: int, seco
 
 @contextmanager
 def _callers(count: int, work: Callable[[threading.Event], None]) -> Iterator[threading.Event]:
-    """Threads that run `work`; the end of the block waits for them, and sets the event that stops them."""
+    """Run `work` in `count` threads. The end of the block waits for them; the event stops them earlier."""
     stop = threading.Event()
     threads = [threading.Thread(target=work, args=(stop,), daemon=True) for _ in range(count)]
     try:
@@ -225,7 +225,7 @@ def _callers(count: int, work: Callable[[threading.Event], None]) -> Iterator[th
         for thread in threads:
             thread.join()
     finally:
-        stop.set()  # after Ctrl-C they send nothing more, and the responses under way are not waited for
+        stop.set()  # after Ctrl-C, they send nothing more, and nothing waits for their responses
 
 
 def _summary(
@@ -255,7 +255,7 @@ def _summary(
 
 
 def random_images(model: ModelMetadata, signature_name: str, count: int) -> np.ndarray:
-    """Random pixels of the shape and dtype that a signature takes, always the same ones; raises InvalidInput."""
+    """Pseudo-random images in the shape and dtype of a signature, the same in every run; raises InvalidInput."""
     signature = find_signature(model, signature_name)
     spec = signature.inputs[only_input(signature, signature_name)]
     dtype = dtypes.BY_NAME.get(spec.dtype)
@@ -269,7 +269,7 @@ def random_images(model: ModelMetadata, signature_name: str, count: int) -> np.n
 
 
 def table(steps: Iterator[Step]) -> Iterator[str]:
-    """The lines of the table, each as soon as its step is done."""
+    """The lines of the table; each line comes when its step is done."""
     yield f"{'loop':>7} {'callers':>8} {'req/s':>9} {'images/s':>10} {'p50 ms':>8} {'p95 ms':>8} {'p99 ms':>8}  errors"
     for step in steps:
         loop = step.loop if step.rate is None else f"{step.rate:g}/s"

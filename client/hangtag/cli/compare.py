@@ -1,4 +1,4 @@
-"""`hangtag compare`: two versions, labels or servers on the same images: agreement, accuracy and latency."""
+"""`hangtag compare`: compares two versions, labels or servers on the same images."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from .inputs import Array, Files, find
 from .terminal import Progress, counted, done, one_line
 
 BATCH = 32
-"""Images a call while comparing: enough calls for a median, large enough to be typical."""
+"""Images per call: a typical size that gives enough calls for a median."""
 
 SIGNIFICANT = 0.05
-"""A difference in accuracy is called significant below this p-value."""
+"""A difference in accuracy is significant below this p-value."""
 
 _SHOWN = 10  # images that differ, in the table
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two; `accuracy` is 0..1, or None without true labels; `p50_ms` is the median latency of a call."""
+    """One side; `accuracy` is 0..1, or None without true labels; `p50_ms` is the median latency of a call."""
 
     name: str
     model_version: int | None
@@ -80,10 +80,10 @@ def compare(
     names: tuple[str, str] = ("left", "right"),
     progress: Progress | None = None,
 ) -> Comparison:
-    """Classify `images` by both clients in turn; `truth` are the true class names.
+    """Classify `images` with both clients; `truth` has the true class names.
 
-    The order of the two alternates, so that a slow moment of the machine affects both. Latency is the median over calls
-    of ``BATCH`` images, in milliseconds, as the client measures it.
+    The order of the clients alternates, so that a slow moment of the machine affects both. Latency is the median time
+    of a call with ``BATCH`` images in milliseconds, as the client measures it.
 
     >>> with Client("localhost:8500", version=1) as old, Client("localhost:8500") as new:
     ...     result = compare(old, new, images[:100], names=("old", "new"))
@@ -95,7 +95,7 @@ def compare(
     if truth is not None and len(truth) != len(images):
         raise InvalidInput(f"{len(images)} images and {len(truth)} true class names")
     clients = (left, right)
-    for client in clients:  # connecting and fetching metadata and class names must not be timed
+    for client in clients:  # connect and fetch metadata and class names now, because these must not be timed
         client.classify(images[:1])
     labels: tuple[list[str], list[str]] = ([], [])
     seconds: tuple[list[float], list[float]] = ([], [])
@@ -131,10 +131,10 @@ def compare(
 
 
 def mcnemar(only_one: int, only_other: int) -> float:
-    """The p-value of McNemar's exact test, two-sided: how likely a difference at least this large is by chance.
+    """The two-sided p-value of McNemar's exact test: how likely a difference of at least this size is by chance.
 
-    The arguments count the images that only one, and only the other, of two classifiers gets right. If the two were
-    equally good, each such image would fall to either like a coin (McNemar, Psychometrika 12, 1947).
+    The arguments count the images that only the one or only the other classifier gets right. If both are equally good,
+    each of these images is right on either side with a probability of 1/2. Source: McNemar, Psychometrika 12, 1947.
 
     >>> mcnemar(1, 9), mcnemar(0, 0), mcnemar(5, 5)
     (0.021484375, 1.0, 1.0)
@@ -213,7 +213,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _sides(arguments: argparse.Namespace) -> list[tuple[str, dict[str, Any]]]:
-    """The name and the client's arguments of both: exactly one flag is given twice, the others at most once."""
+    """The name and the client's arguments of both sides. Exactly one flag must be given twice."""
     targets = arguments.target or [connection.DEFAULT_TARGET]
     given: dict[str, list[Any]] = {
         "target": targets,
@@ -236,7 +236,7 @@ def _sides(arguments: argparse.Namespace) -> list[tuple[str, dict[str, Any]]]:
 
 def _name(kind: str, value: Any) -> str:
     if kind == "target":
-        return str(parse_target(value))  # which leaves a password out
+        return str(parse_target(value))  # without a password
     return f"{'label' if kind == 'version_label' else kind} {value}"
 
 
@@ -255,7 +255,7 @@ def _source(images: Sequence[str]) -> Files | Array:
 
 
 def _truth(file: str | None, source: Files | Array, class_names: Sequence[str]) -> list[str] | None:
-    """The true class names: those of --truth, of the .npz, or of the folders if they are named as the classes are."""
+    """The true class names from --truth, from the .npz, or from the folders if their names are class names."""
     if file is None and isinstance(source, Files):
         folders = [Path(name).parent.name for name in source.names]
         return folders if folders and set(folders) <= set(class_names) else None

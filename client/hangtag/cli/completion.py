@@ -1,4 +1,4 @@
-"""`hangtag completion`: the script that lets a shell complete commands, flags, choices and file names."""
+"""`hangtag completion`: prints a script with which a shell completes commands, flags, choices and file names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _completion(arguments: argparse.Namespace) -> int:
     from .main import build_parser
 
     script = shtab.complete(build_parser(), shell=arguments.shell)
-    if arguments.shell == "bash":  # complete file names where the script knows no other word
+    if arguments.shell == "bash":  # complete file names where the script has no other completion
         script = script.replace("\ncomplete -o ", "\ncomplete -o default -o ")
     print(script)
     done("printed the script", next_step=_SHELLS[arguments.shell])

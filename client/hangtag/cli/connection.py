@@ -20,7 +20,7 @@ DEFAULT_TARGET = "localhost:8500"
 def add_server(
     parser: argparse.ArgumentParser, timeout: float = 10.0, timeout_help: str = "for all of it (default %(default)g)"
 ) -> None:
-    """Target, model, version, language, timeout, and what `add_trust` adds."""
+    """Add target, model, version, language, timeout, and the flags of `add_trust`."""
     parser.add_argument(
         "--target",
         default=DEFAULT_TARGET,
@@ -41,7 +41,7 @@ def add_server(
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """What a model of another origin may not say of itself."""
+    """Add flags for models that Hangtag did not make, which may not describe their pixels and scores."""
     group = parser.add_argument_group("models that Hangtag did not make")
     group.add_argument(
         "--pixels", choices=RANGES, help="the pixel values that the model takes: files and whole numbers are converted"
@@ -51,7 +51,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
-    """TLS and headers."""
+    """Add the flags for TLS and headers."""
     parser.add_argument("--tls", action="store_true", help="encrypt host:port, as grpcs://host:port does")
     parser.add_argument("--ca", metavar="FILE", help="PEM file of the authority that signed the server's certificate")
     parser.add_argument("--cert", metavar="FILE", help="PEM certificate to show to the server (mutual TLS)")
@@ -67,7 +67,7 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 
 
 def client(arguments: argparse.Namespace, **options: Any) -> Client:
-    """A client of the server that the flags of `add_server` name."""
+    """A client for the server that the flags of `add_server` name."""
     from ..client import Client
 
     return Client(
@@ -82,7 +82,7 @@ def client(arguments: argparse.Namespace, **options: Any) -> Client:
 
 
 def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The client's arguments that do not depend on the server; those of `add_model_options` if they were added."""
+    """The client's arguments that do not depend on the server, including those of `add_model_options` if added."""
     return {
         "model": arguments.model,
         "labels": arguments.labels,
@@ -96,7 +96,7 @@ def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
 def trust(arguments: argparse.Namespace) -> dict[str, Any]:
     """The client's arguments from the flags of `add_trust`; raises InvalidInput."""
     if not arguments.debug:
-        # gRPC's C core writes several lines about a failed handshake to standard error, beside our one.
+        # Otherwise gRPC's C core writes several lines about a failed handshake to standard error.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     tls = None
     if arguments.tls or arguments.ca or arguments.cert or arguments.key:
@@ -107,7 +107,7 @@ def trust(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _headers(given: Iterable[str]) -> dict[str, str]:
-    """From the texts of --header. An error never shows a value, which may be a secret."""
+    """The headers of --header. Errors never show a value, which may be a secret."""
     headers: dict[str, str] = {}
     for text in given:
         if text.startswith("@"):

@@ -1,4 +1,4 @@
-"""The images that a command line names: files, folders, globs, arrays and standard input, in their order."""
+"""Finds the images that a command line names: files, folders, globs, arrays and standard input, in order."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LARGEST_ARRAYS = 4 << 30  # bytes that are read from a pipe
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Image files, each an item of its own."""
+    """Image files; each is an item of the stream."""
 
     names: Sequence[str]
 
@@ -36,7 +36,7 @@ class Files:
         return len(self.names)
 
     def name(self, index: int) -> str:
-        """What the output calls image `index`."""
+        """The name of image `index` in the output."""
         return self.names[index]
 
     def items(self, start: int) -> Iterator[Any]:
@@ -46,9 +46,9 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """An array of images [N, …], perhaps mapped from a file; read a batch at a time.
+    """An array of images [N, …], which may be mapped from a file and is read in batches.
 
-    `labels` are the true labels that came with it, as they were in the archive.
+    `labels` are the true labels in the same archive, unchecked.
     """
 
     label: str
@@ -59,18 +59,18 @@ class Array:
         return len(self.array)
 
     def name(self, index: int) -> str:
-        """As indexing is written: ``test.npy[17]``."""
+        """The name in the form ``test.npy[17]``."""
         return f"{self.label}[{index}]"
 
     def items(self, start: int) -> Iterator[Any]:
-        """The images from `start` on, a batch an item."""
+        """The images from `start` on; each item is a batch."""
         for at in range(start, len(self.array), GRPC_ROWS):
             yield np.asarray(self.array[at : at + GRPC_ROWS])
 
 
 @dataclass(frozen=True, slots=True)
 class Bytes:
-    """One image file that came through standard input."""
+    """One image file from standard input."""
 
     content: bytes
 
@@ -78,11 +78,11 @@ class Bytes:
         return 1
 
     def name(self, index: int) -> str:
-        """The name that stands for standard input."""
+        """The name of standard input."""
         return "-"
 
     def items(self, start: int) -> Iterator[Any]:
-        """The file, if it is not to be skipped."""
+        """The file; nothing if `start` skips it."""
         yield from [self.content][start:]
 
 
@@ -90,14 +90,14 @@ Source = Files | Array | Bytes
 
 
 def items(sources: Sequence[Source], start: int) -> Iterator[Any]:
-    """The images from `start` on, through all sources, for a stream."""
+    """The images of all sources from `start` on, for a stream."""
     for source in sources:
         yield from source.items(min(start, len(source)))
         start = max(0, start - len(source))
 
 
 def name(sources: Sequence[Source], index: int) -> str:
-    """What the output calls image `index` of all."""
+    """The name of image `index`, counted through all sources."""
     for source in sources:
         if index < len(source):
             return source.name(index)
@@ -106,11 +106,11 @@ def name(sources: Sequence[Source], index: int) -> str:
 
 
 def find(arguments: Sequence[str]) -> list[Source]:
-    """The sources that `arguments` name; raises InvalidInput for one that names nothing."""
+    """The sources that `arguments` name; raises InvalidInput if one of them names nothing."""
     every = (source for argument in arguments for source in _find(argument))
     sources: list[Source] = []
     for are_files, group in groupby(every, lambda source: isinstance(source, Files)):
-        if are_files:  # one source for many names: the name of an image is then found at once
+        if are_files:  # one source for all names, so that looking up the name of an image is quick
             sources.append(Files([name for source in group for name in source.names]))  # type: ignore[union-attr]
         else:
             sources += group
@@ -144,7 +144,7 @@ def _find(argument: str) -> list[Source]:
 
 
 def _matches(pattern: str) -> Iterator[str]:
-    """As glob.glob, but `**` follows no link to a folder: it may lead back to a parent folder."""
+    """Like glob.glob, but `**` does not follow links to folders, which may lead back to a parent folder."""
     deep = re.search(r"(?:^|/)\*\*/", pattern)
     if deep is None:
         yield from glob.glob(pattern)  # noqa: PTH207 - Path.glob takes no absolute pattern
@@ -157,7 +157,7 @@ def _matches(pattern: str) -> Iterator[str]:
 
 
 def _standard_input() -> list[Source]:
-    """One image, one array, or the names of files, one a line: distinguished by the first bytes."""
+    """Read one image, one array, or the names of files, one per line; the first bytes distinguish them."""
     if sys.stdin is None:
         raise InvalidInput("standard input is closed")
     content = sys.stdin.buffer.read(MAX_IMAGE_BYTES + 1)
@@ -194,7 +194,7 @@ def _arrays(label: str, file: Any) -> Array:
 
 
 def _chosen(label: str, archive: Any) -> tuple[np.ndarray, np.ndarray | None]:
-    """The array `images` of an archive, or its only one; and `labels`, if it has them."""
+    """The array `images` of an archive, or its only array; and its `labels`, if any."""
     with archive:
         names = archive.files
         if len(names) != 1 and "images" not in names:

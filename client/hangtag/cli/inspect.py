@@ -1,4 +1,4 @@
-"""`hangtag inspect`: the signatures, class names and card of a running model, or of a version on disk."""
+"""`hangtag inspect`: shows signatures, class names and card of a running model or of a version on disk."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WIDTH = 80
 
 
 class Inspected(NamedTuple):
-    """What was found; `states` is empty for a version on disk, `card` for a running model, which does not send it."""
+    """The properties of a model. `states` is empty for a version on disk; `card` is None for a running model."""
 
     title: str
     version: int | None
@@ -96,15 +96,15 @@ def _running(arguments: argparse.Namespace) -> Inspected:
         states = client.status()
         try:
             names = client.labels()
-        except (UnknownSignature, InvalidInput):  # a model of another origin: it has none, or no scores of classes
+        except (UnknownSignature, InvalidInput):  # a model that Hangtag did not make, without class names or scores
             names = None
-    title = f"{model.name} version {model.version} at {parse_target(arguments.target)}"  # which hides a password
+    title = f"{model.name} version {model.version} at {parse_target(arguments.target)}"  # without a password
     signatures = {name: signature for name, signature in model.signatures.items() if not _internal(name)}
     return Inspected(title, model.version, signatures, names, states)
 
 
 def _internal(name: str) -> bool:
-    """Whether a signature is TensorFlow's own, for loading the model."""
+    """Whether TensorFlow added the signature for loading the model."""
     return name.startswith("__")
 
 
@@ -166,7 +166,7 @@ def _read_saved_model(content: memoryview) -> tuple[list[str], str, dict[str, Si
 
 
 def _read_card(path: Path) -> dict[str, Any] | None:
-    """The model card; None if there is none, or not a readable one."""
+    """The model card; None if there is none or it cannot be read."""
     try:
         content = read_file(path, _LARGEST_CARD)
         card = json.loads(content) if len(content) <= _LARGEST_CARD else None
@@ -207,5 +207,5 @@ def _names_line(names: Sequence[str] | None) -> str:
 
 
 def _spec_dict(spec: TensorSpec) -> dict[str, Any]:
-    """`shape` is null for an open rank, and has null for an open dimension."""
+    """A spec for JSON. `shape` is null for an unknown rank, and has null for an open dimension."""
     return {"dtype": spec.dtype, "shape": None if spec.shape is None else list(spec.shape)}

@@ -1,4 +1,4 @@
-"""The console script `hangtag`: finds the module of a command, runs it, and turns errors into one line and a code.
+"""The console script `hangtag`: imports the module of a command, runs it, and prints an error as one line.
 
 Exit codes: 0 done, 1 the work failed, 2 bad usage or bad input.
 """
@@ -22,7 +22,7 @@ from .terminal import colour, error_line
 
 
 class Command(NamedTuple):
-    """`module` has the function ``register(commands)``, which adds the command and its arguments to argparse."""
+    """A command. The function ``register(commands)`` in `module` adds it and its arguments to argparse."""
 
     group: str
     module: str
@@ -49,8 +49,8 @@ COMMANDS = {
     "playground": Command(_USE, "hangtag.playground.command", "try a model on a local web page"),
     "completion": Command("other", "hangtag.cli.completion", "print the shell's completion script"),
 }
-"""Every command of the console script. This table names modules of all packages, and only the module of the command
-that runs is imported: reading entry points instead would take longer than all the rest of `hangtag --help`.
+"""All commands of the console script, from all three packages. Only the module of the command that runs is imported.
+Reading entry points instead would take longer than the rest of `hangtag --help`.
 """
 
 DESCRIPTION = "Train an image classifier, publish it, serve it, and classify images with it, on TensorFlow Serving."
@@ -66,7 +66,7 @@ All commands: hangtag --help
 
 
 class _Hangtag(Parser):
-    """The parser of the whole command line, which shows the commands of the table by group."""
+    """The parser of the whole command line; its help shows the commands of the table by group."""
 
     def format_help(self) -> str:
         width = max(map(len, COMMANDS)) + 2
@@ -87,18 +87,18 @@ class _Hangtag(Parser):
 
 
 class _Commands:
-    """What a module's `register` gets: argparse's subparsers, with the summaries of the table."""
+    """The argument of a module's `register`: argparse's subparsers, with the summaries of the table."""
 
     def __init__(self, subparsers: Any) -> None:
         self._subparsers = subparsers
 
     def add_parser(self, name: str, **options: Any) -> Any:
-        """As argparse's method; `options` are `Parser`'s."""
+        """Like argparse's method; `options` are the arguments of `Parser`."""
         return self._subparsers.add_parser(name, **options | {"help": COMMANDS[name].summary})
 
 
 def build_parser(names: Iterable[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
-    """The command line with the commands `names`, all by default."""
+    """The parser with the commands `names`, by default all."""
     parser = _Hangtag(prog="hangtag")
     parser.add_argument("--version", action="version", version=f"hangtag {__version__}")
     commands = _Commands(parser.add_subparsers(metavar="COMMAND", parser_class=Parser))
@@ -108,7 +108,7 @@ def build_parser(names: Iterable[str] = tuple(COMMANDS)) -> argparse.ArgumentPar
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+    """Run one command; returns its exit code."""
     _check_streams()
     hide_notebooks_from_keras()
     arguments = argparse.Namespace(debug=False)
@@ -117,11 +117,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             with warnings.catch_warnings():
                 warnings.showwarning = _show_warning  # type: ignore[assignment]
                 return _run(list(sys.argv[1:] if argv is None else argv), arguments)
-        finally:  # an error while flushing can be reported here, but not at exit; --help passes as SystemExit
+        finally:  # flush now, because an error could not be reported at exit; --help raises SystemExit
             sys.stdout.flush()
     except BrokenPipeError:
         _discard_output()
-        return 1  # the reader has closed the pipe (`hangtag labels | head -1`)
+        return 1  # the reader has closed the pipe, as in `hangtag labels | head -1`
     except (HangtagError, KeyboardInterrupt, OSError, UnicodeEncodeError) as error:
         if arguments.debug:
             raise
@@ -157,14 +157,14 @@ def _explain(error: HangtagError | KeyboardInterrupt | OSError | UnicodeEncodeEr
 
 
 def _show_warning(message: Warning | str, *_: object) -> None:
-    """One line, without the place in our code that Python would show."""
+    """Print a warning as one line, without the line of code that Python would add."""
     print(colour("hangtag: warning:", "warn", sys.stderr), error_line(str(message)), file=sys.stderr)
 
 
 def _check_streams() -> None:
     """Require standard output, replace a closed standard error, and write names that are not UTF-8 as their bytes."""
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for as long as the program runs
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - open until the program ends
     if sys.stdout is None:
         print("hangtag: standard output is closed: send it to a file, or to /dev/null", file=sys.stderr)
         raise SystemExit(1)
@@ -173,5 +173,5 @@ def _check_streams() -> None:
 
 
 def _discard_output() -> None:
-    """Let what is still buffered not fail a second time at exit."""
+    """Redirect standard output to the null device, so that buffered text does not cause another error at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

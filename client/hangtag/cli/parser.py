@@ -1,4 +1,4 @@
-"""argparse with examples in its help, and errors of one line that name the nearest name that exists."""
+"""argparse with examples in its help, and with one-line errors that suggest the nearest name."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _WIDTH = 80
 
 
 class Parser(argparse.ArgumentParser):
-    """`examples` are commands, shown below the help.
+    """A parser with `examples`, which are commands shown below the help.
 
-    Flags are never abbreviated: a later flag would change what an abbreviation means.
+    Flags cannot be abbreviated, because new flags could change the meaning of an abbreviation.
     """
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
@@ -31,7 +31,7 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse's, but the parser that finds an unknown argument reports it and suggests one of its flags."""
+        """Like argparse's method, but an unknown argument is an error of this parser, with a suggestion."""
         argv: list[str] = list(sys.argv[1:] if args is None else args)
         for place in reversed(range(1, len(argv))):
             if argv[place] == "-1..1" and argv[place - 1].startswith("--"):  # a value that looks like a flag
@@ -45,7 +45,7 @@ class Parser(argparse.ArgumentParser):
         return found, unknown
 
     def error(self, message: str) -> NoReturn:
-        """Exit with code 2 and one line."""
+        """Print one line and exit with code 2."""
         choice = _CHOICE.fullmatch(message)
         if choice is not None:
             known = re.findall(r"[^\s',]+", choice["known"])

@@ -1,4 +1,4 @@
-"""`hangtag status`, `wait` and `labels`: what a running server says of a model."""
+"""`hangtag status`, `wait` and `labels`: show what a running server knows about a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people see on a terminal: colours, text from outside made harmless, and the closing line of a command."""
+"""Output on a terminal: colours, safe text, progress bars, and the closing line of a command."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any, TextIO
 _COLOURS = {"ok": "32", "warn": "33", "fail": "31", "bold": "1"}
 """ANSI codes (ECMA-48, "select graphic rendition")."""
 
-# What ends a line, commands a terminal, reorders the text around it, or cannot be encoded. Half of a surrogate pair
-# from U+DC80 to U+DCFF stays: it stands for a byte of a file name that is not UTF-8, and is written as that byte.
+# Characters that end a line, control a terminal, reorder text, or cannot be encoded. Surrogates from U+DC80 to U+DCFF
+# stay: each stands for a byte of a file name that is not UTF-8, and is written as that byte.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udc7f\udd00-\udfff]")
 
-_LONGEST = 1000  # characters of one error
+_LONGEST = 1000  # characters of an error
 
 
 def one_line(text: str) -> str:
-    r"""`text` with the characters that would end the line, or command a terminal, as Python writes them.
+    r"""`text` on one line, with unsafe characters as Python's escape sequences.
 
     >>> print(one_line("a\nb\x1b[2J"))
     a\nb\x1b[2J
@@ -27,7 +27,7 @@ def one_line(text: str) -> str:
 
 
 def error_line(text: str) -> str:
-    r"""`text`, perhaps of several lines and very long, as one line of at most about 1,000 characters.
+    r"""`text` as one line of at most about 1,000 characters.
 
     >>> error_line("first\r\n  second\x07")
     'first second\\x07'
@@ -39,7 +39,7 @@ def error_line(text: str) -> str:
 def colour(text: str, kind: str, stream: TextIO | None = None) -> str:
     """`text` in the colour of "ok", "warn", "fail" or "bold", if `stream` (standard output) is a terminal.
 
-    No colour if the variable NO_COLOR has a value (https://no-color.org) or the terminal cannot show any.
+    The environment variable NO_COLOR (https://no-color.org) turns colours off.
 
     >>> colour("ok", "ok")
     'ok'
@@ -52,9 +52,9 @@ def _shows_colours(stream: TextIO) -> bool:
 
 
 def done(text: str, *, next_step: str = "") -> None:
-    """Close a command: what was done, and what to do next. On standard error, and only if that is a terminal.
+    """Print what a command has done, and what to do next, to standard error if that is a terminal.
 
-    So standard output holds nothing but data, and scripts see no advice.
+    So standard output has only data, and scripts get no advice.
     """
     if sys.stderr.isatty():
         advice = f"; next: {colour(next_step, 'bold', sys.stderr)}" if next_step else ""
@@ -71,7 +71,7 @@ def counted(number: int, noun: str) -> str:
 
 
 class Progress:
-    """A progress bar on a terminal, if tqdm is installed and there is more than one image; else nothing."""
+    """A progress bar, if standard error is a terminal, tqdm is installed, and there is more than one image."""
 
     def __init__(self, total: int, done: int = 0) -> None:
         self._bar: Any = None

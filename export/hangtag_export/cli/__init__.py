@@ -1,1 +1,1 @@
-"""The commands `hangtag export` and `hangtag versions`."""
+"""The commands that train and publish: export, publish, evaluate, versions and data."""

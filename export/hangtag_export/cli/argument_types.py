@@ -1,6 +1,6 @@
-"""Types of command-line arguments, and the arguments that several commands share.
+"""Types of command-line arguments, and arguments that several commands share.
 
-A type returns the value of an argument, or says what the argument is not.
+A type returns the value of an argument, or raises ArgumentTypeError.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from hangtag.errors import InvalidInput
 
 NONE = "none"
-"""In place of a file or a server: says that there is none, which leaving the argument out does not."""
+"""Given instead of a file or a server: there is none. Omitting the argument does not say so."""
 
 _Number = TypeVar("_Number", int, float)
 
@@ -61,14 +61,14 @@ def label(text: str) -> str:
 
 
 def path(text: str) -> Path:
-    """A path; an empty text, as of a shell's unset variable, would be the current folder."""
+    """A path. An empty text, for example from an unset shell variable, would mean the current folder."""
     if not text:
         raise ArgumentTypeError("'' is not a path: it is empty")
     return Path(text)
 
 
 def model_name(text: str) -> str:
-    """A name that can be a folder's and a part of a URL."""
+    """A model name, which must be valid as the name of a folder and in a URL."""
     if not text.strip() or text in (".", "..") or "/" in text or not text.isprintable():
         raise ArgumentTypeError(f"{text!r} is not a model name: it must be one that a folder can have")
     return text
@@ -83,7 +83,7 @@ def keras_file(text: str) -> Path:
 
 
 def add_gates(group: Any) -> None:
-    """Add what a model must meet to be published, and the arguments that waive it."""
+    """Add the conditions for publishing, and the arguments that override them."""
     group.add_argument(
         "--min-accuracy", type=accuracy, metavar="X", help="publish only with this test accuracy or more"
     )
@@ -136,14 +136,14 @@ def check_keep(arguments: Namespace) -> None:
 
 
 def gates_and_keep(arguments: Namespace) -> dict[str, Any]:
-    """The values of `add_gates` and of --keep and --config, as keyword arguments."""
+    """The arguments of `add_gates`, --keep and --config as keyword arguments."""
     names = ("min_accuracy", "no_worse_than_current", "force", "replace", "keep")
     config = None if arguments.keep is None else config_for_keep(arguments.config)
     return {name: getattr(arguments, name) for name in names} | {"config": config}
 
 
 def config_for_keep(config: Path | None) -> Path | None:
-    """The model config file whose versions --keep does not remove; a warning where none is given."""
+    """The model config file whose versions --keep does not remove; warns if none is given."""
     if config is None:
         warnings.warn(
             "--keep without --config FILE: versions that a label or a policy names are not known, and not spared "
@@ -154,10 +154,10 @@ def config_for_keep(config: Path | None) -> Path | None:
 
 
 def silence_tensorflow() -> None:
-    """Hide warnings that are not the user's concern.
+    """Hide warnings that do not help the user.
 
-    Keras recommends .keras whenever it meets an .h5 file, and TensorFlow calls the Session API deprecated, which
-    TensorFlow Serving loads models with.
+    Keras recommends .keras for every .h5 file, and TensorFlow warns that the Session API is deprecated, although
+    TensorFlow Serving uses it to load models.
     """
     logging.getLogger("absl").setLevel(logging.ERROR)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""The command `hangtag evaluate`: labelled images against a running server, or a version on disk."""
+"""The command `hangtag evaluate`: measures a running server or a version on disk with labelled images."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from ..evaluation import Evaluation
 
 BATCH = 32
-"""Images a call: enough calls for percentiles, large enough to be typical."""
+"""Images per call: a typical size that gives enough calls for percentiles."""
 
 
 class Labelled(NamedTuple):
-    """Images, an array or paths of files; their labels, indices of classes (int64 [N]) or names of classes.
+    """Images (an array or paths of files) with their labels (class indices, int64 [N], or class names).
 
-    `names` are those of the classes that the indices are of, where the data say so.
+    `names` are the class names for the indices, if the data have them.
     """
 
     images: Any
@@ -37,7 +37,7 @@ class Labelled(NamedTuple):
     names: tuple[str, ...] = ()
 
     def indices(self, class_names: Sequence[str]) -> np.ndarray:
-        """The labels as indices of `class_names`, int64 [N]; raises InvalidInput for one that is none."""
+        """The labels as indices of `class_names`, int64 [N]; raises InvalidInput for an unknown label."""
         import numpy as np
 
         if isinstance(self.labels, list):
@@ -170,7 +170,7 @@ def _from_folder(folder: Path) -> Labelled:
 
 
 def _by_server(arguments: argparse.Namespace, data: Labelled) -> tuple[np.ndarray, tuple[str, ...], dict[str, Any]]:
-    """Probabilities [N, C], class names, and the figures of the calls."""
+    """The probabilities [N, C], the class names, and the model version and latencies for the output."""
     import numpy as np
 
     if not len(data.images):
@@ -201,7 +201,7 @@ def _on_disk(folder: Path, data: Labelled) -> tuple[Evaluation, dict[str, Any]]:
     from ..data.image_files import ImageFiles
     from ..evaluation import evaluate
 
-    # TensorFlow calls the Session API deprecated; it is what TensorFlow Serving loads with.
+    # TensorFlow warns that the Session API is deprecated, although TensorFlow Serving uses it.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     version = read_version(folder)
     images = data.images

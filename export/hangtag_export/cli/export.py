@@ -177,7 +177,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _model_name(arguments: argparse.Namespace) -> str:
-    """As given; else the folder's name, so that its model does not replace another one."""
+    """The given name, or the folder's name, so that its model does not replace another one."""
     if arguments.model_name is not None:
         return str(arguments.model_name)
     if arguments.dataset == DATASET:
@@ -203,7 +203,7 @@ def _image_shape(arguments: argparse.Namespace, architecture: str) -> tuple[int,
 
 
 def _defaults(name: str, text: Callable[[Any], str] = str) -> str:
-    """The recipes' values of one field, for a help text."""
+    """The values of one field in all recipes, for a help text."""
     values: dict[str, list[str]] = {}
     for architecture in NAMES:
         value = recipe(architecture, photos=name == "image_shape")
@@ -219,7 +219,7 @@ def _size(shape: tuple[int, ...]) -> str:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Raise InvalidInput, before anything is loaded, for an argument that would have no effect or another one."""
+    """Raise InvalidInput for an argument that would have no effect, before anything is loaded."""
     if arguments.dataset == DATASET:
         for flag, given in (
             ("--image-size", arguments.image_size is not None),

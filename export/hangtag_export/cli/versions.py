@@ -195,7 +195,7 @@ def _config(arguments: argparse.Namespace) -> ModelConfig | None:
 
 
 def _base_path(arguments: argparse.Namespace, config: ModelConfig | None) -> Path:
-    """The folder of the versions: as given, or the config's if that exists on this machine, or models/NAME."""
+    """The given base path, or the config's if it exists on this machine, or models/NAME."""
     from ..base_path import check_base_path, versions
     from ..errors import DataError
 
@@ -218,7 +218,7 @@ def _place(arguments: argparse.Namespace) -> Place:
 
 
 class _Server:
-    """A context manager: a watch on the server at `--target`, or None when no target is given."""
+    """A context manager that gives a watch on the server at `--target`, or None without a target."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
@@ -266,5 +266,5 @@ class _Server:
 
         try:
             return self._by_label.metadata().version
-        except (ModelNotFound, ServerUnavailable):  # UNAVAILABLE: "Model labels does not init yet", before the first
+        except (ModelNotFound, ServerUnavailable):  # UNAVAILABLE: "Model labels does not init yet", for the first label
             return None

@@ -1,4 +1,4 @@
-"""Class names in label order: a list, a text or JSON file, or the folders of a data set."""
+"""Reads class names in label order from a list, a text or JSON file, or the folders of a data set."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from hangtag.config.class_names import read_class_file
 from hangtag.errors import InvalidInput
 
 TRAINING = ("train", "training", "training_set", "train_set", "trainset")
-"""Names of the folder that has the training images, in a data set that is divided."""
+"""Names that the folder of the training images may have, in a data set that is divided into parts."""
 
 _LONGEST_NAME = 1000  # characters
-_EMOJI_JOINER = "\u200d"  # makes one emoji of two, which looks different
+_EMOJI_JOINER = "\u200d"  # joins two emojis to one, which looks different
 _REFUSED = ("Cc", "Cs", "Zl", "Zp")  # Unicode categories: control characters, surrogates, line separators
 _BIDIRECTIONAL = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # reorder the text after a name
 
 
 def read_class_names(source: Any) -> tuple[str, ...]:
-    """Class names in label order from what the caller gave. Raises InvalidInput.
+    """The class names in `source`, in label order. Raises InvalidInput.
 
     `source` is a sequence of strings, or the path of
 
     - a text or JSON file, as `hangtag.config.class_names.read_class_file` reads them,
-    - a folder with one folder a class, in `train/` if there is one; their sorted names are the class names.
+    - a folder with one folder per class, in `train/` if that exists; their sorted names are the class names.
 
     A string that is not a path and contains a comma is a list: ``"cat,dog"``.
     """
@@ -43,7 +43,7 @@ def read_class_names(source: Any) -> tuple[str, ...]:
 
 
 def check_class_names(names: Sequence[Any]) -> None:
-    """Raise InvalidInput unless these are names of at least two classes that differ visibly and can be printed."""
+    """Raise InvalidInput unless these are at least two printable names that look different."""
     for number, name in enumerate(names):
         fault = fault_of(name)
         if fault is not None:
@@ -59,7 +59,7 @@ def check_class_names(names: Sequence[Any]) -> None:
 
 
 def fault_of(name: Any) -> str | None:
-    """What makes `name` no class name, as the end of a sentence; None for a good one."""
+    """Why `name` cannot be a class name, as the end of a sentence; None if it can."""
     if not isinstance(name, str):
         return f"is {name!r}: it must be text"
     if not name.strip():
@@ -73,7 +73,7 @@ def fault_of(name: Any) -> str | None:
 
 
 def look(name: str) -> str:
-    """What a name looks like: readers cannot distinguish names of one look."""
+    """The visible form of a name: readers cannot distinguish names with the same form."""
     visible = "".join(each for each in name if unicodedata.category(each) != "Cf" or each == _EMOJI_JOINER)
     return unicodedata.normalize("NFC", visible).strip()
 
@@ -83,29 +83,29 @@ def _is_refused(character: str) -> bool:
 
 
 def folder_names(folder: Path) -> list[str]:
-    """The sorted names of the class folders in `folder`, as text in Unicode's composed form, as people type it."""
+    """The sorted class names of the folders in `folder`."""
     return sorted(class_name(path) for path in class_folders(folder))
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """The folders in `folder` that are not hidden, one a class, by name."""
+    """The folders in `folder` that are not hidden, sorted by name; each is a class."""
     return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
 
 
 def class_name(folder: Path) -> str:
-    """The class name that a folder's name stands for; macOS decomposes letters with accents, which no one types."""
+    """The name of a folder in Unicode's composed form, as people type it; macOS decomposes letters with accents."""
     return unicodedata.normalize("NFC", folder.name)
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a folder of this name is none of the user's."""
+    """Whether a folder with this name was made by the system, not by the user."""
     return name.startswith(".") or name in ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found")
 
 
 def one_of(folder: Path, names: Sequence[str]) -> Path | None:
-    """The folder of one of these names, in capitals or not, in `folder` that itself holds folders."""
-    found = {path.name.lower(): path for path in class_folders(folder) if path.name.lower() in names}
-    return next((found[name] for name in names if name in found and class_folders(found[name])), None)
+    """The first folder in `folder` with one of these names, in upper or lower case, that has folders in it."""
+    by_name = {path.name.lower(): path for path in class_folders(folder)}
+    return next((by_name[name] for name in names if name in by_name and class_folders(by_name[name])), None)
 
 
 def _from_text(source: str | Path) -> Sequence[str]:
@@ -117,7 +117,7 @@ def _from_text(source: str | Path) -> Sequence[str]:
             return _from_folder(path)
         if path.is_file():
             return read_class_file(path)
-    except OSError as error:  # also a list too long to be a path
+    except OSError as error:  # among others, if a list is too long for a path
         if "," not in str(source):
             raise InvalidInput(f"cannot read the class names from {str(source)[:200]}: {error.strerror}") from error
     if "," in str(source):

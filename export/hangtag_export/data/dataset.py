@@ -13,7 +13,7 @@ class Images(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """N, H, W and, of colour images, 3."""
+        """(N, H, W), or (N, H, W, 3) for colour images."""
 
     def __len__(self) -> int: ...
 
@@ -24,7 +24,8 @@ class Images(Protocol):
 class Dataset:
     """Labelled images; labels are int64 [N] and index `class_names`.
 
-    `validation_images` are those of a folder's ``val/``; without them, training holds out a part of `train_images`.
+    `validation_images` are the images of a folder's ``val/``. Without them, training holds out a part of
+    `train_images`.
     """
 
     name: str
@@ -40,5 +41,5 @@ class Dataset:
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """(H, W), or (H, W, 3) of colour images."""
+        """(H, W), or (H, W, 3) for colour images."""
         return tuple(self.test_images.shape[1:])

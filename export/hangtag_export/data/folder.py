@@ -1,4 +1,4 @@
-"""A data set that is a folder of images: one folder a class, whose name is the class name.
+"""Loads a data set from a folder of images, with one folder per class, whose name is the class name.
 
 DIR/boots/a.png  DIR/bags/2024/b.jpg …                split 80/20 by seed, class by class, or
 DIR/train/boots/a.png … and DIR/test/boots/b.png …    used as they are, with DIR/val/ (also valid, validation) if there
@@ -32,8 +32,8 @@ _PART = re.compile(
     r"(.*[_. -])?(train|training|test|testing|val|valid|validation|dev|eval)([_. -]?(set|data|images|split))?",
     re.IGNORECASE,
 )
-"""What a folder's name says that may be a part of a data set, of a name that is not known."""
-_LARGEST = 4096  # pixels an edge
+"""Other names of folders that may be parts of a data set, such as `my_test_images`."""
+_LARGEST = 4096  # pixels per side
 _SHOWN = 10  # bad files that a message names
 
 _Files = dict[str, list[Path]]
@@ -49,9 +49,9 @@ def load_images(
 ) -> Dataset:
     """The images of `folder` as uint8 of `image_shape`: (H, W), grey, or (H, W, 3), RGB.
 
-    Reads PNG, JPEG, WebP, GIF, BMP and TIFF, upright as their EXIF data say. Every file is decoded once, so that bad
-    files are reported before the training; after that, images are read when they are needed. `skip_bad` leaves bad
-    files out. `say` gets one line about what was skipped. Raises DataError, with one sentence.
+    Reads PNG, JPEG, WebP, GIF, BMP and TIFF, rotated by their EXIF data. First, every file is decoded once, so that bad
+    files are reported before the training; later, images are read when they are needed. `skip_bad` omits bad files.
+    `say` is called with a line about skipped files. Raises DataError.
 
     >>> dataset = load_images("photos", (96, 96, 3))  # doctest: +SKIP
     >>> dataset.train_images[:32].shape  # doctest: +SKIP
@@ -112,7 +112,7 @@ def load_images(
 
 
 def shown(path: Path | str) -> str:
-    """A path for a message: what is not text, and control characters, escaped."""
+    """A path for a message, with escaped control characters and escaped bytes that are not text."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
@@ -121,7 +121,7 @@ def shown(path: Path | str) -> str:
 
 
 def _splits(folder: Path, skipped: Counter[str], seed: int, say: Callable[[str], None]) -> list[_Files]:
-    """Training and test images, or training, validation and test images."""
+    """The files of the training and test images, or of the training, validation and test images."""
     train = one_of(folder, TRAINING)
     others = [part for part in (one_of(folder, _VALIDATION), one_of(folder, _TEST)) if part is not None]
     if train is None or not others:
@@ -144,7 +144,7 @@ def _splits(folder: Path, skipped: Counter[str], seed: int, say: Callable[[str],
 
 
 def _check_not_divided(folder: Path, train: Path | None) -> None:
-    """Raise DataError for a data set whose parts would be taken for classes, since they are not named as parts."""
+    """Raise DataError if the folders look like parts of a data set, but their names are not known."""
     folders = class_folders(folder)
     part = train or next((path for path in folders if _PART.fullmatch(path.name)), None)
     if part is None:
@@ -207,11 +207,11 @@ def _classes(folder: Path, skipped: Counter[str]) -> _Files:
 
 
 def _images(folder: Path, skipped: Counter[str]) -> list[Path]:
-    """The image files of a class, in its folder and the folders within."""
+    """The image files of a class, in its folder and all folders below."""
     images = []
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not is_hidden(name))
-        linked = sum(Path(parent, name).is_symlink() for name in folders)  # which os.walk leaves out: they may be loops
+        linked = sum(Path(parent, name).is_symlink() for name in folders)  # os.walk skips them: they may be loops
         if linked:
             skipped["links to folders"] += linked
         for name in names:
@@ -231,7 +231,7 @@ def _images(folder: Path, skipped: Counter[str]) -> list[Path]:
 
 
 def _split(classes: _Files, seed: int) -> list[_Files]:
-    """A fifth of each class, at least one image, for testing."""
+    """Training and test images: a fifth of each class, but at least one image, is for testing."""
     random = np.random.default_rng(seed)
     train, test = {}, {}
     for name, files in classes.items():
@@ -248,7 +248,7 @@ def _split(classes: _Files, seed: int) -> list[_Files]:
 
 
 def _check(files: ImageFiles) -> tuple[list[str], dict[int, str]]:
-    """`ImageFiles.check`, with a bar on a terminal."""
+    """`ImageFiles.check`, with a progress bar on a terminal."""
     tqdm = require("tqdm", extra="export", what="training")
     with tqdm.tqdm(total=len(files), desc="checking", leave=False, disable=not sys.stderr.isatty()) as bar:
         return files.check(bar.update)

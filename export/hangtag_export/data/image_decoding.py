@@ -1,4 +1,4 @@
-"""Image files in the graph: decoded, greyed or made RGB, and resized, by the code that training on a folder uses."""
+"""Decodes image files in TensorFlow's graph. The exported model and training on a folder use the same code."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from typing import Any
 from hangtag.optional import require
 
 MAX_PIXELS = 50_000_000
-"""Width times height that a file may have; it says so in its first bytes, and decoding takes three bytes for each."""
+"""The largest width times height of a file, by its header. Decoding takes three bytes per pixel."""
 
 
 def decode(file: Any, shape: Sequence[int]) -> Any:
-    """One PNG or JPEG file as uint8 pixels of `shape`, in the graph; training on a folder uses the same code.
+    """Decode one PNG or JPEG file to uint8 pixels of `shape`, grey or RGB, without alpha.
 
-    The decoder greys the image or makes it RGB, and drops alpha. A file whose header gives a larger image than
-    `MAX_PIXELS` is an error before anything is decoded.
+    A file whose header has more than `MAX_PIXELS` is an error before anything is decoded.
     """
     tf = require("tensorflow", extra="export", what="exporting")
     channels = shape[2] if len(shape) == 3 else 1
@@ -28,12 +27,12 @@ def decode(file: Any, shape: Sequence[int]) -> Any:
 
 
 def _pixels(file: Any) -> Any:
-    """Width times height as the header of a JPEG, PNG or GIF file gives it; 0 for any other content.
+    """Width times height in the header of a JPEG, PNG or GIF file; 0 for other content.
 
-    A BMP file is as large as its image, so it needs no bound.
+    A BMP file is as large as its image, so it needs no limit.
     """
     tf = require("tensorflow", extra="export", what="exporting")
-    # Zeros behind a file that is too short: it has no header, and the decoder says so.
+    # Pad short files with zeros. They have no complete header, and the decoder will report that.
     header = tf.strings.join([tf.strings.substr(file, 0, 24), b"\0" * 24])
     values = tf.cast(tf.io.decode_raw(tf.strings.substr(header, 0, 24), tf.uint8), tf.int64)
 
@@ -57,9 +56,9 @@ def _pixels(file: Any) -> Any:
 
 
 def resize(image: Any, shape: Sequence[int]) -> Any:
-    """uint8 [H, W, C] as uint8 of `shape`, in the graph: stretched without regard to aspect, bilinear, antialiased.
+    """Resize uint8 [H, W, C] to uint8 of `shape`, in the graph: bilinear, antialiased, ignoring the aspect ratio.
 
-    An image that already has the size keeps its pixels exactly.
+    An image of the right size is not changed.
     """
     tf = require("tensorflow", extra="export", what="exporting")
     image = tf.image.resize(image, shape[:2], method="bilinear", antialias=True)

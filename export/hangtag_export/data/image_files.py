@@ -1,7 +1,7 @@
-"""Images that stay in their files until they are needed, decoded as the exported model decodes them.
+"""Images that are read from their files when they are needed, and decoded as in the exported model.
 
-PNG and JPEG files are decoded by TensorFlow, exactly as in the exported graph. Pillow decodes what TensorFlow does not:
-WebP, TIFF, GIF, BMP, CMYK, and files whose EXIF data say that the camera was turned. Both end in the same resize.
+TensorFlow decodes PNG and JPEG files with the code of the exported graph. Pillow decodes what TensorFlow does not:
+WebP, TIFF, GIF, BMP, CMYK, and files that must be rotated by their EXIF data. Both use the same resize.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from . import image_decoding as graph
 from .dataset import Images
 
 CACHE_BYTES = 256_000_000
-"""Decoded images kept in memory, at most; if all do not fit, none are kept."""
+"""The limit in bytes for keeping decoded images in memory. If not all images fit, none are kept."""
 
 _LARGE = 8_000_000  # pixels; such images are decoded one at a time
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
@@ -36,11 +36,11 @@ _one_large = threading.Lock()
 
 
 class BadImageError(Exception):
-    """A file that cannot be used; the message says why."""
+    """A file cannot be used; the message says why."""
 
 
 class ImageFiles:
-    """uint8 images [N, *shape], read from `paths` when they are indexed; reads like a numpy array.
+    """uint8 images [N, *shape] that are read from `paths` when they are indexed, like a numpy array.
 
     Decoded images are kept in memory if all of them fit into `CACHE_BYTES`.
 
@@ -53,7 +53,7 @@ class ImageFiles:
         self.paths = tuple(paths)
         self.shape = (len(self.paths), *shape)
         size = int(np.prod(self.shape))
-        self._cache = np.empty(self.shape, np.uint8) if size <= CACHE_BYTES else None  # untouched pages take no memory
+        self._cache = np.empty(self.shape, np.uint8) if size <= CACHE_BYTES else None  # unused pages take no memory
         self._cached = np.zeros(len(self.paths), bool)
         self._pool = ThreadPoolExecutor(_processors(), thread_name_prefix="decode")
 
@@ -73,7 +73,7 @@ class ImageFiles:
         return images
 
     def check(self, step: Callable[[], None] = lambda: None) -> tuple[list[str], dict[int, str]]:
-        """Read and decode every file once: the SHA-256 of each, and what is wrong with the bad ones, by position."""
+        """Read and decode every file once; returns the SHA-256 of each, and the fault of each bad one by position."""
         checksums, bad = [], {}
         for place, (checksum, reason) in enumerate(self._pool.map(self._check, range(len(self.paths)))):
             checksums.append(checksum)
@@ -106,7 +106,7 @@ class ImageFiles:
 
 
 class Subset:
-    """Some of the images of `files`, in this order; shares their cache."""
+    """The images of `files` at `places`, in this order."""
 
     def __init__(self, files: ImageFiles, places: np.ndarray) -> None:
         self._files = files
@@ -120,12 +120,12 @@ class Subset:
         return self._files[self._places[index]]
 
     def select(self, places: np.ndarray) -> Subset:
-        """These of the images."""
+        """The images at these positions."""
         return Subset(self._files, self._places[places])
 
 
 def select(images: Images, places: np.ndarray) -> Images:
-    """These of the `images`; those in files are not read for it."""
+    """The `images` at these positions; images in files are not read."""
     return images.select(places) if isinstance(images, Subset) else images[places]
 
 
@@ -135,7 +135,7 @@ def decode(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
     pillow = require("PIL.Image", extra="export", what="training")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of large images, which are refused below
+            warnings.simplefilter("ignore")  # Pillow warns about large images, which are refused below
             image = pillow.open(io.BytesIO(content), formats=_FORMATS)
     except pillow.DecompressionBombError as error:  # Pillow's own limit is larger than ours
         raise BadImageError(f"more than {graph.MAX_PIXELS // 1_000_000} million pixels") from error
@@ -170,14 +170,14 @@ def _pixels(content: bytes, image: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _grey(values: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] as [H, W], by the weights of libpng, which makes the PNG grey that the client sends instead."""
+    """uint8 [H, W, 3] as grey [H, W], with the weights of libpng, which converts the PNG that clients send instead."""
     weighted: np.ndarray = values.astype(np.uint32) @ np.array([9797, 19234, 3737], np.uint32) >> 15
     return weighted.astype(np.uint8)
 
 
 @lru_cache(maxsize=8)
 def _compiled(shape: tuple[int, ...]) -> tuple[Any, Any]:
-    """The exported graph's decoder and its resize, as TensorFlow functions."""
+    """The decoder and the resize of the exported graph, as TensorFlow functions."""
     tf = require("tensorflow", extra="export", what="training")
     channels = shape[2] if len(shape) == 3 else 1
     text, pixels = tf.TensorSpec((), tf.string), tf.TensorSpec((None, None, channels), tf.uint8)

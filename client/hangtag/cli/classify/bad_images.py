@@ -1,4 +1,4 @@
-"""Which of the images of `hangtag classify` an error is about, by the names that their rows would have."""
+"""Finds the images of `hangtag classify` that caused an error, and adds their names to its message."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..inputs import Source
 
 
 class Taken:
-    """The images from `start` up to `stop`, for a stream; `last` are the positions of those that it took last."""
+    """The images from `start` up to `stop`, for a stream; `last` has the positions of the images that it read last."""
 
     def __init__(self, sources: Sequence[Source], start: int, stop: int) -> None:
         self.sources, self.start, self.stop, self.last = sources, start, stop, range(start, start)
@@ -30,9 +30,9 @@ class Taken:
 
 
 def name_images(error: HangtagError, taken: Taken, client: Client, prepare: str | None) -> int | None:
-    """Add the names of its images to the message of a stream's error, and return the position of the first.
+    """Add the names of the images to the message of a stream's error; returns the position of the first one.
 
-    In a refused request the one bad file is searched for. None is for an error that is about no image.
+    If a request was refused, this searches for the one bad file. Returns None if the error is not about images.
     """
     if error.images is not None:
         images = range(taken.start + error.images.start, taken.start + error.images.stop)
@@ -57,7 +57,7 @@ def name_images(error: HangtagError, taken: Taken, client: Client, prepare: str 
 def _find_bad_file(
     sources: Sequence[Source], images: range, client: Client, prepare: str | None
 ) -> tuple[range, str] | None:
-    """The first image that is refused even when sent alone, and why; None if there is none, or not all are files."""
+    """The first image that is refused when it is sent alone, and why; None if there is none, or not all are files."""
     names = {index: inputs.name(sources, index) for index in images}
     if not all(Path(name).is_file() for name in names.values()):
         return None

@@ -1,4 +1,4 @@
-"""`hangtag classify`: any number of images from many places, as a stream; rows are written as results arrive."""
+"""`hangtag classify`: classifies any number of images as a stream, and writes rows as the results arrive."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _say_done(arguments: argparse.Namespace, count: int) -> None:
 
 
 def _width(sources: list[Source], total: int) -> int:
-    """Of the first column: that of the longest of the first thousand names."""
+    """The width of the first column: the longest of the first thousand names."""
     return max((len(inputs.name(sources, index)) for index in range(min(total, 1000))), default=0)
 
 
@@ -135,7 +135,7 @@ def _format(arguments: argparse.Namespace) -> str:
 
 
 def _earlier(arguments: argparse.Namespace, kind: str, sources: list[Source], total: int) -> Earlier | None:
-    """The rows that the output has already."""
+    """The rows that are already in the output; None if it does not exist."""
     if not arguments.output or not os.path.lexists(arguments.output):
         return None
     path = Path(arguments.output)
@@ -167,14 +167,14 @@ def _output(path: str | None, earlier: Earlier | None) -> Iterator[TextIO]:
 
 
 def _image_shape(client: Client) -> tuple[int | None, ...] | None:
-    """The shape of one image that the model takes; None if it says none, as a model that takes files does."""
+    """The shape of one image in the model's input; None for a model that takes files."""
     inputs_ = client.metadata().signatures[SERVING_DEFAULT].inputs.values()
     shapes = [spec.shape[1:] for spec in inputs_ if spec.shape is not None and len(spec.shape) > 2]
     return shapes[0] if shapes else None
 
 
 def _received(sources: list[Source], row: tuple[int | None, ...] | None, prepare: str | None) -> list[np.ndarray]:
-    """The images as the model receives them: files prepared, made grey if it takes grey images, and resized."""
+    """The images as the model receives them: prepared, converted to its channels, and resized."""
     from ...plots import read_image
 
     layout = layout_of(row)

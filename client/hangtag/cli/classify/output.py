@@ -1,4 +1,4 @@
-"""The output of `hangtag classify`: a table, JSON lines or CSV, one row for each image."""
+"""The output of `hangtag classify`: a table, JSON lines or CSV, with one row per image."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ class Writer(Protocol):
     """Writes the rows of one result."""
 
     def write(self, names: Sequence[str], result: Classification) -> None:
-        """One row for each image."""
+        """Write one row for each image."""
 
 
 class Table:
-    """Aligned text; `width` is that of the longest name."""
+    """Aligned text; `width` is the length of the longest name."""
 
     def __init__(self, file: TextIO, top: int, width: int) -> None:
         self._file, self._top, self._width = file, top, width
 
     def write(self, names: Sequence[str], result: Classification) -> None:
-        """Name, then the best classes with their probabilities."""
+        """Write the name, then the best classes with their probabilities."""
         for name, row in zip(names, result, strict=True):
             best = "   ".join(f"{label} {score:.1%}" for label, score in row.top(self._top))
             self._file.write(one_line(f"{name:{self._width}}  {best}") + "\n")
 
 
 class JsonLines:
-    """One object an image, in ASCII, so that a file name that is not UTF-8 can be written and read back too."""
+    """One object per image, in ASCII, so that file names that are not UTF-8 can be written and read again."""
 
     def __init__(self, file: TextIO, top: int) -> None:
         self._file, self._top = file, top
 
     def write(self, names: Sequence[str], result: Classification) -> None:
-        """The values of JSON_KEYS."""
+        """Write the values of JSON_KEYS."""
         for name, row in zip(names, result, strict=True):
             top = [{"label": label, "score": score} for label, score in row.top(self._top)]
             values = (name, row.label, row.score, top, result.model_version)
@@ -48,7 +48,7 @@ class JsonLines:
 
 
 class Csv:
-    """One line an image, the best classes side by side."""
+    """One line per image, with the best classes side by side."""
 
     def __init__(self, file: TextIO, top: int, *, header: bool) -> None:
         self._file, self._top = file, top
@@ -56,7 +56,7 @@ class Csv:
             file.write(csv_line(csv_header(top)))
 
     def write(self, names: Sequence[str], result: Classification) -> None:
-        """The columns that the header names; those of classes that the model does not have are empty."""
+        """Write the columns of the header; if the model has fewer classes, the last columns are empty."""
         version = "" if result.model_version is None else result.model_version
         missing = [""] * (2 * max(0, self._top - len(result.class_names)))
         for name, row in zip(names, result, strict=True):
@@ -76,7 +76,7 @@ def csv_line(cells: Iterable[object]) -> str:
     >>> csv_line(["a,b", 1])
     '"a,b",1\n'
     """
-    import csv  # only here: most runs write another format
+    import csv  # here, because most runs write another format
 
     line = io.StringIO()
     csv.writer(line, lineterminator="\r\n").writerow(cells)  # with this ending it quotes "\r" too

@@ -1,4 +1,4 @@
-"""The rows that an earlier run of `hangtag classify` left in its output, and whether another run may continue them."""
+"""Reads the rows that an earlier run of `hangtag classify` wrote, and checks whether another run may continue them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .output import JSON_KEYS, csv_header, csv_line
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """Rows of the first `images` images, in the first `size` bytes of the file; after that comes at most half a row."""
+    """The rows of the first `images` images, in the first `size` bytes of the file; an incomplete row may follow."""
 
     path: Path
     images: int
@@ -42,9 +42,9 @@ def _other_top(path: Path, ranks: int) -> InvalidInput:
 
 
 def read(path: Path, kind: str, top: int, name_of: Callable[[int], str], total: int) -> Earlier:
-    """The rows of `path`; raises InvalidInput unless a run over the same images has written all of it.
+    """The rows in `path`; raises InvalidInput unless all of them were written by a run over the same images.
 
-    `name_of` gives the name of each of the `total` images. The file is not changed.
+    `name_of` returns the name of each of the `total` images. The file is not changed.
     """
     if kind == "table":
         raise InvalidInput("--resume needs rows that can be read back: add --json or --csv")
@@ -80,7 +80,7 @@ def _read(file: BinaryIO, path: Path, kind: str, top: int, name_of: Callable[[in
 
 
 class _Lines:
-    """The whole lines of a file as text; `size` is the number of their bytes."""
+    """The complete lines of a file as text; `size` is the number of their bytes."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self.size = file, 0
@@ -93,7 +93,7 @@ class _Lines:
 
 
 def _rows(lines: _Lines, kind: str, top: int) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Name and best classes of each row, up to the first that is cut off or was not written by `hangtag classify`."""
+    """Name and best classes of each row, up to the first one that `hangtag classify` did not write completely."""
     rows: Iterator[Any] = csv.reader(lines, strict=True) if kind == "csv" else map(json.loads, lines)
     with suppress(csv.Error, ValueError, LookupError, TypeError, RecursionError):
         for row in rows:
@@ -109,12 +109,12 @@ def _rows(lines: _Lines, kind: str, top: int) -> Iterator[tuple[str, tuple[str, 
 
 
 def _beginning(kind: str, name: str) -> bytes:
-    """The part of an image's row that is known before the image is classified."""
+    """The beginning of an image's row, which is known before the image is classified."""
     if kind == "csv":
         return csv_line([name, ""]).removesuffix("\n").encode("utf-8", "surrogateescape")
     return json.dumps(dict(zip(JSON_KEYS, (name, ""), strict=False))).removesuffix('"}').encode()
 
 
 def _cut_off(rest: bytes, beginning: bytes) -> bool:
-    """Whether `rest` is the first part of a row with that beginning."""
+    """Whether `rest` is an incomplete row with that beginning."""
     return beginning.startswith(rest) or (rest.startswith(beginning) and b"\n" not in rest[len(beginning) :])
