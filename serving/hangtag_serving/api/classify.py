@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hangtag.protocol import protobuf
+from hangtag.protocol import dtypes, protobuf
 from hangtag.protocol.protobuf import WireError
 
 from ..errors import ServingError, invalid
@@ -195,6 +195,4 @@ def _numbers(count: int, outputs: dict[str, np.ndarray]) -> list[float]:
 
 
 def _type(array: np.ndarray) -> str:
-    from hangtag.protocol import dtypes
-
     return dtypes.name_of(number_of(array))

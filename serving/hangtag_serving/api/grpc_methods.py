@@ -168,14 +168,14 @@ class _Examples(NamedTuple):
 def _classify(servable: Servable, request: _Examples) -> bytes:
     answer = api("classification_pb2").ClassificationResponse()
     rows = classify.classify(servable, request.spec.signature, request.input, request.budget)
-    fill_classification(answer.result, rows)
+    _fill_classification(answer.result, rows)
     fill_spec(answer.model_spec, servable, request.spec.signature)
     return to_bytes(answer)
 
 
 def _regress(servable: Servable, request: _Examples) -> bytes:
     answer = api("regression_pb2").RegressionResponse()
-    fill_regression(answer.result, classify.regress(servable, request.spec.signature, request.input, request.budget))
+    _fill_regression(answer.result, classify.regress(servable, request.spec.signature, request.input, request.budget))
     fill_spec(answer.model_spec, servable, request.spec.signature)
     return to_bytes(answer)
 
@@ -192,9 +192,9 @@ def _multi_inference(models: Models, limits: Limits, body: bytes) -> bytes:
             entry = answer.results.add()
             fill_spec(entry.model_spec, servable, task.model_spec.signature_name)
             if task.method_name == classify.CLASSIFY:
-                fill_classification(entry.classification_result, result)
+                _fill_classification(entry.classification_result, result)
             else:
-                fill_regression(entry.regression_result, result)
+                _fill_regression(entry.regression_result, result)
     return to_bytes(answer)
 
 
@@ -217,15 +217,13 @@ def _read_examples(limits: Limits, body: bytes) -> _Examples:
     return _Examples(checked_spec(spec), content, budget)
 
 
-def fill_classification(result: Any, rows: list[classify.Scored]) -> None:
-    """Write rows of classes into a ClassificationResult."""
+def _fill_classification(result: Any, rows: list[classify.Scored]) -> None:
     for row in rows:
         entry = result.classifications.add()
         for label, score in row:
             entry.classes.add(label=label.decode("utf-8", "replace"), score=score)
 
 
-def fill_regression(result: Any, values: list[float]) -> None:
-    """Write numbers into a RegressionResult."""
+def _fill_regression(result: Any, values: list[float]) -> None:
     for value in values:
         result.regressions.add(value=value)

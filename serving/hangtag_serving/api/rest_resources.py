@@ -24,8 +24,9 @@ from hangtag.optional import require
 from ..errors import INTERNAL, ServingError, invalid
 from ..json import examples
 from ..json import outputs as json_outputs
+from ..json.inputs import read_inputs
 from ..json.parser import MAX_DEPTH
-from ..json.request import Request as PredictRequest
+from ..json.request import parse_document
 from ..limits import DEFAULT, Budget, Limits
 from ..models.registry import Models
 from ..request_log import Note, Recorder
@@ -154,21 +155,22 @@ class RestService:
             return answer(spec, body, note)
 
     def _predict(self, spec: ModelSpec, body: bytes, note: Note) -> bytes:
-        request = PredictRequest(body, self.max_json_depth, self._options.limits)
+        budget = Budget(self._options.limits)
+        document, name = parse_document(body, self.max_json_depth, budget)
         with self._models.use(spec) as servable:
-            name = note.signature = request.signature_name
+            note.signature = name
             signature = servable.signature(name)
             if signature is None:
                 raise invalid(f'Serving signature name: "{name}" not found in signature def')
             if not signature.inputs:
                 raise invalid(f"Failed to get input map for signature: {name or 'DEFAULT'}")
             note.servable = servable
-            inputs, as_rows = request.inputs(signature.inputs)
+            inputs, as_rows = read_inputs(document, signature.inputs, budget)
             check_method(servable, signature)
             check_inputs(signature, inputs.keys())
             outputs = sorted(signature.outputs)
-            arrays = servable.run(name, inputs, outputs, budget=request.budget)
-            return json_outputs.predictions(dict(zip(outputs, arrays, strict=True)), as_rows, request.budget)
+            arrays = servable.run(name, inputs, outputs, budget=budget)
+            return json_outputs.predictions(dict(zip(outputs, arrays, strict=True)), as_rows, budget)
 
     def _classify_or_regress(self, spec: ModelSpec, body: bytes, note: Note) -> bytes:
         budget = Budget(self._options.limits)

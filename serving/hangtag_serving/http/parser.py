@@ -29,11 +29,6 @@ class Request(NamedTuple):
     confirm: bool
     held: int
 
-    @property
-    def is_encoded(self) -> bool:
-        """Whether the request has a Content-Encoding."""
-        return "content-encoding" in self.headers
-
 
 class RequestParser:
     """Passes requests to a connection until one is its last or is refused; what follows is discarded."""

@@ -87,7 +87,7 @@ class RestServer:
         elif (
             self._fast is None
             or request.verb != "POST"
-            or request.is_encoded
+            or "content-encoding" in request.headers
             or not self._fast.take(origin, request.path, request.body)
         ):
             self.answer_plainly(origin)

@@ -57,12 +57,7 @@ class Object:
         return next((value for name, value in self.members if name == key), MISSING)
 
 
-class _Missing:
-    def __repr__(self) -> str:
-        return "MISSING"
-
-
-MISSING = _Missing()
+MISSING = object()
 
 
 def parse(body: bytes, max_depth: int = MAX_DEPTH, budget: Budget | None = None) -> Any:

@@ -77,10 +77,6 @@ class Models:
         """The names of the configured models."""
         return list(self._managers)
 
-    def managers(self) -> list[ModelManager]:
-        """The managers of the configured models."""
-        return list(self._managers.values())
-
     # ---- changes
 
     def reload(self, message: Any) -> None:

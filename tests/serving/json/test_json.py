@@ -18,8 +18,8 @@ from hangtag_serving.errors import ServingError
 from hangtag_serving.fast.json_arrays import JsonTemplates, read_numbers
 from hangtag_serving.json import outputs, parser
 from hangtag_serving.json.excerpts import excerpt
-from hangtag_serving.json.inputs import decode_base64
-from hangtag_serving.json.request import Request
+from hangtag_serving.json.inputs import decode_base64, read_inputs
+from hangtag_serving.json.request import parse_document
 from hangtag_serving.limits import Budget, Limits
 
 REFUSED = [
@@ -194,7 +194,9 @@ def test_the_fast_path_agrees_with_the_plain_one(name, data):
     matched = JsonTemplates().match(body)
     fast = read_numbers(matched.text, number, 254) if matched is not None else None
     try:
-        arrays, as_rows = Request(body, 254).inputs({"x": SimpleNamespace(dtype=number)})
+        arrays, as_rows = read_inputs(
+            parse_document(body, 254, Budget())[0], {"x": SimpleNamespace(dtype=number)}, Budget()
+        )
     except ServingError:
         assert fast is None, "the plain path refuses it"
         return
@@ -209,7 +211,7 @@ def test_the_fast_path_agrees_with_the_plain_one(name, data):
 
 def test_integers_wrap_as_in_cpp():
     specs = {"x": SimpleNamespace(dtype=dtypes.BY_NAME["DT_UINT8"].number)}
-    arrays, _ = Request(b'{"instances": [256, -1, 300]}', 254).inputs(specs)
+    arrays, _ = read_inputs(parse_document(b'{"instances": [256, -1, 300]}', 254, Budget())[0], specs, Budget())
     assert arrays["x"].tolist() == [0, 255, 44]
     assert arrays["x"].dtype == np.uint8
 
