@@ -1,4 +1,4 @@
-"""Class names for more images than one machine should send: a Ray Data job that calls the server through the SDK.
+"""Classifies very many images with a Ray Data job, whose actors call the server with the SDK.
 
 >>> import ray                                                             # doctest: +SKIP
 >>> from hangtag.ray_data import classify, classify_to_parquet
@@ -6,7 +6,7 @@
 >>> images = ray.data.read_parquet("images/")                              # doctest: +SKIP
 >>> classify(images, "server:8500", column="pixels").show(3)               # doctest: +SKIP
 
-The machines of the cluster need ``hangtag`` and nothing of TensorFlow. Ray: https://docs.ray.io/en/latest/data/data.html
+The machines of the cluster need ``hangtag``, but not TensorFlow. Ray: https://docs.ray.io/en/latest/data/data.html
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
 PICTURES = [suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES]
-"""The extensions of the files that a folder is searched for."""
+"""The extensions of the image files in a folder."""
 
 _ACTOR_CPUS = 0.5  # an actor mostly waits for the server
-_RAYS_ADVICE = "\nFailed to apply UDF"  # on settings for retries, which Ray adds to every message
+_RAYS_ADVICE = "\nFailed to apply UDF"  # the beginning of advice that Ray adds to every message
 
 
 def classify(
@@ -44,16 +44,16 @@ def classify(
     batch_size: int = 1024,
     **options: Any,
 ) -> Dataset:
-    """`images` with two more columns: ``label`` (string) and ``score`` (float32, 0..1); lazily, as all of Ray Data.
+    """`images` with two more columns: ``label`` (string) and ``score`` (float32, 0..1). The job runs lazily.
 
-    `column` holds arrays of the shape that the model takes, PNG or JPEG files as bytes, or paths to such files.
-    `prefix` goes before the names of the new columns, for a dataset that has a ``label`` already. `probabilities` adds
-    a third, float32 [C]. At most `actors` processes, each with a Client of its own, take `batch_size` images at a time:
-    so many are held in memory, and at most `actors` times the client's `concurrency` (4) requests are under way.
-    `options` are those of `Client`: model, version, timeout, retries …
+    `column` has arrays of the shape that the model takes, PNG or JPEG files as bytes, or paths to such files. `prefix`
+    is put before the names of the new columns, for a dataset that already has a ``label``. `probabilities` adds a
+    third column, float32 [C]. At most `actors` processes, each with its own Client, load `batch_size` images at a time,
+    and at most `actors` times the client's `concurrency` (4) requests run at once. `options` are the arguments of
+    `Client`: model, version, timeout, retries …
 
-    Arguments that cannot be right raise InvalidInput here. What goes wrong later, Ray raises where the dataset is
-    consumed, as an exception that is both Ray's and ours: ``except ServerUnavailable`` catches it.
+    Raises InvalidInput for bad arguments. Ray raises later errors where the dataset is consumed, as an exception of
+    both Ray's and our type: ``except ServerUnavailable`` catches it.
     """
     ray_data = _ray_data()
     if actors < 1 or batch_size < 1:
@@ -67,18 +67,18 @@ def classify(
         fn_constructor_args=(target, options, column, prefix, probabilities),
         num_cpus=_ACTOR_CPUS,
     )
-    named.context.raise_original_map_exception = True  # so that what Ray raises is a ServerUnavailable, not a wrapping
+    named.context.raise_original_map_exception = True  # so that Ray's exception is also a ServerUnavailable
     return named
 
 
 def classify_to_parquet(
     images: Dataset | str | Sequence[str], target: str, output: str, *, column: str | None = None, **options: Any
 ) -> None:
-    """Classify a dataset, or the PNG and JPEG files under paths, and write everything but the images to Parquet.
+    """Classify a dataset, or the image files under paths, and write everything except the images to Parquet.
 
-    Of files the column ``path`` is written. `output` is a folder that does not exist yet, on this machine or in a store
-    that Ray can write to (``s3://…``); it is removed again if the job fails. `column` and `options` are those of
-    `classify`. Raises the HangtagError of the actor that failed, InvalidInput for an output that exists.
+    For files, the column ``path`` is written. `output` is a folder that must not exist, on this machine or in a store
+    that Ray can write to (``s3://…``); it is removed if the job fails. `column` and `options` are the arguments of
+    `classify`. Raises the HangtagError of the actor that failed, or InvalidInput if the output exists.
     """
     ray_data = _ray_data()
     if isinstance(images, ray_data.Dataset):
@@ -89,7 +89,7 @@ def classify_to_parquet(
             raise InvalidInput("column is of a dataset; files have none")
         images, column = _files(ray_data, images), "bytes"
     named = classify(images, target, column=column, **options).drop_columns([column])
-    output = output if "://" in output else str(Path(output).absolute())  # Ray's workers have other working folders
+    output = output if "://" in output else str(Path(output).absolute())  # Ray's workers run in other folders
     store, folder = _new_folder(output)
     try:
         with _ray_not_asking_for_an_issue():
@@ -101,11 +101,11 @@ def classify_to_parquet(
         if not isinstance(cause, HangtagError):
             raise
         cause.args = (str(cause).partition(_RAYS_ADVICE)[0],)
-        raise cause from None  # Ray's own text is a page about its insides
+        raise cause from None  # without Ray's long traceback
 
 
 class _Classifier:
-    """What runs in an actor: one Client, asked batch by batch."""
+    """The code of an actor: one Client that classifies batches."""
 
     def __init__(self, target: str, options: dict[str, Any], column: str, prefix: str, probabilities: bool) -> None:
         self._client = Client(target, **options)
@@ -125,7 +125,7 @@ class _Classifier:
 
 @contextmanager
 def _ray_not_asking_for_an_issue() -> Iterator[None]:
-    """Ray takes an error that it does not wrap for its own, and says at length to report it to its makers."""
+    """Within the block, suppress Ray's request to report an error, which it logs for every error of ours."""
     logger = logging.getLogger("ray.data.exceptions")
     before, logger.disabled = logger.disabled, True
     try:
@@ -139,15 +139,15 @@ def _ray_data() -> Any:
 
 
 def _files(ray_data: Any, paths: str | Sequence[str]) -> Any:
-    found = [paths] if isinstance(paths, str) else list(paths)
+    given = [paths] if isinstance(paths, str) else list(paths)
     try:
-        return ray_data.read_binary_files(found, include_paths=True, file_extensions=PICTURES)
+        return ray_data.read_binary_files(given, include_paths=True, file_extensions=PICTURES)
     except (OSError, ValueError) as error:
-        raise InvalidInput(f"no image files at {', '.join(found)}: {error}") from error
+        raise InvalidInput(f"no image files at {', '.join(given)}: {error}") from error
 
 
 def _new_folder(output: str) -> tuple[Any, str]:
-    """The file system of `output` and its path there; raises InvalidInput if something is there already."""
+    """The file system of `output` and the path in it; raises InvalidInput if the path exists."""
     from pyarrow import ArrowException
     from pyarrow.fs import FileSystem, FileType
 

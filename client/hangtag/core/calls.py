@@ -45,7 +45,7 @@ class Codec(Protocol):
     def predict(
         self, spec: ModelSpec, inputs: Inputs, signature: Signature, output: str | None = None
     ) -> Request[Reply]:
-        """Predict. With `output`, asks the server for that output alone, if the protocol can."""
+        """Predict. With `output`, the response has only that output, if the protocol allows it."""
 
     def metadata(self, spec: ModelSpec) -> Request[ModelMetadata]:
         """GetModelMetadata."""

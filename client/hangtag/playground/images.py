@@ -1,4 +1,4 @@
-"""From an uploaded file to the pixels that a model takes. Every limit is checked before anything is decoded."""
+"""Converts an uploaded file to the pixels that a model takes. All limits are checked before anything is decoded."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from ..pillow_images import eight_bits, upright
 
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 50_000_000
-MAX_SIDE = 512  # longest edge sent to a model that takes images of any size
-_DECODED_SIDE = 1600  # pixels: a photograph is made smaller before it is prepared
+MAX_SIDE = 512  # the longest side in pixels for a model that takes images of any size
+_DECODED_SIDE = 1600  # pixels; larger photographs are reduced before they are prepared
 
-Row = tuple[int | None, ...]  # shape of one image as the model takes it, [H, W] or [H, W, channels]
+Row = tuple[int | None, ...]  # the shape of one image in the model's input, [H, W] or [H, W, channels]
 
 
 def as_image(image: Image.Image | np.ndarray) -> Image.Image:
-    """A PIL image of uint8 [H, W], [H, W, 1] or [H, W, 3]."""
+    """A PIL image that PNG can store, from a PIL image or uint8 [H, W], [H, W, 1] or [H, W, 3]."""
     if isinstance(image, Image.Image):
         return image.convert("RGB") if image.mode == "CMYK" else image  # PNG has no CMYK
     return Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
 
 
 def read_upload(data: bytes) -> Image.Image:
-    """A PIL image, upright, from the bytes of a PNG or JPEG file; raises InvalidInput."""
+    """An upright PIL image from the bytes of a PNG or JPEG file; raises InvalidInput."""
     try:
         # Only the header is read here. WebP is left out because Pillow allocates all of its pixels at once.
         image: Any = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
@@ -42,8 +42,8 @@ def read_upload(data: bytes) -> Image.Image:
     if not 0 < pixels <= MAX_PIXELS:
         raise InvalidInput(f"this image has more than {MAX_PIXELS:,} pixels: make it smaller first")
     try:
-        image = eight_bits(upright(image)) if image.mode.startswith("I") else image  # others are made smaller first
-        image.draft("RGB", (_DECODED_SIDE, _DECODED_SIDE))  # a large JPEG is decoded at a fraction of its size
+        image = eight_bits(upright(image)) if image.mode.startswith("I") else image  # other modes are reduced first
+        image.draft("RGB", (_DECODED_SIDE, _DECODED_SIDE))  # decodes a large JPEG at a fraction of its size
         image.thumbnail((_DECODED_SIDE, _DECODED_SIDE))
         return as_image(upright(image))
     except Exception as error:
@@ -51,10 +51,10 @@ def read_upload(data: bytes) -> Image.Image:
 
 
 def prepare(image: Image.Image | np.ndarray, row: Row, mode: str = "auto") -> tuple[np.ndarray, str]:
-    """Fit a PIL image or a uint8 array to `row`; returns the uint8 pixels and "photo", "resized" or "unchanged".
+    """Convert a PIL image or a uint8 array to `row`; returns uint8 pixels, and "photo", "resized" or "unchanged".
 
-    `mode` is "resize", "photo" (the steps of Fashion-MNIST: trim, shrink, invert) or "auto": "photo" for a picture on
-    a bright or transparent ground if the model takes 28 x 28 grey.
+    `mode` is "resize", "photo" (the steps of Fashion-MNIST: trim, shrink, invert) or "auto", which means "photo" for a
+    picture with a bright or transparent background if the model takes 28 x 28 grey images, else "resize".
     """
     if mode not in ("auto", "resize", "photo"):
         raise InvalidInput(f"prepare={mode!r} is not known: use auto, resize or photo")
@@ -76,7 +76,7 @@ def prepare(image: Image.Image | np.ndarray, row: Row, mode: str = "auto") -> tu
 
 def _on_bright_ground(image: Image.Image) -> bool:
     if image.size == (SIDE, SIDE):
-        return False  # already such a picture
+        return False  # already in the format of Fashion-MNIST
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         return True
     small = np.asarray(image.convert("L").resize((16, 16)))
@@ -84,7 +84,7 @@ def _on_bright_ground(image: Image.Image) -> bool:
 
 
 def as_png(image: Image.Image | np.ndarray) -> bytes:
-    """An image as a PNG file of at most MAX_SIDE pixels an edge."""
+    """An image as a PNG file of at most MAX_SIDE pixels per side."""
     image = as_image(image)
     image.thumbnail((MAX_SIDE, MAX_SIDE))
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What the live view needs of a model server's Prometheus text; the names are TensorFlow Serving's own."""
+"""Reads the metrics for the live view from a model server's Prometheus text, with TensorFlow Serving's names."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 def summarize(text: str, model: str) -> dict[str, Any]:
-    """Counters of `model` since the server started.
+    """The counters of `model` since the server started.
 
-    `models` are the names of all that answered; `failed` counts requests; `latency` is the histogram of predictions
-    in microseconds, cumulative by upper bound; `versions` counts requests by version (`hangtag serve` only).
+    `models` has the names of all models that answered; `failed` counts failed requests; `latency` is the histogram of
+    predictions in microseconds, cumulative by upper bound; `versions` counts requests by version, for `hangtag serve`.
 
     >>> summarize(':tensorflow:serving:request_count{model_name="shoes",status="NOT_FOUND"} 3', "shoes")["failed"]
     3.0
@@ -27,7 +27,7 @@ def summarize(text: str, model: str) -> dict[str, Any]:
     for name, text_of_labels, value in _LINE.findall(text):
         labels = dict(_LABEL.findall(text_of_labels))
         failed = name == "request_count" and labels.get("status") != "OK"
-        if not failed and "model_name" in labels:  # a name with errors only is one that a caller made up
+        if not failed and "model_name" in labels:  # callers may invent names, but these only have errors
             models.add(labels["model_name"])
         if labels.get("model_name") != model:
             continue

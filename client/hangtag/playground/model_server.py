@@ -1,4 +1,4 @@
-"""The model server behind the page: one client of the SDK for each protocol, model and version in use."""
+"""Calls the model server for the page, with one client of the SDK for each protocol, model and version in use."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ..fashion_mnist import CLASS_NAMES, CLASS_NAMES_ZH
 from . import metrics
 from .images import Row
 
-_TOP = 10  # classes in one answer
-_PROBE = {"timeout": 2.0, "retries": 0}  # to read the server's state once
-_MOST_CLIENTS, _LARGEST_SIDE = 24, 4096  # the latter in pixels, of an image that a model may ask for
+_TOP = 10  # classes in a response
+_PROBE = {"timeout": 2.0, "retries": 0}  # options for reading the server's state
+_MOST_CLIENTS, _LARGEST_SIDE = 24, 4096  # the latter: pixels of an image that a model may take
 
 
 class Choice(NamedTuple):
-    """What the page has selected: at most one of `version` and `label`; neither means the newest version."""
+    """The selection on the page: at most one of `version` and `label`; neither means the newest version."""
 
     protocol: str
     model: str
@@ -33,7 +33,7 @@ class Choice(NamedTuple):
 
 
 def choose(protocol: str, model: str, which: str) -> Choice:
-    """Read a selection: `which` is "newest", "version:3" or "label:stable".
+    """Parse a selection: `which` is "newest", "version:3" or "label:stable".
 
     >>> choose("grpc", "fashion", "version:3").version
     3
@@ -49,27 +49,27 @@ def choose(protocol: str, model: str, which: str) -> Choice:
 
 
 def both_protocols(targets: Sequence[str], *, encrypted: bool = False) -> dict[str, str]:
-    """Targets by protocol. A single one on port 8500 or 8501 implies the other: those are TensorFlow Serving's ports.
+    """The targets by protocol. One on TensorFlow Serving's port 8500 or 8501 implies a target on the other port.
 
     >>> both_protocols(["localhost"])
     {'grpc': 'localhost', 'rest': 'http://localhost:8501'}
     """
-    found: dict[str, str] = {}
+    by_protocol: dict[str, str] = {}
     for text in targets:
         target = parse_target(text)
-        if target.protocol in found:
+        if target.protocol in by_protocol:
             raise InvalidInput("give at most one --target for gRPC and one for REST")
-        found[target.protocol] = text
+        by_protocol[target.protocol] = text
     secure = target.secure or encrypted
     named = re.fullmatch(r"(?:https?://)?([^/:@]+|\[[^]@]+\]):850[01]", target.address)
     if named and target.address.endswith(":8500" if target.protocol == "grpc" else ":8501"):
-        found.setdefault("grpc", f"{'grpcs://' if secure else ''}{named[1]}:8500")
-        found.setdefault("rest", f"http{'s' if secure else ''}://{named[1]}:8501")
-    return found
+        by_protocol.setdefault("grpc", f"{'grpcs://' if secure else ''}{named[1]}:8500")
+        by_protocol.setdefault("rest", f"http{'s' if secure else ''}://{named[1]}:8501")
+    return by_protocol
 
 
 class ModelServer:
-    """All calls of the page; belongs to the event loop of its first call."""
+    """All calls of the page. It belongs to the event loop of its first call."""
 
     def __init__(
         self, targets: Mapping[str, str], *, models: Sequence[str], labels: Sequence[str], timeout: float, **trust: Any
@@ -79,7 +79,7 @@ class ModelServer:
         self._clients: dict[tuple[Choice, bool], AsyncClient] = {}
         self._session: aiohttp.ClientSession | None = None
         for protocol in self._targets:
-            self._connect(Choice(protocol, self.models[0]))  # refuses bad flags before the page is served
+            self._connect(Choice(protocol, self.models[0]))  # checks the flags before the page is served
 
     def _connect(self, choice: Choice, **options: Any) -> AsyncClient:
         if choice.protocol not in self._targets:
@@ -91,13 +91,13 @@ class ModelServer:
         """The client of `choice`; with a short timeout if it is a `probe`."""
         key = (choice, probe)
         client = self._clients.pop(key, None) or self._connect(choice, **(_PROBE if probe else {}))
-        self._clients[key] = client  # the one used last is the last to be closed
+        self._clients[key] = client  # in the order of last use, because the first ones are closed first
         while len(self._clients) > _MOST_CLIENTS:
             await self._clients.pop(next(iter(self._clients))).close()
         return client
 
     async def row(self, choice: Choice) -> Row:
-        """Shape of one image as the model takes it; raises HangtagError."""
+        """The shape of one image in the model's input; raises HangtagError."""
         model = await (await self.client(choice)).metadata()
         signature = model.signatures.get("serving_default")
         if signature is None or len(signature.inputs) != 1:
@@ -116,20 +116,20 @@ class ModelServer:
             return []
 
     async def classify(self, choice: Choice, pixels: np.ndarray) -> dict[str, Any]:
-        """The answer for one image [H, W, …]: best classes, version, and milliseconds of the call to the server."""
+        """The result for one image [H, W, …]: best classes, version, and the milliseconds of the call."""
         client = await self.client(choice)
-        await self.class_names(choice)  # looked up once per version, outside of what is timed
+        await self.class_names(choice)  # fetched once per version, and not part of the measured time
         start = time.perf_counter()
         result = await client.classify(pixels[np.newaxis])
         milliseconds = (time.perf_counter() - start) * 1000
-        version = result.model_version or (await client.metadata()).version  # a REST answer does not name it
+        version = result.model_version or (await client.metadata()).version  # REST responses do not have it
         names, scores = result.class_names, result.probabilities[0]
         best = (-scores).argsort(kind="stable")[:_TOP].tolist()
         top = [{"index": at, "name": names[at], "score": float(scores[at])} for at in best]
         return {"version": version, "protocol": choice.protocol, "milliseconds": milliseconds, "top": top}
 
     async def state(self, model: str) -> dict[str, Any]:
-        """What the page shows of the server and of one model; raises nothing when the server does not answer."""
+        """The state of the server and of one model, for the page. If the server does not answer, it has the errors."""
         looks = await asyncio.gather(*(self._look(protocol, model) for protocol in self._targets), self._metrics(model))
         summary = looks.pop()
         errors = {name: look for name, look in zip(self._targets, looks, strict=True) if isinstance(look, HangtagError)}
@@ -165,7 +165,7 @@ class ModelServer:
         return known
 
     async def _metrics(self, model: str) -> dict[str, Any] | None:
-        """The server's metrics; None where there are none, which is how TensorFlow Serving starts by default."""
+        """The server's metrics; None if it has none, which is TensorFlow Serving's default."""
         if "rest" not in self._targets:
             return None
         if self._session is None:

@@ -1,4 +1,4 @@
-"""The test images that the page offers: Fashion-MNIST's, an archive of arrays, or a folder with a folder per class."""
+"""The test images on the page: Fashion-MNIST's, an archive of arrays, or a folder with one folder per class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .images import Row, prepare, read_upload
 
 @dataclass(frozen=True)
 class Samples:
-    """`images` is uint8 [N, H, W] or [N, H, W, 3], or N paths; `truth` a class number or a class name for each."""
+    """`images` is uint8 [N, H, W] or [N, H, W, 3], or N paths; `truth` has a class index or a class name for each."""
 
     name: str
     images: Any
@@ -33,14 +33,14 @@ class Samples:
             raise InvalidInput(f"{image}: {error}") from error
 
     def batch(self, start: int, stop: int, row: Row) -> Any:
-        """Images `start` to `stop` as the model takes them, uint8 [N, …] or a list of N arrays."""
+        """Images `start` to `stop` in the shape of the model's input, uint8 [N, …] or a list of N arrays."""
         images = self.images[start:stop]
         if isinstance(images, np.ndarray) and images.shape[1:] == row:
             return images
         return [prepare(self.read(index), row, "resize")[0] for index in range(start, stop)]
 
     def truths(self, start: int, stop: int, class_names: Sequence[str]) -> list[int]:
-        """The class number of each; -1 for one that the model does not have."""
+        """The class index of each image; -1 for a class that the model does not have."""
         numbers = {key: at for at, name in enumerate(class_names) for key in (name, name.replace("/", "_"))}
         return [numbers.get(one, -1) if isinstance(one, str) else one for one in (self.truth or [])[start:stop]]
 

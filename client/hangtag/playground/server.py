@@ -1,4 +1,4 @@
-"""The playground's HTTP server: checks each request, calls the model server, answers in JSON."""
+"""The playground's HTTP server: checks each request, calls the model server, and responds with JSON."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def application(servers: ModelServer, samples: Samples | None, host: str = "127.0.0.1") -> web.Application:
-    """The server's routes. `host` is the name that it listens on, which requests may carry in their Host header."""
+    """The web application. `host` is the address that it listens on, which is allowed as a Host header."""
     names = {"localhost", host.lower(), socket.gethostname().lower()}
 
     @web.middleware
@@ -87,11 +87,11 @@ class _Handlers:
         self._evaluating = asyncio.Semaphore(2)
 
     async def state(self, request: web.Request) -> web.Response:
-        """The server, its versions and counters for `model`."""
+        """Respond with the server's state, versions and counters for `model`."""
         return web.json_response(await self._servers.state(request.query.get("model") or self._servers.models[0]))
 
     async def samples(self, request: web.Request) -> web.Response:
-        """Some test images, chosen at random."""
+        """Respond with some random test images."""
         truth, total = self._samples.truth, len(self._samples.images)
         chosen = random.sample(range(total), min(_SHOWN, total))
         items = [{"sample": at, "truth": truth[at] if truth else None} for at in chosen]
@@ -99,13 +99,13 @@ class _Handlers:
         return web.json_response(known | {"items": items})
 
     async def sample(self, request: web.Request) -> web.Response:
-        """One test image as PNG."""
+        """Respond with one test image as PNG."""
         image = await self._read_sample(int(request.match_info["index"]))
         png = await asyncio.to_thread(images.as_png, image)
         return web.Response(body=png, content_type="image/png", headers={"Cache-Control": "max-age=600"})
 
     async def classify(self, request: web.Request) -> web.Response:
-        """Prepare one image, the body or test image `sample`, and classify it by one or two versions."""
+        """Prepare one image, the body or test image `sample`, and classify it with one or two versions."""
         choices, mode = _choices(request), request.query.get("prepare", "auto")
         async with asyncio.timeout(_UPLOAD_SECONDS):
             data = await request.read()
@@ -124,7 +124,7 @@ class _Handlers:
         return web.json_response({"pixels": shown, "shape": pixels.shape, "prepared": how, "results": results})
 
     async def evaluate(self, request: web.Request) -> web.StreamResponse:
-        """Classify the first `count` test images; a line of JSON for each batch, as soon as it is answered."""
+        """Classify the first `count` test images; each batch gives a line of JSON as soon as it is done."""
         samples, choices = self._samples, _choices(request)
         names = await self._servers.class_names(choices[0])
         total = min(_integer(request, "count", len(samples.images)), len(samples.images))
@@ -144,7 +144,7 @@ class _Handlers:
                     results = await asyncio.gather(*(client.classify(batch) for client in clients))
                     truth, predicted = samples.truths(start, stop, names), [one.indices.tolist() for one in results]
                     await _line(response, {"start": start, "truth": truth, "predicted": predicted})
-            except (HangtagError, OSError) as error:  # too late for a status of its own
+            except (HangtagError, OSError) as error:  # too late for an HTTP error status
                 await _line(response, {"error": str(error), "kind": type(error).__name__})
             return response
 
@@ -158,7 +158,7 @@ class _Handlers:
 
 
 def _choices(request: web.Request) -> list[Choice]:
-    """One or two versions of the model."""
+    """The one or two versions that the request selects."""
     model, protocol = request.query.get("model", ""), request.query.get("protocol", "grpc")
     which = [request.query.get("which", "newest"), *filter(None, [request.query.get("other")])]
     return [choose(protocol, model, one) for one in which]
@@ -172,7 +172,7 @@ def _integer(request: web.Request, name: str, default: int) -> int:
 
 
 def _is_own(host: str, names: set[str]) -> bool:
-    """Whether a browser would send this Host header here. A page that rebinds DNS has a host name of its own."""
+    """Whether this Host header is one of ours. A page that uses DNS rebinding sends its own host name."""
     try:
         name = (urlsplit(f"//{host}").hostname or "").lower()
         return name in names or bool(ipaddress.ip_address(name))

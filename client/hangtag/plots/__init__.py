@@ -1,4 +1,4 @@
-"""Pictures of predictions, by matplotlib: `predictions` draws them, `fonts` finds a font for their names."""
+"""Pictures of predictions with matplotlib: `predictions` draws them, `fonts` finds a font for the class names."""
 
 from .predictions import (
     OTHER,

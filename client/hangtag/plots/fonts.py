@@ -1,4 +1,4 @@
-"""A font for names that matplotlib's own font cannot write, such as the Chinese ones."""
+"""Finds a font for class names that matplotlib's own font does not cover, such as Chinese ones."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _WHAT = "drawing"
 
 @contextmanager
 def legible(texts: Iterable[str]) -> Iterator[None]:
-    """Draw with fonts that have every character of `texts`, while the block runs.
+    """Within the block, draw with fonts that have every character of `texts`.
 
-    Raises InvalidInput when no installed font has them: an empty box for every character would be no answer.
+    Raises InvalidInput if no installed font has them; matplotlib would draw empty boxes.
     """
     characters = frozenset("".join(texts)) - frozenset("\n\t ")
     manager = require("matplotlib.font_manager", extra="images", what=_WHAT)
@@ -29,9 +29,9 @@ def legible(texts: Iterable[str]) -> Iterator[None]:
         file = _find(missing)
         manager.fontManager.addfont(file)
         family.append(manager.FontProperties(fname=file).get_name())
-    # For good: a figure may be written after the block. A filter that is there already is not added again.
+    # The filter stays, because a figure may be written after the block. Adding it again has no effect.
     logging.getLogger("matplotlib.font_manager").addFilter(_is_not_about_weight)
-    with matplotlib.rc_context({"font.family": family, "text.parse_math": False}):  # "$" is a dollar, no formula
+    with matplotlib.rc_context({"font.family": family, "text.parse_math": False}):  # "$" does not begin a formula
         yield
 
 
@@ -41,15 +41,15 @@ def _is_not_about_weight(record: logging.LogRecord) -> bool:
 
 
 def check(texts: Iterable[str]) -> None:
-    """Raise InvalidInput now if `texts` could not be drawn later."""
+    """Raise InvalidInput if no installed font has `texts`."""
     with legible(texts):
         pass
 
 
 def _find(characters: frozenset[str]) -> str:
-    """The file of an installed font that has all `characters`; looked for each time, because fonts may be installed."""
+    """The file of an installed font with all `characters`. Not cached, because fonts may be installed meanwhile."""
     manager = require("matplotlib.font_manager", extra="images", what=_WHAT)
-    # A sans-serif regular face looks best beside matplotlib's own; any that has the characters will do.
+    # A regular sans-serif font looks best with matplotlib's own; other fonts with the characters come last.
     for file in sorted(manager.findSystemFonts(), key=lambda file: (not _looks_right(file), file)):
         if characters <= _characters_of(file):
             return str(file)
@@ -69,7 +69,7 @@ def _looks_right(file: str) -> bool:
 
 @functools.cache
 def _characters_of(file: str) -> frozenset[str]:
-    """Every character the font has; none if it cannot be read."""
+    """All characters of a font; none if the font cannot be read."""
     ft2font = require("matplotlib.ft2font", extra="images", what=_WHAT)
     try:
         return frozenset(map(chr, ft2font.FT2Font(file).get_charmap()))

@@ -1,7 +1,6 @@
 """The tutorial's picture: each image with its predicted class, beside the bars of its probabilities.
 
-Every function works without a display. A figure is a ``matplotlib.figure.Figure``: a notebook shows one that is
-returned.
+All functions work without a display. A figure is a ``matplotlib.figure.Figure``; a notebook shows a returned figure.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from ..results import Classification, Prediction
 from .fonts import legible
 
 RIGHT, WRONG, PREDICTED, OTHER = "#1f5fbf", "#c8312b", "#333333", "#c4c4c4"
-"""The tutorial's blue and red; the predicted class where the true one is not known; every other class."""
+"""The tutorial's colours: for right predictions, wrong ones, predictions of unknown truth, and other classes."""
 
-_BARS = 10  # of a model with more classes: the best ones
+_BARS = 10  # classes that are shown
 _LONGEST = 22  # characters of a class name beside a bar
-_ONE_LINE = {True: 20, False: 14}  # characters below an image, of ASCII and of other text: Chinese ones are wider
+_ONE_LINE = {True: 20, False: 14}  # characters in a line below an image, for ASCII and for other text, which is wider
 _DPI = 100
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
 _TUTORIAL = (28, 28)  # the size of Fashion-MNIST's images, which are bright on black
@@ -45,7 +44,7 @@ def draw_predictions(
     """Draw `images` with their predictions; returns the figure, and writes it if `file` (PNG, SVG or PDF) is given.
 
     `truth` has the true label of each image: right predictions are blue, wrong ones red with the true name in brackets.
-    `caption` stands above; by default it says what the colours mean, and "" leaves it out.
+    `caption` is the title; by default it explains the colours, and "" omits it.
 
     >>> figure = draw_predictions(images[:3], client.classify(images[:3]), "predictions.png", truth=[9, 2, 1])
     """
@@ -54,7 +53,7 @@ def draw_predictions(
     if caption is None:
         caption = "" if truth is None else _default_caption(result, truth)
     with legible([*map(short, result.class_names), caption]):
-        columns = max(1, min(columns, len(images)))  # a single image gets no empty columns
+        columns = max(1, min(columns, len(images)))  # no empty columns
         rows = math.ceil(len(images) / columns)
         figure = new_figure(4 * columns, 2 * rows + (0.4 if caption else 0), layout="constrained")
         figure.get_layout_engine().set(w_pad=0.12, h_pad=0.06)  # inches around each axes
@@ -69,7 +68,7 @@ def draw_predictions(
         if file is not None:
             save(figure, file)
         else:
-            figure.canvas.draw()  # lays out the text while the fonts of this block are set
+            figure.canvas.draw()  # lays out the text while the fonts of this block are active
     return figure
 
 
@@ -79,13 +78,13 @@ def _default_caption(result: Classification, truth: Sequence[int]) -> str:
 
 
 def new_figure(width: float, height: float, layout: str = "tight") -> Any:
-    """A matplotlib figure of that size in inches, with no display behind it."""
+    """A matplotlib figure of that size in inches, without a display."""
     figure = require("matplotlib.figure", extra="images", what="drawing").Figure
     return figure(figsize=(width, height), layout=layout, dpi=_DPI)
 
 
 def save(figure: Any, file: str | Path) -> None:
-    """Write the figure; raises InvalidInput if that cannot be."""
+    """Write the figure to a file; raises InvalidInput if that is impossible."""
     try:
         figure.savefig(file, dpi=_DPI)
     except (OSError, ValueError) as error:  # ValueError: a suffix that matplotlib does not know
@@ -93,7 +92,7 @@ def save(figure: Any, file: str | Path) -> None:
 
 
 def read_image(file: str | Path | bytes) -> np.ndarray:
-    """An image file, or its bytes, as an array to look at: uint8 [H, W] or [H, W, 3], upright as its EXIF data says."""
+    """An image file, or its bytes, as an array for viewing: uint8 [H, W] or [H, W, 3], rotated by its EXIF data."""
     pillow = require("PIL.Image", extra="images", what="drawing")
     with pillow.open(io.BytesIO(file) if isinstance(file, bytes) else file) as opened:
         image = eight_bits(upright(opened))
@@ -101,7 +100,7 @@ def read_image(file: str | Path | bytes) -> np.ndarray:
 
 
 def show(axes: Any, image: np.ndarray) -> None:
-    """One image, without ticks: in colour, or grey as it is; 28 x 28 grey images dark on white, as in the tutorial."""
+    """Draw one image without ticks. Grey images of 28 x 28 pixels are drawn dark on white, as in the tutorial."""
     image = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
     colours = None
     if image.ndim == 2:
@@ -112,22 +111,22 @@ def show(axes: Any, image: np.ndarray) -> None:
 
 
 def draw_image(axes: Any, image: np.ndarray, row: Prediction, actual: int | None) -> None:
-    """The image with its predicted class below: blue when right, red when wrong, black when the truth is not known."""
+    """Draw the image with its predicted class below: blue if right, red if wrong, black if the truth is unknown."""
     show(axes, image)
     pieces, colour = [short(row.label), f"{row.score:.0%}"], PREDICTED
     if actual is not None:
         pieces.append(f"({short(row.class_names[actual])})")
         colour = RIGHT if row.class_names[actual] == row.label else WRONG
     longest = _ONE_LINE["".join(pieces).isascii()]
-    unbroken = " ".join(piece.replace(" ", "\xa0") for piece in pieces)  # a line may end between pieces only
+    unbroken = " ".join(piece.replace(" ", "\xa0") for piece in pieces)  # a line may only end between pieces
     lines = textwrap.wrap(unbroken, longest, break_long_words=False, break_on_hyphens=False)
     axes.set_xlabel("\n".join(lines).replace("\xa0", " "), fontsize=9, color=colour)
 
 
 def draw_bars(axes: Any, row: Prediction, actual: int | None) -> None:
-    """A bar for each class with its name, on a scale from 0 to 100 %; of more than ten classes the best ten.
+    """Draw a bar and the name of each class, or of the best ten, on a scale from 0 to 100 %.
 
-    The predicted class is highlighted: blue when right, red when wrong (then the true one is blue), else dark.
+    The predicted class is blue if right, red if wrong (then the true one is blue), or dark if the truth is unknown.
     """
     best = int(row.probabilities.argmax())
     shown = list(range(len(row.probabilities)))

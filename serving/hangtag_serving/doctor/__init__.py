@@ -1,8 +1,8 @@
-"""`hangtag doctor`: reports what would go wrong, before it does.
+"""`hangtag doctor`: reports problems of models, deployments and servers before they do harm.
 
-One module for each place it looks: model_files and savedmodel (models on disk), compose and kubernetes (deployment
-files; deployment reads them, container and server_flags hold what both are checked for), running_server. Each yields
-findings and raises nothing. metrics is the exporter for Prometheus.
+Each module examines one kind of subject: model_files and savedmodel models on disk, compose and kubernetes deployment
+files, running_server a server. deployment reads the files; container and server_flags have the checks that compose and
+Kubernetes share. All of them yield findings and raise nothing. metrics is the exporter for Prometheus.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ OK, WARN, FAIL = "ok", "warn", "fail"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was checked.
+    """The result of one check.
 
-    `level` is ok, warn (works, with a problem for some users) or fail (does not work). `code` names the check and never
-    changes; `subject` is the file, folder or server; `message` says what was found and `fix` what to do.
+    `level` is ok, warn (works, with a problem for some users) or fail (does not work). `code` identifies the check and
+    never changes; `subject` is the file, folder or server; `message` describes the result, and `fix` says what to do.
     """
 
     level: str
@@ -27,9 +27,9 @@ class Finding:
     fix: str = ""
 
     def line(self) -> str:
-        """For a person."""
+        """The finding as text."""
         return f"{self.level:4}  {self.subject}: {self.message}" + (f" -> {self.fix}" if self.fix else "")
 
     def document(self) -> dict[str, str]:
-        """For --json."""
+        """The finding for --json."""
         return asdict(self)

@@ -66,7 +66,7 @@ def register(commands: Any) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    # TensorFlow calls the Session API deprecated; it is what the C++ server serves with.
+    # TensorFlow warns that the Session API is deprecated, but the C++ server uses it too.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     if arguments.metrics is not None:
         return _serve_metrics(arguments)
@@ -92,7 +92,7 @@ def _line(finding: Finding) -> str:
 
 
 def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
-    """Neighbouring YAML files are examined together, as compose reads them."""
+    """Examine all subjects. Consecutive YAML files are examined together, as compose reads them."""
     if "" in arguments.subjects:
         raise InvalidInput("a path is empty: give a base path, a file, or a server's host:port")
     for is_yaml, subjects in groupby(arguments.subjects, lambda subject: subject.endswith((".yaml", ".yml"))):
@@ -145,5 +145,5 @@ def _existing(subject: str) -> Path:
 
 
 def _require_serving(subject: str) -> None:
-    """Raise MissingExtra now, and name the doctor: the modules it needs are the server's, and would name that."""
-    require("simdjson", extra="serving", what=f"hangtag doctor {subject}")  # cheap to import, only the extra brings it
+    """Raise MissingExtra for the doctor now; the server's modules would raise it for the server."""
+    require("simdjson", extra="serving", what=f"hangtag doctor {subject}")  # quick to import, and only in the extra

@@ -1,4 +1,4 @@
-"""Read a compose file: the model servers in it, and what only compose files can get wrong."""
+"""Examines compose files: finds their model servers, and problems that only compose files can have."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def examine_compose(documents: Sequence[tuple[Path, Mapping[str, Any]]]) -> tupl
 
 
 def interpolate(value: Any, environment: Mapping[str, str]) -> Any:
-    """`value` with compose's ${VARIABLE}, ${VARIABLE:-default} and ${VARIABLE:+replacement} put in."""
+    """`value` with compose's ${VARIABLE}, ${VARIABLE:-default} and ${VARIABLE:+replacement} expanded."""
     if isinstance(value, dict):
         return {key: interpolate(part, environment) for key, part in value.items()}
     if isinstance(value, list):
@@ -87,7 +87,7 @@ def _command(service: Service) -> list[str]:
 
 
 def read_service(subject: str, service: Service, folder: Path) -> Container:
-    """A service as a container; relative paths are those of `folder`."""
+    """A service as a container; relative paths start from `folder`."""
     limits = ((service.get("deploy") or {}).get("resources") or {}).get("limits") or {}
     test = (service.get("healthcheck") or {}).get("test") or []
     test = " ".join(map(str, test)) if isinstance(test, list) else str(test)
@@ -159,7 +159,7 @@ def _examine_service(subject: str, service: Service, folder: Path) -> Iterator[F
 
 
 def _examine_binds(subject: str, service: Service, container: Container) -> Iterator[Finding]:
-    """Folders that Docker would make itself, as root; those of models and of files in flags are looked at already."""
+    """Report mounted folders that do not exist, except those of models and of files in flags, checked elsewhere."""
     paths = [*container.flags.values(), *(container.models() or {}).values()]
     for volume in service.get("volumes") or []:
         if isinstance(volume, dict):

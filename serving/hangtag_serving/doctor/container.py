@@ -1,4 +1,4 @@
-"""One container that runs a model server, as compose and Kubernetes files both describe it, and what can be wrong."""
+"""A container with a model server, described by a compose or a Kubernetes file, and the checks for both."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ CPP_IMAGE = "tensorflow/serving"
 EMBEDDED_IMAGE = "hangtag-serve"
 
 Source = Path | Mapping[str, str] | None
-"""What is mounted: a path on this machine, a ConfigMap's texts by file name, or something that is not known here."""
+"""The source of a mount: a path on this machine, a ConfigMap's texts by file name, or None if it is unknown."""
 
 _ENTRYPOINT = {"port": "8500", "rest_api_port": "8501"}
-"""What the entrypoint of TensorFlow Serving's image sets; `hangtag serve` has the same defaults."""
+"""Flags that the entrypoint of TensorFlow Serving's image sets; `hangtag serve` has the same defaults."""
 
 _NOT_IN_IMAGE = re.compile(r"\b(curl|wget|python3?|nc)\b")
 
 
 @dataclass(frozen=True)
 class Container:
-    """A model server. `probes` holds the texts of its health checks: HTTP paths and commands."""
+    """A container with a model server. `probes` has the texts of its health checks: HTTP paths and commands."""
 
     subject: str
     image: str
@@ -60,7 +60,7 @@ class Container:
         return has_image(self.image, EMBEDDED_IMAGE) or "hangtag serve" in " ".join(self.command)
 
     def expand(self, text: str) -> str:
-        """`text` with the container's environment variables put in."""
+        """`text` with the container's environment variables expanded."""
         return re.sub(r"\$\{?(\w+)\}?", lambda found: self.environment.get(found[1], found[0]), text)
 
     def source(self, path: str) -> tuple[bool, Source, str]:
@@ -71,7 +71,7 @@ class Container:
         return False, None, ""
 
     def models(self) -> dict[str, str] | None:
-        """The served models, name to base path in the container; None if the config cannot be read from here."""
+        """The served models: name to base path in the container. None if the config cannot be read here."""
         config = self.flags.get("model_config_file", "")
         if not config:
             base_path = self.flags.get("model_base_path", "")
@@ -120,7 +120,7 @@ def split_command(value: Any) -> list[str]:
 
 
 def examine_container(container: Container) -> Iterator[Finding]:
-    """All that is checked in compose and Kubernetes files alike."""
+    """The checks that compose and Kubernetes files share."""
     from .server_flags import examine_flags, examine_words
 
     image = container.image
@@ -184,7 +184,7 @@ def _examine_model_mount(container: Container, model: str, base_path: str) -> It
 
 
 def _examine_threads(container: Container, base_path: Path) -> Iterator[Finding]:
-    """One thread for an operation, with a model that needs more."""
+    """Report a single thread for each operation with a model that needs more."""
     one = [name for name in ("intra_op", "inter_op") if container.flags.get(f"tensorflow_{name}_parallelism") == "1"]
     if "intra_op" not in one and container.flags.get("tensorflow_session_parallelism") != "1":
         return
@@ -227,7 +227,7 @@ def _examine_scripts(container: Container) -> Iterator[Finding]:
 
 
 def _missing_scripts(container: Container, command: str) -> Iterator[str]:
-    """The scripts that a command runs and no mount has; an image has scripts of its own."""
+    """The scripts that a command runs and that are neither mounted nor part of the image."""
     for script in dict.fromkeys(re.findall(r"(/\S+\.sh)\b", command)):
         is_mounted, source, name = container.source(script)
         is_own = not is_mounted and (container.is_embedded or script.endswith("tf_serving_entrypoint.sh"))
@@ -236,7 +236,7 @@ def _missing_scripts(container: Container, command: str) -> Iterator[str]:
 
 
 def _has(source: Source, name: str) -> bool:
-    """Whether a mount has this file; where that is unknown, yes."""
+    """Whether a mount has this file; True if that is unknown."""
     if isinstance(source, Path):
         return (source / name).exists() if name != "." else source.exists()
     return source is None or name in source

@@ -1,4 +1,4 @@
-"""Examine deployment files: compose files, Kubernetes files, and kustomize folders."""
+"""Examines deployment files: compose files, Kubernetes files, and kustomize folders."""
 
 from __future__ import annotations
 

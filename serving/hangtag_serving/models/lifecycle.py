@@ -142,7 +142,7 @@ class ModelManager:
                 self._changed.wait(0.1)
 
     def failure(self) -> str:
-        """Why no version is available, in the C++ server's words; empty if one is."""
+        """Why no version is available, with the C++ server's text; empty if one is."""
         if self._serving or self._dropped:
             return ""
         failed = [version for version in self.versions() if version.error_code != "OK"]
@@ -243,7 +243,7 @@ class ModelManager:
                 "%s version %d stays the one loaded from %s: %s has the same number, give it another",
                 *(self.name, number, version.folder, folder),
             )
-            version.folder = folder  # for the next look, so that it is said once
+            version.folder = folder  # for the next scan, so that it is logged once
         if version.state in ("START", "LOADING") and time.monotonic() >= version.retry_at:
             self._load_version(version, self._options.max_retries)
 
