@@ -15,27 +15,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .async_client import AsyncClient
-    from .client import Client
-    from .config.target import TLS
-    from .errors import (
-        BadResponse,
-        DeadlineExceeded,
-        HangtagError,
-        InvalidInput,
-        MissingExtra,
-        ModelNotFound,
-        ServerBusy,
-        ServerError,
-        ServerUnavailable,
-        UnknownSignature,
-    )
-    from .model import ModelMetadata, Signature, TensorSpec, VersionStatus
-    from .results import Classification, Prediction
+    from .async_client import AsyncClient as AsyncClient
+    from .client import Client as Client
+    from .config.target import TLS as TLS
+    from .errors import BadResponse as BadResponse
+    from .errors import DeadlineExceeded as DeadlineExceeded
+    from .errors import HangtagError as HangtagError
+    from .errors import InvalidInput as InvalidInput
+    from .errors import MissingExtra as MissingExtra
+    from .errors import ModelNotFound as ModelNotFound
+    from .errors import ServerBusy as ServerBusy
+    from .errors import ServerError as ServerError
+    from .errors import ServerUnavailable as ServerUnavailable
+    from .errors import UnknownSignature as UnknownSignature
+    from .model import ModelMetadata as ModelMetadata
+    from .model import Signature as Signature
+    from .model import TensorSpec as TensorSpec
+    from .model import VersionStatus as VersionStatus
+    from .results import Classification as Classification
+    from .results import Prediction as Prediction
 
 __version__ = "0.1.0"
 
-_HOME = {
+_MODULES = {
     "TLS": "config.target",
     "AsyncClient": "async_client",
     "BadResponse": "errors",
@@ -56,40 +58,20 @@ _HOME = {
     "UnknownSignature": "errors",
     "VersionStatus": "model",
 }
+"""Each public name, with the module that defines it."""
 
-__all__ = [
-    "TLS",
-    "AsyncClient",
-    "BadResponse",
-    "Classification",
-    "Client",
-    "DeadlineExceeded",
-    "HangtagError",
-    "InvalidInput",
-    "MissingExtra",
-    "ModelMetadata",
-    "ModelNotFound",
-    "Prediction",
-    "ServerBusy",
-    "ServerError",
-    "ServerUnavailable",
-    "Signature",
-    "TensorSpec",
-    "UnknownSignature",
-    "VersionStatus",
-    "__version__",
-]
+__all__ = sorted([*_MODULES, "__version__"])
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module 'hangtag' has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    value = getattr(import_module(f".{_MODULES[name]}", __name__), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __all__
