@@ -22,6 +22,8 @@ MAX_RANK = 254
 MAX_FILLED_BYTES = 1 << 26
 """The largest array that is filled by repeating a value: a list shorter than its shape repeats its last value."""
 
+_LENGTH_BYTES = 5  # of a uint32 as a varint
+
 _VALUE_FIELDS = frozenset(row.field for row in dtypes.BY_NUMBER.values())
 
 
@@ -116,7 +118,7 @@ def decode(buffer: memoryview) -> np.ndarray:
         raise WireError("a tensor of no known dtype")
     size = math.prod(shape)
     if dtype is STRING:
-        flat = _strings(values.get(8, []), size) if not len(content) else _encoded_strings(content, size)
+        flat = _strings(values.get(8, []), size) if not len(content) else encoded_strings(content, size)
     elif len(content):
         if len(content) != size * dtype.numpy.itemsize:
             raise WireError(f"a tensor of shape {list(shape)} with {len(content)} bytes of content")
@@ -131,15 +133,15 @@ def decode(buffer: memoryview) -> np.ndarray:
         raise WireError(f"a tensor of {len(shape)} dimensions, {list(shape[:8])} first: {error}") from error
 
 
-def _encoded_strings(content: memoryview, size: int) -> np.ndarray:
-    """Strings in `tensor_content`: all lengths as varints, then the bytes of all strings.
+def encoded_strings(content: memoryview, size: int) -> np.ndarray:
+    """The `size` strings in a `tensor_content`: all lengths as varints, then the bytes of all strings.
 
     Servers with --enable_serialization_as_tensor_content write this. Source: EncodeStringList in
     tensorflow/core/platform/tensor_coding.cc.
     """
     if size > len(content):  # each length takes a byte at least
         raise WireError(f"a tensor of {size} strings with {len(content)} bytes of content")
-    octets = np.frombuffer(content, np.uint8)
+    octets = np.frombuffer(content[: size * _LENGTH_BYTES], np.uint8)  # no more, because each position takes 8 bytes
     ends = np.flatnonzero(octets < 0x80)[:size]
     if len(ends) < size:
         raise WireError("a list of strings is cut off")

@@ -15,7 +15,7 @@ import numpy as np
 from hangtag.optional import require
 from hangtag.protocol import dtypes, protobuf
 from hangtag.protocol.protobuf import WireError
-from hangtag.protocol.tensors import MAX_RANK
+from hangtag.protocol.tensors import MAX_RANK, encoded_strings
 
 from ..limits import MAX_FILLED_BYTES, STRING_BYTES, Budget
 from .image_sizes import check_images
@@ -111,8 +111,11 @@ def _values(message: TensorMessage, dtype: np.dtype, size: int, budget: Budget) 
             raise WireError("several resources, which end the C++ server")
         return np.empty(1, dtype)
     if proto.dtype == dtypes.STRING.number:
-        strings = _content_strings(content, size, budget) if len(content) else list(proto.string_val)
-        flat = _filled(_objects(strings), size, b"")
+        if len(content):
+            budget.take(min(size, len(content)) * STRING_BYTES)
+            flat = encoded_strings(content, size)
+        else:
+            flat = _filled(_objects(list(proto.string_val)), size, b"")
         check_images(flat.tolist(), budget)
         return flat
     if not len(content):
@@ -170,30 +173,6 @@ def _filled(flat: np.ndarray, size: int, default: object) -> np.ndarray:
     if flat.size:
         return np.concatenate((flat, np.repeat(flat[-1:], size - flat.size)))
     return _objects([default] * size) if flat.dtype == object else np.zeros(size, flat.dtype)
-
-
-def _content_strings(content: memoryview, count: int, budget: Budget) -> list[bytes]:
-    """The strings in `tensor_content`: all lengths as varints, then the bytes of all strings."""
-    budget.take(count * STRING_BYTES if count <= len(content) else 0)
-    lengths, position = [], 0
-    for _ in range(min(count, len(content))):
-        length = shift = 0
-        while True:
-            if position >= len(content) or shift > 28:
-                raise WireError("the length of a string is cut off")
-            octet = content[position]
-            length |= (octet & 0x7F) << shift
-            position, shift = position + 1, shift + 7
-            if octet < 0x80:
-                break
-        lengths.append(length)
-    if len(lengths) < count or sum(lengths) != len(content) - position:
-        raise WireError(f"{len(content)} bytes of content for {count} strings")
-    strings = []
-    for length in lengths:
-        strings.append(bytes(content[position : position + length]))
-        position += length
-    return strings
 
 
 def _objects(items: Sequence[object]) -> np.ndarray:
