@@ -89,29 +89,32 @@ def export(options: ExportOptions, say: Say) -> Exported:
             say=say,
             **{each.name: getattr(options.training, each.name) for each in fields(options.training)},
         )
-        found = training.evaluation
-        say(found.table())
-        say(f"test accuracy {found.accuracy:.4f}, test loss {found.loss:.4f}, trained in {training.seconds:.1f} s")
+        evaluation = training.evaluation
+        say(evaluation.table())
+        measured = f"test accuracy {evaluation.accuracy:.4f}, test loss {evaluation.loss:.4f}"
+        say(f"{measured}, trained in {training.seconds:.1f} s")
         if training.temperature != 1:
-            say(f"temperature {training.temperature:.3f}, expected calibration error {found.calibration_error:.4f}")
+            say(
+                f"temperature {training.temperature:.3f}, expected calibration error {evaluation.calibration_error:.4f}"
+            )
         if options.keras_file:
             _save_keras(training.model, dataset.test_images[:_CHECKED_IMAGES], options.keras_file)
         if options.plots is not None:
-            for file in plots.draw_all(options.plots, dataset, found, training.history, options.language):
+            for file in plots.draw_all(options.plots, dataset, evaluation, training.history, options.language):
                 say(f"drew {file}")
         with _model_kept_on_failure(training, options):
-            _pass_gates(found, dataset, options)
+            _pass_gates(evaluation, dataset, options)
             signatures.write(signatures.Classifier.of_keras(training.served), dataset.class_names, folder)
             document = _card(options, dataset, training)
             card.write_beside(folder, document, dataset.test_images[:1], options.model_name)
             sample = dataset.test_images[:_CHECKED_IMAGES]
-            verify(folder, sample, found.probabilities[: len(sample)], dataset.class_names)
+            verify(folder, sample, evaluation.probabilities[: len(sample)], dataset.class_names)
             version = publish(folder, options.base_path)
         _discard_checkpoints(training)
     if options.keep is not None:
         removed = prune(options.base_path, options.keep, config)
         say(f"removed {', '.join(map(str, removed)) or 'no old version'}")
-    return Exported(version, options.base_path / str(version), found)
+    return Exported(version, options.base_path / str(version), evaluation)
 
 
 def _load(options: ExportOptions, say: Say) -> Dataset:
@@ -162,10 +165,10 @@ def _check_current(dataset: Dataset, options: ExportOptions) -> None:
         gates.check_comparable(*what)
 
 
-def _pass_gates(found: Evaluation, dataset: Dataset, options: ExportOptions) -> None:
+def _pass_gates(evaluation: Evaluation, dataset: Dataset, options: ExportOptions) -> None:
     """Raise GateNotMet unless the model is good enough to be published."""
     gates.check(
-        found,
+        evaluation,
         dataset.test_images,
         dataset.test_labels,
         options.base_path,
@@ -173,7 +176,7 @@ def _pass_gates(found: Evaluation, dataset: Dataset, options: ExportOptions) -> 
         no_worse_than_current=options.no_worse_than_current,
     )
     if not options.force:
-        gates.check_learned(found)
+        gates.check_learned(evaluation)
 
 
 @contextmanager

@@ -244,10 +244,10 @@ def _source(images: Sequence[str]) -> Files | Array:
     if not images:
         from ..fashion_mnist import load_test_images
 
-        found = load_test_images()
-        if found is None:
+        dataset = load_test_images()
+        if dataset is None:
             raise InvalidInput("Fashion-MNIST's test images are not on this machine: give images to compare on")
-        return Array("fashion-mnist", *found)
+        return Array("fashion-mnist", *dataset)
     sources = find(images)
     if len(sources) != 1 or not isinstance(sources[0], Files | Array):
         raise InvalidInput("give image files and folders of them, or one .npy or .npz array")

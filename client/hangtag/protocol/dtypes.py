@@ -61,10 +61,10 @@ def of_array(array: np.ndarray) -> DataType:
     """The data type that carries `array`; text and bytes of any width are DT_STRING."""
     if array.dtype.kind in "OSU":
         return STRING
-    found = _BY_NUMPY.get(array.dtype.newbyteorder("<"))
-    if found is None:
+    row = _BY_NUMPY.get(array.dtype.newbyteorder("<"))
+    if row is None:
         raise InvalidInput(f"TensorFlow Serving carries no {array.dtype} tensors: cast the array first")
-    return found
+    return row
 
 
 def to_bfloat16(array: np.ndarray) -> np.ndarray:

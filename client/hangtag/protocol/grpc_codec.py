@@ -217,8 +217,8 @@ def _read_open_shape(buffer: memoryview) -> tuple[int | None, ...] | None:
 
 
 def _read_status(body: bytes) -> tuple[VersionStatus, ...]:
-    found = (protobuf.as_block(v) for f, _, v in protobuf.fields(memoryview(body)) if f == 1)
-    return tuple(_read_version_status(content) for content in found)
+    entries = (protobuf.as_block(v) for f, _, v in protobuf.fields(memoryview(body)) if f == 1)
+    return tuple(_read_version_status(content) for content in entries)
 
 
 def _read_version_status(buffer: memoryview) -> VersionStatus:

@@ -197,7 +197,7 @@ def _strings(value: Any) -> np.ndarray:
 def _read_metadata(body: bytes) -> ModelMetadata:
     document = parse(body)
     spec = document["model_spec"]
-    found = document["metadata"]["signature_def"]["signature_def"]
+    entries = document["metadata"]["signature_def"]["signature_def"]
     signatures = {
         name: Signature(
             _specs(entry.get("inputs")),
@@ -205,7 +205,7 @@ def _read_metadata(body: bytes) -> ModelMetadata:
             _text(entry.get("method_name", "")),
             frozenset(entry.get("defaults") or ()),
         )
-        for name, entry in found.items()
+        for name, entry in entries.items()
     }
     return ModelMetadata(_text(spec["name"]), int(spec["version"]), signatures)
 

@@ -196,12 +196,12 @@ class RestService:
     def _metadata(self, spec: ModelSpec, body: bytes, note: Note) -> bytes:
         json_format = require("google.protobuf.json_format", extra="serving", what="hangtag serve")
         with self._models.use(spec) as servable:
-            found = json_format.MessageToDict(
+            signatures = json_format.MessageToDict(
                 signature_map(servable), preserving_proto_field_name=True, always_print_fields_with_no_presence=True
             )
             document = {
                 "model_spec": {"name": servable.name, "signature_name": "", "version": str(servable.version)},
-                "metadata": {"signature_def": found},
+                "metadata": {"signature_def": signatures},
             }
         return orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
 

@@ -1,4 +1,4 @@
-"""Read Kubernetes objects: the model servers in them, what only they can get wrong, and what they need besides."""
+"""Examines Kubernetes objects: finds their model servers, their own kinds of problems, and their prerequisites."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _command(container: Object) -> list[str]:
 
 
 def read_container(subject: str, pod: Object, container: Object, config_maps: Mapping[str, Any]) -> Container:
-    """A container of a pod; what ConfigMaps hold is known, other volumes are not."""
+    """A container of a pod. The contents of ConfigMaps are known, those of other volumes are not."""
     volumes: dict[str, Source] = {
         volume["name"]: config_maps.get((volume.get("configMap") or {}).get("name", ""))
         for volume in pod.get("volumes") or []
@@ -155,7 +155,7 @@ def _examine_inference_service(subject: str, service: Object) -> Iterator[Findin
 
 @dataclass(frozen=True)
 class Prerequisite:
-    """What is needed, how to get it, and the arguments of `kubectl get` that find it."""
+    """A prerequisite, how to install it, and the arguments of `kubectl get` that find it."""
 
     what: str
     fix: str
@@ -186,7 +186,7 @@ def prerequisites(objects: Sequence[Object]) -> list[Prerequisite]:
 
 
 def examine_prerequisites(subject: str, objects: Sequence[Object], *, cluster: bool) -> Iterator[Finding]:
-    """One finding for each; only with `cluster` is the cluster asked whether it is there."""
+    """One finding for each prerequisite; with `cluster`, look it up in the cluster."""
     for needed in prerequisites(objects):
         if not cluster:
             message = f"needs {needed.what}, which is not in these files"

@@ -23,7 +23,7 @@ from ..errors import ServingError
 from ..models.model_config import ModelConfig, read_config
 from ..models.version_policy import scan
 
-_STATUS_SECONDS = 5.0  # for one model; Prometheus gives a scrape 10
+_STATUS_SECONDS = 5.0  # for one model; a scrape of Prometheus ends after 10
 _CONNECTION_SECONDS = 10.0
 
 _HELP = {
@@ -37,7 +37,7 @@ _HELP = {
 
 @dataclass(frozen=True)
 class Source:
-    """Where the models are named: a config file, or `name` in the folder `base_path`, if that is on this machine."""
+    """The source of the model names: a config file, or one model with its `base_path` on this machine, if any."""
 
     config: Path | None
     name: str
@@ -45,14 +45,14 @@ class Source:
     path_map: Mapping[str, Path]
 
     def models(self) -> list[ModelConfig]:
-        """Read again at each scrape; raises InvalidInput or ServingError."""
+        """The models, read again at each scrape; raises InvalidInput or ServingError."""
         if self.config is not None:
             return read_config(self.config, self.path_map)
         return [ModelConfig(self.name, self.base_path or Path(os.devnull))]
 
 
 def from_environment(config: Path | None, model: str, path_map: Mapping[str, Path]) -> Source:
-    """MODEL_NAME and MODEL_BASE_PATH, as the server's image reads them, else the config file, else `model` alone."""
+    """The source by MODEL_NAME and MODEL_BASE_PATH, as the server's image uses them, the config file, or `model`."""
     if name := os.environ.get("MODEL_NAME"):
         return Source(None, name, Path(os.environ.get("MODEL_BASE_PATH") or "/models") / name, path_map)
     return Source(config, model, None, path_map)
@@ -79,7 +79,7 @@ def _model_samples(target: str, config: ModelConfig) -> Iterator[Sample]:
     labels = {"model_name": config.name}
     try:
         wanted = set(config.policy(scan(config.base_path)))
-    except OSError:  # no folder here: the status alone tells
+    except OSError:  # the folder is not on this machine: only the status is known
         wanted = set()
     try:
         with Client(target, model=config.name, timeout=_STATUS_SECONDS) as client:
@@ -94,7 +94,7 @@ def _model_samples(target: str, config: ModelConfig) -> Iterator[Sample]:
         yield "hangtag_version_state", labels | {"version": str(version), "state": status.state}, 1
     failed = {version for version, status in states.items() if status.error_code != "OK"}
     available = {version for version, status in states.items() if status.state == "AVAILABLE"}
-    # Without the folder, a failed version counts while no newer one has taken its place.
+    # Without the folder, a failed version counts until a newer one is available.
     missing = wanted - available if wanted else {v for v in failed if v > max(available, default=-1)}
     for version in sorted(missing):
         yield "hangtag_version_missing", labels | {"version": str(version)}, 1

@@ -1,4 +1,4 @@
-"""Examine what is on disk: a model config file, the base paths that it names, and whether the server can read them."""
+"""Examines a model config file, the base paths that it names, and whether the server can read them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from . import FAIL, OK, WARN, Finding
 from .savedmodel import examine_version
 
 MODEL_SUFFIXES = (".keras", ".h5", ".hdf5", ".tflite")
-"""Of models that TensorFlow Serving does not read."""
+"""Endings of models that TensorFlow Serving cannot load."""
 
 CONTAINER_USER = 65534
 """The user of the server in compose.yaml and the Kubernetes files: nobody."""
 
 
 def examine_config(path: Path, path_map: Mapping[str, Path]) -> Iterator[Finding]:
-    """The file, then each model's labels and base path."""
+    """Examine the file, then the labels and the base path of each model."""
     subject = str(path)
     try:
         configs = read_config(path, path_map)
@@ -75,7 +75,7 @@ def _examine_versions(subject: str, config: ModelConfig) -> Iterator[Finding]:
 
 
 def examine_base_path(base_path: Path, model: str | None = None) -> Iterator[Finding]:
-    """The folder itself, then its versions, the newest first. `model` is the served name if it differs."""
+    """Examine the folder, then its versions, newest first. `model` is the served name if it differs."""
     subject = str(base_path)
     try:
         names = sorted(os.listdir(base_path))  # noqa: PTH208 - names are all that is needed
@@ -140,7 +140,7 @@ def examine_access(*paths: Path) -> Iterator[Finding]:
         try:
             status = path.stat()
         except OSError:
-            continue  # a broken link: loading says more
+            continue  # a broken link; loading reports it
         # The owner's bits count for the owner, the group's for its members, the last three for all others.
         shift = 6 if status.st_uid == CONTAINER_USER else 3 if status.st_gid == CONTAINER_USER else 0
         needed = 0o5 if path.is_dir() else 0o4

@@ -1,4 +1,4 @@
-"""Examine a running server as a client sees it; the embedded one and the C++ server alike."""
+"""Examines a running server, embedded or C++, by calling it as a client."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from . import FAIL, OK, WARN, Finding
 _AT_ONCE = 32  # calls; the C++ server's default is four threads for each core
 _TIMED = 21
 _SECONDS = 30.0  # for one call
-_LARGE = 5 << 20  # bytes; more than the 4 MiB that many proxies and clients stop at
+_LARGE = 5 << 20  # bytes; more than the 4 MiB that many proxies and clients allow
 _TENSOR_CONTENT = 4  # field of TensorProto
 
 
 def examine_server(target: str, model: str) -> Iterator[Finding]:
-    """Readiness, versions and class names; then many calls at once, a large one, and one after the other."""
+    """Examine readiness, versions and class names; then send many calls at once, a large one, and several in turn."""
     with Client(target, model=model, retries=0, timeout=_SECONDS) as client:
         try:
             metadata = client.metadata()
@@ -63,7 +63,7 @@ def _examine_class_names(client: Client, target: str) -> Iterator[Finding]:
 
 
 def _small_input(metadata: ModelMetadata) -> tuple[str, np.ndarray] | None:
-    """One row of zeros for serving_default, by the name of its input."""
+    """One row of zeros for the input of serving_default, by its name."""
     signature = metadata.signatures.get(SERVING_DEFAULT)
     if signature is None or len(signature.inputs) != 1:
         return None
@@ -75,12 +75,12 @@ def _small_input(metadata: ModelMetadata) -> tuple[str, np.ndarray] | None:
 
 
 Call = Callable[[], bytes]
-"""Sends one row once, and returns the body of the answer; raises HangtagError."""
+"""Sends one row without retries; returns the body of the response, or raises HangtagError."""
 
 
 @contextmanager
 def _single_calls(client: Client, address: str, model: str, inputs: tuple[str, np.ndarray]) -> Iterator[Call]:
-    """Calls that are not sent again: the SDK would hide what the server refuses for load."""
+    """Calls without retries, because the SDK's retries would hide that the server is overloaded."""
     target = parse_target(address)
     if target.protocol != "grpc" or target.secure:
 
@@ -108,7 +108,7 @@ def _single_calls(client: Client, address: str, model: str, inputs: tuple[str, n
 
 
 def _examine_answers(target: str, body: bytes) -> Iterator[Finding]:
-    """An answer over gRPC shows whether --enable_serialization_as_tensor_content is on."""
+    """Find out from a gRPC response whether --enable_serialization_as_tensor_content is on."""
     for field, _, value in protobuf.fields(memoryview(body)):
         if field == 1:
             _, tensor = protobuf.map_entry(value)

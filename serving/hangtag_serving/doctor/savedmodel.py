@@ -1,4 +1,4 @@
-"""Examine one version: whether it loads, whether every signature can be answered, and what suits its graph."""
+"""Examines one version: whether it loads, whether every signature runs, and which settings suit its graph."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..models.servable import Servable
 from . import FAIL, OK, WARN, Finding
 
 IMAGE_TENSORFLOW = (2, 20)
-"""TensorFlow of the serving image that compose.yaml and the Kubernetes files run."""
+"""The TensorFlow version of the serving image in compose.yaml and the Kubernetes files."""
 
 _PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 _HEAVY_OPS = {"Conv2D", "DepthwiseConv2dNative", "Conv3D", "_FusedConv2D", "BatchMatMulV2", "Einsum"}
@@ -36,12 +36,12 @@ class Graph:
 
     @property
     def is_small_and_dense(self) -> bool:
-        """Whether one thread for an operation is quicker than TensorFlow's default."""
+        """Whether one thread for each operation is quicker than TensorFlow's default."""
         return self.variable_bytes < _SMALL and not self.ops & _HEAVY_OPS
 
 
 def read_graph(folder: Path) -> Graph:
-    """From a version's files, without loading it; raises OSError, or ValueError for a broken saved_model.pb."""
+    """Read the graph from a version's files without loading it; raises OSError, or ValueError for a damaged file."""
     pb = require("tensorflow.core.protobuf.saved_model_pb2", extra="serving", what="hangtag doctor on models")
     message = require("google.protobuf.message", extra="serving", what="hangtag doctor on models")
     try:
@@ -56,7 +56,7 @@ def read_graph(folder: Path) -> Graph:
 
 
 def _reachable(graph: Any) -> set[str]:
-    """The operations of the graph and of the functions that it calls."""
+    """The operations in the graph and in the functions that it calls."""
     functions = {function.signature.name: function for function in graph.library.function}
     ops: set[str] = set()
     seen: set[str] = set()
@@ -75,7 +75,7 @@ def _reachable(graph: Any) -> set[str]:
 
 
 def examine_version(model: str, number: int, folder: Path, *, is_newest: bool) -> Iterator[Finding]:
-    """Load the version as TensorFlow Serving does, and look at its signatures and warmup requests."""
+    """Load the version like TensorFlow Serving, and examine its signatures and warmup requests."""
     subject = str(folder)
     try:
         servable = Servable(model, number, folder)
@@ -97,7 +97,7 @@ def examine_version(model: str, number: int, folder: Path, *, is_newest: bool) -
     if not any(finding.level == FAIL for finding in findings):
         count = sum(not name.startswith("__") for name in servable.signatures)
         findings.insert(0, Finding(OK, "loads", subject, f"loads as in TensorFlow Serving; {count} signatures"))
-    yield from sorted(findings, key=lambda finding: (OK, WARN, FAIL).index(finding.level))  # the worst stands last
+    yield from sorted(findings, key=lambda finding: (OK, WARN, FAIL).index(finding.level))  # the worst comes last
 
 
 def _examine_warmup(servable: Servable, folder: Path) -> Iterator[Finding]:
@@ -150,7 +150,7 @@ def _is_flat(info: Any) -> bool:
 def _examine_graph(subject: str, folder: Path) -> Iterator[Finding]:
     try:
         graph = read_graph(folder)
-    except (OSError, ValueError):  # a saved_model.pbtxt, which loads as well
+    except (OSError, ValueError):  # a saved_model.pbtxt, which can be loaded too
         return
     for op in sorted(graph.ops & _PYTHON_OPS):
         message = f"{op} has no kernel in TensorFlow Serving: every request that runs it fails"
@@ -165,7 +165,7 @@ def _examine_graph(subject: str, folder: Path) -> Iterator[Finding]:
 
 
 def _examine_card(subject: str, folder: Path, graph: Graph) -> Iterator[Finding]:
-    """What a server with an older TensorFlow than the export's does otherwise."""
+    """Report features that a server with an older TensorFlow than the export's does not have."""
     try:
         version = json.loads(read_file(folder / CARD, _LARGEST_CARD))["tensorflow"]
         exported = tuple(int(part) for part in version.split(".")[:2])

@@ -1,4 +1,4 @@
-"""Examine the flags that a deployment gives the server."""
+"""Examines the server's flags in a deployment."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def known_flags(*, is_embedded: bool) -> frozenset[str]:
 
 
 def is_on(flags: Flags, name: str) -> bool:
-    """Whether a boolean flag is set; without a value it is."""
+    """Whether a boolean flag is on; a flag without a value is."""
     return flags.get(name, "false").lower() not in ("false", "0", "f", "no")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A mistake in the flags: when it is made, and what to report."""
+    """A possible mistake in the flags: its condition, and the finding to report."""
 
     code: str
     level: str
@@ -125,11 +125,11 @@ CPP_RULES = (
         "--max_num_load_retries=1 --load_retry_interval_micros=2000000",
     ),
 )
-"""What only the C++ server does."""
+"""Mistakes that only matter for the C++ server."""
 
 
 def examine_words(subject: str, command: Sequence[str]) -> Iterator[Finding]:
-    """Words that the C++ server ignores: its flags have two dashes and, unless they are on or off, ``=VALUE``."""
+    """Arguments that the C++ server ignores: its flags need two dashes and, unless they are boolean, ``=VALUE``."""
     for word, following in pairwise([*command, "-"]):
         name, equals, _ = word.lstrip("-").partition("=")
         dashes = len(word) - len(word.lstrip("-"))
@@ -144,7 +144,7 @@ def examine_words(subject: str, command: Sequence[str]) -> Iterator[Finding]:
 
 
 def examine_flags(subject: str, flags: Flags, *, is_embedded: bool) -> Iterator[Finding]:
-    """Unknown flags, then the mistakes above."""
+    """Report unknown flags, then the mistakes above."""
     known = known_flags(is_embedded=is_embedded)
     for flag in flags:
         if flag not in known:
