@@ -11,7 +11,7 @@ import numpy as np
 
 from hangtag.errors import InvalidInput
 
-from .data.dataset import Images
+from .data.dataset import Images, indices, pixels
 from .errors import DataError
 from .savedmodel import published
 
@@ -86,6 +86,7 @@ def evaluate(model: Any, images: Images, labels: np.ndarray, class_names: Sequen
     >>> evaluate("models/fashion", dataset.test_images, dataset.test_labels).accuracy  # doctest: +SKIP
     0.8731
     """
+    images = pixels(images, "images")
     if isinstance(model, str | Path):
         probabilities, names = published.predict(Path(model), images)
         if class_names is not None and list(class_names) != names:
@@ -132,6 +133,9 @@ def compare(probabilities: np.ndarray, labels: np.ndarray, class_names: Sequence
         raise InvalidInput(
             f"{len(probabilities)} images and {len(labels)} labels: there must be as many, and at least one"
         )
+    labels = indices(labels, len(probabilities), count)
+    if not np.isfinite(probabilities).all():
+        raise DataError("the model's scores are not finite numbers for some images: it is damaged, or was trained so")
     predicted = probabilities.argmax(axis=1)
     confusion = np.bincount(labels * count + predicted, minlength=count * count).reshape(count, count)
     right = probabilities[np.arange(len(labels)), labels].astype(np.float64)
