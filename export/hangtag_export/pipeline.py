@@ -28,7 +28,8 @@ from .publishing.versions import prune
 from .savedmodel import card, signatures
 from .savedmodel.verification import TOLERANCE, verify
 from .training.architectures import choose_kernels, recipe
-from .training.fit import Say, TrainingOptions
+from .training.fit import Say
+from .training.options import TrainingOptions
 from .training.train import Training, train
 
 _CHECKED_IMAGES = 32  # images for which every signature is compared with Keras before publishing

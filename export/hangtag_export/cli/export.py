@@ -128,7 +128,7 @@ def _export(arguments: argparse.Namespace) -> int:
     _check(arguments)
     from ..existing_model.loading import import_modules
     from ..pipeline import ExportOptions, export
-    from ..training.fit import TrainingOptions
+    from ..training.options import TrainingOptions
 
     argument_types.silence_tensorflow()
     import_modules(arguments.imports)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from .architectures import Recipe
 from .calibration import ends_in_softmax
 from .callbacks import Best
 from .checkpoints import Run, State
+from .options import TrainingOptions
 
 Say = Callable[[str], None]
 
@@ -29,38 +29,6 @@ COMPILED_STEPS = 5000
 """With fewer steps, compiling would take longer than it saves."""
 
 _UNEVEN = 1.5  # if the sizes of classes differ by more than this factor, they get weights
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How to train; None means the value of the architecture's recipe."""
-
-    architecture: str = "dense"
-    hidden: tuple[int, ...] | None = None  # units of the dense layers
-    weights: str | None = None  # for a pretrained architecture: "imagenet", "none" or a file
-    epochs: int | None = None
-    batch_size: int | None = None
-    seed: int = 42
-    learning_rate: float | None = None  # None when resuming from a file: the file's learning rate
-    validation_split: float | None = None  # the part of the training images that is held out
-    patience: int | None = None  # training ends after so many epochs without a better one
-    stop_at_loss: float | None = None  # training ends after the epoch whose loss is at most this
-    target_accuracy: float | None = None  # or whose accuracy is at least this
-    calibrate: bool = True  # scale the scores by a temperature, if there are validation images
-    tensorboard: Path | None = None
-    log: Path | None = None  # CSV, one line per epoch
-
-    def with_defaults(self, recipe: Recipe) -> TrainingOptions:
-        """These options, with the values of `recipe` instead of None."""
-        return replace(
-            self,
-            hidden=self.hidden or recipe.hidden or None,
-            weights=self.weights or ("imagenet" if self.architecture in transfer.BACKBONES else "none"),
-            epochs=self.epochs or recipe.epochs,
-            batch_size=self.batch_size or recipe.batch_size,
-            validation_split=recipe.validation_split if self.validation_split is None else self.validation_split,
-            patience=self.patience or recipe.patience,
-        )
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from . import architectures, batches, checkpoints, resume
 from .calibration import ends_in_softmax, find_temperature, softmax, with_probabilities
 from .callbacks import Best, read_csv
 from .checkpoints import Run, State
-from .fit import Samples, Say, TrainingOptions, fit, known, set_seed
+from .fit import Samples, Say, fit, known, set_seed
+from .options import TrainingOptions
 
 _ENOUGH = 30  # validation images; with fewer, the best temperature would be chance
 
