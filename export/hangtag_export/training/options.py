@@ -2,16 +2,51 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from pathlib import Path
+from typing import Any
+
+from hangtag.errors import InvalidInput
 
 from . import transfer
 from .architectures import Recipe
 
 
+def _is_count(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+_COUNT = (_is_count, "a whole number, 1 or more")
+_POSITIVE = (lambda value: _is_number(value) and 0 < value < math.inf, "a number more than 0")
+
+_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "hidden": (lambda value: isinstance(value, Sequence) and all(map(_is_count, value)), "whole numbers, 1 or more"),
+    "weights": (lambda value: isinstance(value, str) and bool(value), "imagenet, none, or a file's path"),
+    "epochs": _COUNT,
+    "batch_size": _COUNT,
+    "seed": (
+        lambda value: isinstance(value, Integral) and 0 <= int(value) < 2**32,
+        "a whole number from 0 to 2**32 - 1",
+    ),
+    "learning_rate": _POSITIVE,
+    "validation_split": (lambda value: _is_number(value) and 0 <= value < 1, "a number from 0 to less than 1"),
+    "patience": _COUNT,
+    "stop_at_loss": _POSITIVE,
+    "target_accuracy": (lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1"),
+}
+"""What a value may be, and in words."""
+
+
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How to train; None means the value of the architecture's recipe."""
+    """How to train; None means the value of the architecture's recipe. Raises InvalidInput for other values."""
 
     architecture: str = "dense"
     hidden: tuple[int, ...] | None = None  # units of the dense layers
@@ -27,6 +62,12 @@ class TrainingOptions:
     calibrate: bool = True  # scale the scores by a temperature, if there are validation images
     tensorboard: Path | None = None
     log: Path | None = None  # CSV, one line per epoch
+
+    def __post_init__(self) -> None:
+        for name, (holds, what) in _VALUES.items():
+            value = getattr(self, name)
+            if value is not None and not holds(value):
+                raise InvalidInput(f"{name} is {value!r}: give {what}")
 
     def with_defaults(self, recipe: Recipe) -> TrainingOptions:
         """These options, with the values of `recipe` instead of None."""

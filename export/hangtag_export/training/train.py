@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,13 @@ def train(
     >>> training.evaluation.accuracy, training.history["loss"][-1]  # doctest: +SKIP
     (0.8731, 0.2954)
     """
+    if not isinstance(dataset, Dataset):
+        kind = type(dataset).__name__
+        raise InvalidInput(f"a {kind} is no data set: give load_fashion_mnist(), load_images(FOLDER) or a Dataset")
     recipe = architectures.recipe(architecture, photos=dataset.name != DATASET)
+    unknown = sorted(options.keys() - {field.name for field in fields(TrainingOptions)})
+    if unknown:
+        raise InvalidInput(f"there is no option {unknown[0]!r}: it is one of the fields of TrainingOptions")
     chosen = TrainingOptions(architecture=architecture, **options).with_defaults(recipe)
     samples = _samples(dataset, chosen)
     shape, classes = dataset.image_shape, len(dataset.class_names)

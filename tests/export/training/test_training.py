@@ -188,8 +188,31 @@ def test_a_model_of_your_own_is_trained_too(few):
 
 
 def test_a_label_outside_the_classes_is_one_sentence(few):
+    keras = require("keras", extra="export", what="the test")
+    five = keras.Sequential([keras.Input((28, 28)), keras.layers.Flatten(), keras.layers.Dense(5)])
     with pytest.raises(DataError, match=r"^label 9 is outside the model's classes 0\.\.4$"):
-        trained(replace(few, class_names=few.class_names[:5]))
+        trained(few, model=five)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "epochs is 0: give a whole number, 1 or more"),
+        ({"batch_size": 1.5}, "batch_size is 1.5: give a whole number"),
+        ({"patience": True}, "patience is True: give a whole number"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan: give a number more than 0"),
+        ({"validation_split": 1}, "validation_split is 1: give a number from 0 to less than 1"),
+        ({"target_accuracy": "high"}, "target_accuracy is 'high': give a number from 0 to 1"),
+        ({"seed": -1}, "seed is -1: give a whole number from 0"),
+        ({"hidden": (0,)}, r"hidden is \(0,\): give whole numbers, 1 or more"),
+        ({"epoch": 3}, "there is no option 'epoch'"),
+    ],
+)
+def test_options_from_python_are_checked_as_those_of_the_command_line_are(few, options, message):
+    with pytest.raises(InvalidInput, match=message):
+        train(few, **options)
+    with pytest.raises(InvalidInput, match="a str is no data set: give load_fashion_mnist"):
+        train("photos")
 
 
 def test_what_cannot_be_resumed_is_one_sentence(few, tmp_path):
