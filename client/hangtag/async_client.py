@@ -8,7 +8,7 @@ import warnings
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from .config.options import Options, check_seconds, takes
 from .core.calls import Progress
@@ -151,6 +151,9 @@ class AsyncClient:
         runner: AsyncRunner | None = getattr(self, "_runner", None)  # missing if the constructor raised
         if runner is not None and runner.opened:
             warnings.warn(f"{self!r} was left open: use `async with`, or await close()", ResourceWarning, stacklevel=2)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a client holds connections and cannot be pickled: make one in each process")
 
     def __repr__(self) -> str:
         return f"<AsyncClient of {self._session.spec} at {self._options.server}>"

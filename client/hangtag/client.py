@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from .config.options import Options, check_seconds, takes
 from .core.calls import Progress
@@ -177,6 +177,9 @@ class Client:
         if runner is not None and runner.opened:
             warnings.warn(f"{self!r} was left open: use `with` or close()", ResourceWarning, stacklevel=2, source=self)
             self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a client holds connections and cannot be pickled: make one in each process")
 
     def __repr__(self) -> str:
         return f"<Client of {self._session.spec} at {self._options.server}>"

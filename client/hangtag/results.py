@@ -25,6 +25,12 @@ class Top(NamedTuple):
     scores: np.ndarray
 
 
+def _count(k: int) -> int:
+    if k < 0:
+        raise ValueError(f"k is {k}: give 0 or more")
+    return k
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """One image: its class name, that class's probability (0..1), and the probabilities of all classes (float32 [C]).
@@ -45,7 +51,7 @@ class Prediction:
         >>> Prediction("boot", 0.875, np.array([0.125, 0.875], "f4"), ("bag", "boot")).top(2)
         [('boot', 0.875), ('bag', 0.125)]
         """
-        order = np.argsort(-self.probabilities, kind="stable")[:k]
+        order = np.argsort(-self.probabilities, kind="stable")[: _count(k)]
         return [(self.class_names[index], float(self.probabilities[index])) for index in order]
 
     def to_dict(self) -> dict[str, Any]:
@@ -131,7 +137,7 @@ class Classification:
         >>> labels.tolist(), scores.tolist()
         ([['boot', 'bag']], [[0.75, 0.25]])
         """
-        order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :k]
+        order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, : _count(k)]
         return Top(np.array(self.class_names)[order], np.take_along_axis(self.probabilities, order, axis=1))
 
     def above(self, threshold: float) -> list[list[str]]:

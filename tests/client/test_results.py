@@ -26,6 +26,9 @@ def test_columns_and_rows_agree():
         for labels, scores in zip(top.labels.tolist(), top.scores.tolist(), strict=True)
     ]
     assert RESULT.top(9).labels.shape == (2, 3)
+    for result in (RESULT, RESULT[0]):
+        with pytest.raises(ValueError, match="k is -1: give 0 or more"):
+            result.top(-1)
     assert RESULT[-1].label == "bag"
     assert RESULT[1:].labels.tolist() == ["bag"]
     assert RESULT[::-1].labels.tolist() == ["bag", "<boot>"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 import warnings
 
 import pytest
 
 from fake_server import FIRST_PIXEL, Model, model_server
-from hangtag import Client, HangtagError
+from hangtag import AsyncClient, Client, HangtagError
 from sample_images import PICTURES
 
 FORK = multiprocessing.get_context("fork")
@@ -39,3 +40,9 @@ def test_a_client_used_before_a_fork_says_so_at_once(protocol, count):
             child.join(30)
             child.kill()
         assert client.classify(PICTURES[:2]).labels.tolist() == ["class 0", "class 1"]  # the parent still works
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_client_cannot_be_sent_to_another_process(kind):
+    with pytest.raises(TypeError, match="holds connections and cannot be pickled: make one in each process"):
+        pickle.dumps(kind("localhost:8500"))
