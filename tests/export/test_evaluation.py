@@ -82,7 +82,9 @@ def test_a_data_set_that_cannot_be_right_is_one_sentence(changed, message):
 
 
 def test_other_whole_numbers_and_lists_are_taken():
-    dataset = made(train_images=IMAGES[..., None].astype(float), test_labels=LABELS.astype(np.uint8).tolist())
+    changed = {"train_images": IMAGES[..., None].astype(float), "test_labels": LABELS.astype(np.uint8).tolist()}
+    dataset = made(**changed, class_names=["a", "b", "c"])
+    assert dataset.class_names == ("a", "b", "c")
     assert dataset.train_images.dtype == np.uint8
     assert np.array_equal(dataset.train_images, IMAGES)
     assert dataset.test_labels.dtype == np.int64

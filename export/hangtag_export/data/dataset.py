@@ -28,8 +28,8 @@ class Dataset:
     """Labelled images; labels are int64 [N] and index `class_names`.
 
     `validation_images` are the images of a folder's ``val/``. Without them, training holds out a part of
-    `train_images`.
-    Arrays of other whole numbers are converted. Raises DataError for images or labels that cannot be right.
+    `train_images`. Arrays of other whole numbers are converted. Raises DataError for images or labels that cannot be
+    right.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Dataset:
 
     def __post_init__(self) -> None:
         check_class_names(self.class_names)
+        object.__setattr__(self, "class_names", tuple(self.class_names))
         for part in ("train", "validation", "test"):
             images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
             if part == "validation" and images is None:
