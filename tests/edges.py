@@ -9,7 +9,7 @@ import signal
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,16 +79,19 @@ def edge(
     grpc: Sequence[str],
     tls: str = "server",
     labels: str = "none",
-    rate: str = "500r/s",
+    changed: Mapping[str, str] | None = None,
 ) -> Iterator[Edge]:
-    """Run the shipped start.sh and nginx, with only paths, the port, the rate and the servers' addresses changed."""
+    """Run the shipped start.sh and nginx, with only paths, the port and the servers' addresses changed.
+
+    And what else a test has `changed`, by the text in the files.
+    """
     nginx = program("nginx", "usr/sbin/nginx")
     port = free_port()
     (folder / "tmp").mkdir(parents=True)
     user = " user root;" if os.geteuid() == 0 else ""  # else its workers could not enter the test's folder
     places = {"/edge/": f"{folder}/", "/tmp/": f"{folder}/tmp/", "listen 8443": f"listen 127.0.0.1:{port}"}  # noqa: S108
     places |= {"exec nginx": f"exec {nginx} -p {folder} -e stderr", "daemon off;": f"daemon off;{user}"}
-    places["rate=500r/s"] = f"rate={rate}"
+    places |= changed or {}
     mounted = {"authority": "ca.crt", "certificate": "tls.crt", "key": "tls.key", "tokens": "tokens.map"}
     places |= {f"/run/secrets/edge_{name}": str(secrets_folder / file) for name, file in mounted.items()}
     files = {"nginx.conf": "nginx.conf", "upstreams.conf": "upstreams.conf", "start.sh": "start.sh"}

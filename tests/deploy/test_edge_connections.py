@@ -60,7 +60,9 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     upstream = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
     threading.Thread(target=upstream.serve_forever, daemon=True).start()
     address = [f"127.0.0.1:{upstream.server_port}"]
-    with edge(tmp_path_factory.mktemp("edge") / "nginx", folder, address, address, labels="stable") as running:
+    patient = {"client_body_timeout 5s": "client_body_timeout 600s"}  # bodies wait until a test has looked at them
+    place = tmp_path_factory.mktemp("edge") / "nginx"
+    with edge(place, folder, address, address, labels="stable", changed=patient) as running:
         yield running
     upstream.shutdown()
     upstream.server_close()

@@ -51,7 +51,8 @@ def recording(secrets, tmp_path) -> Iterator[SimpleNamespace]:
     server.start()
     try:
         addresses = [f"127.0.0.1:{rest.server_port}"], [f"127.0.0.1:{port}"]
-        with edge(tmp_path / "nginx", secrets, *addresses) as running:
+        patient = {f"{protocol}_read_timeout 30s": f"{protocol}_read_timeout 600s" for protocol in ("proxy", "grpc")}
+        with edge(tmp_path / "nginx", secrets, *addresses, changed=patient) as running:
             yield SimpleNamespace(edge=running, seen=seen, go=go)
     finally:
         go.set()
@@ -129,7 +130,7 @@ def test_a_client_above_its_rate_limit_is_refused(secrets, tmp_path):
     address = [f"127.0.0.1:{port}"]
     with (
         listening(command, port, tmp_path / "fast.log"),
-        edge(tmp_path / "nginx", secrets, address, address, rate="1r/m") as running,
+        edge(tmp_path / "nginx", secrets, address, address, changed={"rate=500r/s": "rate=1r/m"}) as running,
     ):
         for token, usual in ((TOKEN, 200), (new_token(), 401)):
             statuses = pipelined(running, token, 1200)
