@@ -267,7 +267,8 @@ def _truth(file: str | None, source: Files | Array, class_names: Sequence[str]) 
         try:
             labels = np.load(file, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise InvalidInput(f"cannot read the labels {file}: {error}") from error
+            reason = getattr(error, "strerror", None) or error
+            raise InvalidInput(f"cannot read the labels {file}: {reason}") from error
     if (
         not isinstance(labels, np.ndarray)
         or labels.ndim != 1
@@ -276,7 +277,9 @@ def _truth(file: str | None, source: Files | Array, class_names: Sequence[str]) 
     ):
         where = file or f"`labels` of {source.label}"  # type: ignore[union-attr]
         raise InvalidInput(f"{where} must hold one whole number 0..{len(class_names) - 1} for each image")
-    return [class_names[label] for label in labels]
+    own = source.class_names if file is None and isinstance(source, Array) else ()  # perhaps in another order
+    names = own if sorted(own) == sorted(class_names) else class_names
+    return [names[label] for label in labels]
 
 
 def _print(result: Comparison, source: Files | Array) -> None:

@@ -48,12 +48,13 @@ class Files:
 class Array:
     """An array of images [N, …], which may be mapped from a file and is read in batches.
 
-    `labels` are the true labels in the same archive, unchecked.
+    `labels` are the true labels in the same archive, unchecked, and `class_names` what they index.
     """
 
     label: str
     array: np.ndarray
     labels: np.ndarray | None = None
+    class_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.array)
@@ -181,22 +182,26 @@ def _standard_input() -> list[Source]:
 def _arrays(label: str, file: Any) -> Array:
     try:
         loaded = np.load(file, mmap_mode="r" if isinstance(file, str) and file.lower().endswith(".npy") else None)
-        labels = None
+        found: dict[str, Any] = {}
         if not isinstance(loaded, np.ndarray):
-            loaded, labels = _chosen(label, loaded)
+            loaded, found = _chosen(label, loaded)
     except InvalidInput:
         raise
     except Exception as error:  # numpy has no common class for what a broken file may raise
         raise InvalidInput(f"cannot read {label} as an array: {error}") from error
     if loaded.ndim < 2 or loaded.dtype.kind not in "buif":
         raise InvalidInput(f"{label} holds {loaded.dtype} {list(loaded.shape)}: give images [N, height, width]")
-    return Array(label, loaded[np.newaxis] if loaded.ndim == 2 else loaded, labels)
+    return Array(label, loaded[np.newaxis] if loaded.ndim == 2 else loaded, **found)
 
 
-def _chosen(label: str, archive: Any) -> tuple[np.ndarray, np.ndarray | None]:
-    """The array `images` of an archive, or its only array; and its `labels`, if any."""
+def _chosen(label: str, archive: Any) -> tuple[np.ndarray, dict[str, Any]]:
+    """The array `images` of an archive, or its only array; and its `labels` and `class_names`, if any."""
     with archive:
         names = archive.files
         if len(names) != 1 and "images" not in names:
             raise InvalidInput(f"{label} holds {', '.join(names) or 'nothing'}: name the one to classify `images`")
-        return archive["images" if "images" in names else names[0]], archive["labels"] if "labels" in names else None
+        found: dict[str, Any] = {"labels": archive["labels"]} if "labels" in names else {}
+        texts = archive["class_names"] if "class_names" in names else np.array([])
+        if texts.ndim == 1 and texts.dtype.kind == "U":
+            found["class_names"] = tuple(texts.tolist())
+        return archive["images" if "images" in names else names[0]], found

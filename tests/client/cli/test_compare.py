@@ -55,6 +55,16 @@ def test_a_difference_that_is_no_accident_is_significant(capsys, archive):
     )
 
 
+def test_true_labels_are_of_the_classes_that_the_archive_names(capsys, archive, tmp_path):
+    """In another order than the model's: a label is not taken for the model's class of that number."""
+    order = [*map(str, range(1, 10)), "0"]
+    labels = np.full(COUNT, order.index("1"))
+    np.savez(tmp_path / "named.npz", images=np.load(archive)["images"], labels=labels, class_names=np.array(order))
+    one = model_that_is_right_on(range(70))
+    document = json.loads(compared(capsys, one, one, str(tmp_path / "named.npz"), "--json"))
+    assert document["left"]["accuracy"] == 0.7
+
+
 def test_a_difference_of_few_images_is_not(capsys, archive):
     out = compared(capsys, model_that_is_right_on(range(70)), model_that_is_right_on(range(2, 74)), archive)
     assert "the difference in accuracy is not significant (McNemar's exact test: p = 0.688)" in out
