@@ -41,7 +41,7 @@ _VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "stop_at_loss": _POSITIVE,
     "target_accuracy": (lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1"),
 }
-"""What a value may be, and in words."""
+"""What a value may be: a check, and how an error says it."""
 
 
 @dataclass(frozen=True)
