@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -87,6 +87,8 @@ def test_a_server_killed_under_load_costs_no_call(exported, secrets, server, ima
                 for address in (mortal_grpc, mortal_rest):
                     answered = re.compile(rf'" 200 \d+ [\d.]+ {address}$', re.MULTILINE)
                     eventually(lambda it=answered: it.search(running.log_text(), died), f"{address} to be used again")
+                stop.set()  # before this server stops: that its calls are tried elsewhere then is no part of the test
+                wait(work, PATIENCE)
         finally:
             stop.set()
         for one in work:
