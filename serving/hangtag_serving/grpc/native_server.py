@@ -65,7 +65,8 @@ class NativeServer:
         self._pool = ThreadPoolExecutor(options.threads, thread_name_prefix="grpc")
         self._reloads = ThreadPoolExecutor(1, thread_name_prefix="reload")  # a reload may wait for a model for hours
         self._running, self._stopping = 0, False
-        self._idle = threading.Condition()
+        self._count = threading.Lock()  # of `_running`
+        self._idle = threading.Event()  # set once no call runs while the server stops
         # One thread at a time receives calls and answers quick ones: two would mostly wait for the interpreter's lock.
         # Before a longer batch it lets the next thread receive, because TensorFlow runs without that lock.
         self._turn = threading.Lock()
@@ -82,9 +83,11 @@ class NativeServer:
 
     def stop(self, grace: float) -> None:
         """Refuse new calls, wait at most `grace` seconds for running ones, then end them."""
-        with self._idle:
+        with self._count:
             self._stopping = True
-            self._idle.wait_for(lambda: self._running == 0, grace)
+            if not self._running:
+                self._idle.set()
+        self._idle.wait(grace)
         time.sleep(min(grace, _FLUSH_SECONDS))
         self._native.close()
         for worker in self._workers:
@@ -187,13 +190,13 @@ class NativeServer:
         self._native.fail(number, CODES.index(error.code), status_message(error.message))
 
     def _enter(self, calls: int) -> bool:
-        with self._idle:
+        with self._count:
             if not self._stopping:
                 self._running += calls
             return not self._stopping
 
     def _leave(self, calls: int) -> None:
-        with self._idle:
+        with self._count:
             self._running -= calls
-            if not self._running:
-                self._idle.notify_all()
+            if self._stopping and not self._running:
+                self._idle.set()
