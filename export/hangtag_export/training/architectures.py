@@ -83,7 +83,7 @@ def recipe(name: str, *, photos: bool = False) -> Recipe:
 def choose_kernels(name: str) -> None:
     """Have TensorFlow compute convolutions by oneDNN, unless the environment says otherwise; before it is loaded.
 
-    By itself it does so only on CPUs with AVX-512 VNNI or better. On others a step of the cnn took 1.5 times as long.
+    By itself it does so only on CPUs with AVX-512 VNNI or better. On others the cnn took up to 1.5 times as long.
     """
     if not recipe(name).hidden:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
