@@ -30,7 +30,7 @@ _aio_log = logging.getLogger("grpc._cython.cygrpc")
 
 _REQUEST_SECONDS = 60.0  # for the request of a call to arrive
 _TOO_LATE = "no request within"
-_QUIET_SECONDS = 0.2  # without a new call, before clients are told to connect elsewhere (GOAWAY)
+_QUIET_SECONDS = 0.2  # without a new call, before clients are asked to connect elsewhere (GOAWAY)
 _MAX_QUIET_SECONDS = 2.0
 _ANNOUNCING_SECONDS = 0.02  # for GOAWAY to be sent before the waiting answers
 _MAX_CONNECTIONS = 2000

@@ -64,8 +64,8 @@ def tf1_graph(folder: Path, keras: Any, tf: Any) -> tuple[list[str], Published]:
             images = v1.placeholder(tf.float32, [None, 12, 10, 3], name="input")
             weights = v1.get_variable("weights", [360, 3], initializer=v1.random_normal_initializer(seed=1))
             scores = tf.nn.softmax(tf.matmul(tf.reshape(images, [-1, 360]), weights) / 9)
-        numbers, words = tf.constant([0, 1, 2], tf.int64), tf.constant(["red", "green", "blue"])
-        table = v1.lookup.StaticHashTable(v1.lookup.KeyValueTensorInitializer(numbers, words), "?")
+        numbers, colours = tf.constant([0, 1, 2], tf.int64), tf.constant(["red", "green", "blue"])
+        table = v1.lookup.StaticHashTable(v1.lookup.KeyValueTensorInitializer(numbers, colours), "?")
         outputs = {"scores": scores, "label": table.lookup(tf.argmax(scores, -1))}
         initialize = v1.tables_initializer()
         session.run([v1.global_variables_initializer(), initialize])
