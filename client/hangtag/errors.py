@@ -255,6 +255,10 @@ def server_text(text: str) -> str:
     return line if len(line) <= _LONGEST_TEXT else f"{line[:_LONGEST_TEXT]}…"
 
 
+BROKE_OFF = "the answer broke off"
+"""The text of `no_answer` for a response that is not complete."""
+
+
 def no_answer(where: str, text: str, code: str | None = None) -> ServerUnavailable:
     """The error for a connection that failed; `text` comes from the library or the system call that failed."""
     text = " ".join(server_text(text).split())

@@ -10,7 +10,7 @@ from typing import Any
 from ..config.options import Options
 from ..config.target import TLS, Target
 from ..core.retry import Deadline
-from ..errors import HangtagError, InvalidInput, from_status, no_answer
+from ..errors import BROKE_OFF, HangtagError, InvalidInput, from_status, no_answer
 from ..protocol.request import MAX_RESPONSE, Request
 
 _OPTIONS: tuple[tuple[str, int | str], ...] = (
@@ -65,11 +65,6 @@ def explain(error: Any, target: Target, deadline: Deadline) -> HangtagError:
     return from_status(code, text, str(target))
 
 
-def _without_message(target: Target) -> HangtagError:
-    """The error for a status OK with no complete message, for which grpc returns None."""
-    return no_answer(str(target), "the answer broke off")
-
-
 class GrpcTransport:
     """One channel, shared by all threads."""
 
@@ -95,8 +90,8 @@ class GrpcTransport:
             raise explain(error, self._target, deadline) from error
         except ValueError as error:  # a header that cannot be sent, or a channel that its owner has closed
             raise InvalidInput(f"the call cannot be made: {error}") from error
-        if body is None:
-            raise _without_message(self._target)
+        if body is None:  # the status was OK, but no complete message came
+            raise no_answer(str(self._target), BROKE_OFF)
         return body
 
     def close(self) -> None:
@@ -130,8 +125,8 @@ class AsyncGrpcTransport:
             raise explain(error, self._target, deadline) from error
         except (ValueError, TypeError) as error:
             raise InvalidInput(f"the call cannot be made: {error}") from error
-        if body is None:
-            raise _without_message(self._target)
+        if body is None:  # the status was OK, but no complete message came
+            raise no_answer(str(self._target), BROKE_OFF)
         return body
 
     async def close(self) -> None:

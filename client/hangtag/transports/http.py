@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from ..config.options import Options
 from ..core.retry import Deadline
-from ..errors import BadResponse, DeadlineExceeded, HangtagError, from_http, no_answer
+from ..errors import BROKE_OFF, BadResponse, DeadlineExceeded, HangtagError, from_http, no_answer
 from ..protocol.request import Request, too_large
 from .http_connection import Connection
 from .http_route import Route, SessionRoutes, direct_route, unusable
@@ -112,7 +112,7 @@ class HttpTransport:
             content = response.read(limit + 1)
             complete = response.fp is None
             if not complete and response.length and len(content) <= limit:
-                raise ConnectionError("the answer broke off")
+                raise ConnectionError(BROKE_OFF)
             if len(content) > limit and response.status == 200:
                 raise too_large(request.path, limit)
             if complete and not response.will_close and len(self._idle) < self._max_idle and not self._closed:
@@ -169,7 +169,7 @@ def _check_framing(headers: Any) -> None:
 def _reason(error: Exception) -> str:
     """Why there is no complete response, from an error of http.client or of the system."""
     if isinstance(error, http.client.IncompleteRead):
-        return "the answer broke off"
+        return BROKE_OFF
     if isinstance(error, http.client.BadStatusLine | http.client.UnknownProtocol) and not isinstance(error, OSError):
         return f"Bad status line, {str(error).strip()[:80]!r}"
     return str(error) or type(error).__name__
@@ -200,7 +200,7 @@ def final_body(status: int, content: bytes, encoding: str, request: Request[Any]
                 raise BadResponse(f"the answer to {request.path} has an unknown Content-Encoding, {encoding[:40]!r}")
             content = inflater.decompress(content, limit + 1)
             if len(content) <= limit and not inflater.eof:
-                raise no_answer(where, "the answer broke off")
+                raise no_answer(where, BROKE_OFF)
         except zlib.error as error:
             raise BadResponse(f"the answer to {request.path} cannot be decompressed: {error}") from error
     if status != 200:
@@ -208,5 +208,5 @@ def final_body(status: int, content: bytes, encoding: str, request: Request[Any]
     if len(content) > limit:
         raise too_large(request.path, limit)
     if not content:  # the response ended within its headers, which http.client accepts
-        raise no_answer(where, "the answer broke off")
+        raise no_answer(where, BROKE_OFF)
     return content

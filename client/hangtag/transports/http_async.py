@@ -11,7 +11,7 @@ from typing import Any
 
 from ..config.options import Options
 from ..core.retry import Deadline
-from ..errors import no_answer
+from ..errors import BROKE_OFF, no_answer
 from ..optional import require
 from ..protocol.request import Request, too_large
 from .http import MAX_ERROR, final_body, request_headers
@@ -67,7 +67,7 @@ class AsyncHttpTransport:
         except self._aiohttp.InvalidURL:
             raise unusable(self._target) from None
         except (self._aiohttp.ServerDisconnectedError, self._aiohttp.ClientPayloadError) as error:
-            raise no_answer(str(self._target), "the answer broke off") from error
+            raise no_answer(str(self._target), BROKE_OFF) from error
         except (self._aiohttp.ClientError, OSError) as error:
             raise no_answer(str(self._target), str(error) or type(error).__name__) from error
         except (ValueError, AssertionError):  # AssertionError: a proxy without a port
