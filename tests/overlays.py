@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import yaml
 from support import ROOT
 
 KUBERNETES = ROOT / "serving" / "kubernetes"
+CUSTOM_KINDS = json.loads((ROOT / "tests" / "deploy" / "schemas" / "custom_kinds.json").read_text())
+"""The JSON schema of the `spec` of each kind that Kubernetes itself does not have."""
 OVERLAYS = ("single", "canary", "shared", "autoscaled", "edge", "gateway", "weighted", "monitored", "gpu")
 
 Objects = dict[str, dict]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import jsonschema
 import yaml
 
-from overlays import KUBERNETES, pods
+from overlays import CUSTOM_KINDS, KUBERNETES, pods
 from support import ROOT
 
 
@@ -59,8 +60,9 @@ def test_the_operator_scrapes_both_and_has_the_rules_of_prometheus(built):
         assert [one["metadata"]["name"] for one in matched] == [name]
 
 
-def test_the_inference_service_names_what_is_there():
+def test_the_inference_service_is_valid_and_names_what_is_there():
     service = yaml.safe_load((KUBERNETES / "kserve" / "inferenceservice.yaml").read_text())
+    jsonschema.validate(service["spec"], CUSTOM_KINDS[service["kind"]])
     claim = yaml.safe_load((KUBERNETES / "volume" / "volume.yaml").read_text())
     model = service["spec"]["predictor"]["model"]
     assert model["storageUri"] == f"pvc://{claim['metadata']['name']}/{service['metadata']['name']}"

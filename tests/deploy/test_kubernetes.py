@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import jsonschema
@@ -10,10 +9,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from overlays import KUBERNETES, OVERLAYS, Objects, build, pods, servers
+from overlays import CUSTOM_KINDS, KUBERNETES, OVERLAYS, Objects, build, pods, servers
 from support import ROOT
 
-CUSTOM_KINDS = json.loads((Path(__file__).parent / "schemas" / "custom_kinds.json").read_text())
 VERSIONS = ("1.28", "1.37")  # of the schemas: an old one that clusters still run, and the newest
 
 
