@@ -17,7 +17,6 @@ import numpy as np
 from ..errors import InvalidInput, MissingExtra
 from ..file_content import MAX_IMAGE_BYTES, read_file
 from ..optional import require
-from ..photo import prepared
 from ..pillow_images import eight_bits, upright
 from .image_header import JPEG, PNG, read_header
 from .pixels import Layout
@@ -49,10 +48,8 @@ class Encoded(NamedTuple):
         return array
 
 
-def read(images: Any, prepare: str | None = None) -> Pixels | Encoded:
+def read(images: Any) -> Pixels | Encoded:
     """Read an array, the bytes of an image file, a path, a PIL image, or a sequence of one of these kinds."""
-    if prepare is not None:
-        images = prepared(images, prepare)
     if type(images) is np.ndarray and images.ndim and images.dtype.kind not in "OSU":  # the usual case, first
         return Pixels(images)
     if isinstance(images, np.ndarray) and not images.ndim:

@@ -16,6 +16,7 @@ from ..config.options import Options
 from ..contract import SERVING_DEFAULT
 from ..errors import InvalidInput, ModelNotFound, UnknownSignature
 from ..model import ModelMetadata, ModelSpec, Reply, Signature, VersionStatus
+from ..photo import prepared
 from ..results import SHOWN, Classification
 from . import chunking, scores
 from .calls import Call, Calls, Codec, Flow, ImageCount, Progress, codec_of
@@ -65,7 +66,7 @@ class Session:
             spec = self.options.choose(key) if self.options.weights or key is not None else self.spec
         plan = self._cache.plan_for(images, spec) if prepare is None else None
         try:
-            plan = plan or (yield from self.plan(read(images, prepare), spec))
+            plan = plan or (yield from self.plan(read(prepared(images, prepare)), spec))
         except MixedShapes as mixed:
             return (yield from self._classify_by_shape(mixed.unlike, spec, progress))
         in_one = 0 < len(plan.array) <= plan.rows
@@ -235,9 +236,7 @@ class Session:
     def _model_of(self, version: int, spec: ModelSpec) -> Flow[ModelMetadata]:
         model: ModelMetadata | None = self._cache.models.get(version)
         if model is None:
-            asked = ModelSpec(spec.name, version)
-            models: list[ModelMetadata] = yield Calls([Call(partial(self._codec.metadata, asked))])
-            model = models[0]
+            (model,) = yield Calls([Call(partial(self._codec.metadata, ModelSpec(spec.name, version)))])
             self._cache.learn(model)
         return model
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from ..errors import InvalidInput, ModelNotFound
 from ..model import Reply
+from ..photo import prepared
 from ..results import Classification
 from . import chunking
 from .calls import Call, Calls, Flow
@@ -118,7 +119,7 @@ class Gatherer:
     def put(self, item: Any) -> Flow[list[RequestGroup]]:
         """Add an item; returns the groups that are full now."""
         try:
-            plan = yield from self._session.plan(read(item, self._prepare), self._spec, self._unit)
+            plan = yield from self._session.plan(read(prepared(item, self._prepare)), self._spec, self._unit)
         except InvalidInput as error:
             raise InvalidInput(f"item {self._items} of the stream: {error}", code=error.code) from error
         self._items += 1

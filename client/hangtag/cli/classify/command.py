@@ -16,6 +16,7 @@ from ...contract import SERVING_DEFAULT
 from ...core.image_input import Pixels, decode, read
 from ...core.pixels import layout_of
 from ...errors import HangtagError, InvalidInput
+from ...photo import prepared
 from ...results import Classification
 from .. import connection, inputs
 from ..inputs import Source
@@ -181,7 +182,7 @@ def _received(sources: list[Source], row: tuple[int | None, ...] | None, prepare
     images: list[np.ndarray] = []
     for source in sources:
         for item in source.items(0):
-            batch = read(item, prepare)
+            batch = read(prepared(item, prepare))
             if isinstance(batch, Pixels):
                 images += list(batch.data)
             else:
