@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from .errors import InvalidInput
-from .file_content import MAX_IMAGE_BYTES, read_file
+from .images.files import MAX_IMAGE_BYTES, read_file
+from .images.pillow import eight_bits, upright
 from .optional import require
-from .pillow_images import eight_bits, upright
 
 SIDE = 28
 """The width and height of a Fashion-MNIST picture in pixels."""

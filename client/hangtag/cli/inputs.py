@@ -18,9 +18,9 @@ import numpy as np
 
 from ..contract import IMAGE_SUFFIXES
 from ..core.chunking import GRPC_ROWS
-from ..core.image_input import CONVERTED, MAGIC
 from ..errors import InvalidInput
-from ..file_content import MAX_IMAGE_BYTES
+from ..images.files import MAX_IMAGE_BYTES
+from ..images.input import CONVERTED, MAGIC
 
 _ARRAYS = (b"\x93NUMPY", b"PK\x03\x04")  # .npy and .npz
 _LARGEST_ARRAYS = 4 << 30  # bytes that are read from a pipe

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ..config.target import parse_target
 from ..contract import CARD
 from ..errors import InvalidInput, UnknownSignature
-from ..file_content import read_file
+from ..images.files import read_file
 from ..model import Signature, TensorSpec, VersionStatus
 from ..protocol import grpc_codec, protobuf
 from . import connection

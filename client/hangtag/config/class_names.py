@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInput
-from ..file_content import read_file
+from ..images.files import read_file
 
 _LARGEST = 64 << 20  # bytes of a file
 

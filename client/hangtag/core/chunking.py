@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..images.input import Encoded, Pixels
 from ..model import ModelMetadata, ModelSpec
 from ..protocol.tensors import Stack
-from .image_input import Encoded, Pixels
 from .scores import class_count, is_ranked
 from .validation import Plan
 

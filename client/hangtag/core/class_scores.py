@@ -14,11 +14,11 @@ from ..config.options import Options
 from ..contract import LABELS
 from ..errors import BadResponse, InvalidInput, UnknownSignature
 from ..fashion_mnist import CLASS_NAMES, CLASS_NAMES_ZH, translate
+from ..images.header import read_header
 from ..model import ModelMetadata, ModelSpec, Reply
 from . import scores
 from .calls import Call, Calls, Flow, codec_of
 from .chunking import RequestGroup
-from .image_header import read_header
 from .model_cache import Meaning, ModelCache
 
 FASHION_NAMES = (CLASS_NAMES, CLASS_NAMES_ZH)

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from ..images.input import Encoded, Pixels
 from ..model import ModelMetadata, ModelSpec
-from .image_input import Encoded, Pixels
 from .validation import Plan
 
 REST_METADATA = 5.0

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidInput
+from ..images.input import plain
 from ..model import Signature, TensorSpec
 from ..protocol import dtypes
 from ..protocol.dtypes import BFLOAT16, STRING, DataType
-from .image_input import plain
 
 
 def fit_inputs(inputs: Mapping[str, Any], signature: Signature, name: str) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ import numpy as np
 from ..config.options import Options
 from ..contract import SERVING_DEFAULT
 from ..errors import InvalidInput, ModelNotFound, UnknownSignature
+from ..images.input import Encoded, Pixels, read
 from ..model import ModelMetadata, ModelSpec, Reply, Signature, VersionStatus
 from ..photo import prepared
 from ..results import SHOWN, Classification
@@ -22,7 +23,6 @@ from . import chunking, scores
 from .calls import Call, Calls, Codec, Flow, ImageCount, Progress, codec_of
 from .chunking import RequestGroup
 from .class_scores import FASHION_NAMES, ClassScores
-from .image_input import Encoded, Pixels, read
 from .model_cache import ModelCache
 from .predict_inputs import fit_inputs
 from .validation import MixedShapes, Plan, find_signature, plan_classify

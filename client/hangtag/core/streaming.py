@@ -11,13 +11,13 @@ from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from ..errors import InvalidInput, ModelNotFound
+from ..images.input import read
 from ..model import Reply
 from ..photo import prepared
 from ..results import Classification
 from . import chunking
 from .calls import Call, Calls, Flow
 from .chunking import RequestGroup
-from .image_input import read
 from .session import Session
 from .validation import Plan
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from ..contract import CLASSIFY, ENCODED_IMAGES, NORMALIZED_IMAGES, RANGES, SERVING_DEFAULT
 from ..errors import InvalidInput, UnknownSignature
+from ..images.input import Encoded, Pixels, decode
+from ..images.pixels import arranged, layout_of, scaled
 from ..model import ModelMetadata, Signature, TensorSpec
 from ..protocol import dtypes
-from .image_input import Encoded, Pixels, decode
-from .pixels import arranged, layout_of, scaled
 from .scores import score_output
 
 _EXAMPLES = ("tensorflow/serving/classify", "tensorflow/serving/regress")  # methods whose strings are tf.Examples

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import InvalidInput
+from ..images.pillow import eight_bits, upright
 from ..photo import SIDE, prepare_photo
-from ..pillow_images import eight_bits, upright
 
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 50_000_000

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidInput
+from ..images.pillow import eight_bits, upright
 from ..optional import require
-from ..pillow_images import eight_bits, upright
 from ..results import Classification, Prediction
 from .fonts import legible
 

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from hangtag.core.image_header import read_header
-from hangtag.file_content import MAX_IMAGE_BYTES
+from hangtag.images.files import MAX_IMAGE_BYTES
+from hangtag.images.header import read_header
+from hangtag.images.pillow import eight_bits, upright
 from hangtag.optional import require
-from hangtag.pillow_images import eight_bits, upright
 
 from . import image_decoding as graph
 from .dataset import Images

@@ -13,7 +13,7 @@ import numpy as np
 import hangtag
 from hangtag import contract
 from hangtag.fashion_mnist import translate
-from hangtag.file_content import read_file
+from hangtag.images.files import read_file
 from hangtag.optional import require
 
 from . import signatures, warmup

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hangtag.contract import CARD, SERVING_DEFAULT, SIGNATURES, WARMUP
-from hangtag.file_content import read_file
+from hangtag.images.files import read_file
 from hangtag.optional import require
 
 from ..api.warmup import warm_up

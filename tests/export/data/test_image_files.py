@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from hangtag.core import image_input
-from hangtag.file_content import MAX_IMAGE_BYTES
+from hangtag.images import input as image_input
+from hangtag.images.files import MAX_IMAGE_BYTES
 from hangtag_export.data import image_decoding as graph
 from hangtag_export.data import image_files
 from hangtag_export.data.image_files import BadImageError, ImageFiles, Subset, decode, select

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from ...contract import SERVING_DEFAULT
-from ...core.image_input import Pixels, decode, read
-from ...core.pixels import layout_of
 from ...errors import HangtagError, InvalidInput
+from ...images.input import Pixels, decode, read
+from ...images.pixels import layout_of
 from ...photo import prepared
 from ...results import Classification
 from .. import connection, inputs

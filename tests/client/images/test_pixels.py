@@ -7,7 +7,7 @@ import pytest
 
 from hangtag import InvalidInput
 from hangtag.contract import RANGES
-from hangtag.core.pixels import arranged, layout_of, scaled
+from hangtag.images.pixels import arranged, layout_of, scaled
 
 GREY = np.arange(2 * 4 * 5, dtype=np.uint8).reshape(2, 4, 5)
 COLOUR = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)

@@ -1,6 +1,6 @@
 """Reads a caller's images into one of two kinds of batch: pixels, or encoded PNG and JPEG files.
 
-This module does not know the model; `validation` checks the batch against the model's signatures.
+This module does not know the model; `core/validation.py` checks the batch against the model's signatures.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import InvalidInput, MissingExtra
-from ..file_content import MAX_IMAGE_BYTES, read_file
 from ..optional import require
-from ..pillow_images import eight_bits, upright
-from .image_header import JPEG, PNG, read_header
+from .files import MAX_IMAGE_BYTES, read_file
+from .header import JPEG, PNG, read_header
+from .pillow import eight_bits, upright
 from .pixels import Layout
 
 MAGIC = (PNG, JPEG)

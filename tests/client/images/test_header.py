@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hangtag.core.image_header import Header, read_header
+from hangtag.images.header import Header, read_header
 
 
 def saved(kind: str, orientation: int | None = None, **options) -> bytes:

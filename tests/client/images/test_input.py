@@ -17,8 +17,8 @@ from both_clients import opened
 from fake_server import FIRST_PIXEL, Model, Signature, model_server
 from hangtag import InvalidInput, fashion_mnist
 from hangtag.config.class_names import read_class_names
-from hangtag.core.image_input import read
-from hangtag.core.pixels import scaled
+from hangtag.images.input import read
+from hangtag.images.pixels import scaled
 from hangtag.photo import prepare_photo
 
 NAMES = ["red", "green", "blue"]
