@@ -11,7 +11,7 @@ from .flags import WITHOUT_EFFECT, add_flags
 from .models.version_policy import scan
 
 _NO_VERSION = (
-    "{base_path} holds no version of a model yet. Create one in a second terminal, and it will be served: "
+    "{base_path} has no version of a model yet. Create one in a second terminal, and it is served at once: "
     "hangtag export --base-path {base_path} (trains on Fashion-MNIST), or hangtag publish MODEL.keras"
 )
 
@@ -20,8 +20,8 @@ def register(commands: Any) -> None:
     """Add the command to the command line."""
     serve = commands.add_parser(
         "serve",
-        description="Serve models as TensorFlow Serving does, without Docker, until Ctrl-C. The flags have the names "
-        "and meanings of tensorflow_model_server's.",
+        description="Serve models like TensorFlow Serving, without Docker, until Ctrl-C. Flags of "
+        "tensorflow_model_server have the same names and meanings.",
         examples=[
             "hangtag serve",
             "hangtag serve --model_base_path=models/goods --port=8500 --rest_api_port=8501",
@@ -48,7 +48,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     for name in WITHOUT_EFFECT:
         if getattr(arguments, name) is not None:
-            log.warning("--%s is taken, and changes nothing in this server", name)
+            log.warning("--%s is accepted but has no effect in this server", name)
     try:
         options = from_flags(arguments)
     except ServingError as error:

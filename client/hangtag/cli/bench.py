@@ -36,25 +36,41 @@ def register(commands: Any) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
         "bench",
-        description="Send the same request again and again, and print a line for each step: requests and images a "
-        "second, latency percentiles, errors. --rate gives an open loop, else the loop is closed.",
+        description="Send one request repeatedly and print a line for each load level: requests and images per "
+        "second, latency percentiles, errors. Without --rate, each caller sends its next request after a response "
+        "(closed loop); with --rate, requests start at a fixed rate (open loop).",
         examples=[
             "hangtag bench --concurrency 1,4,16 --batch-size 32",
             "hangtag bench --rate 100,200,400 --concurrency 64 --duration 10 --json",
         ],
     )
-    connection.add_server(parser, timeout_help="for each request (default %(default)g)")
-    parser.add_argument("--images", metavar="FILE.npy", help="images to send (default: random, to fit the signature)")
-    parser.add_argument("--batch-size", metavar="N", type=int, default=1, help="images a request (default 1)")
+    connection.add_server(parser, timeout_help="deadline for each request (default %(default)g)")
     parser.add_argument(
-        "--concurrency", metavar="N,N,…", default="1,2,4,8", help="callers, step by step (default %(default)s)"
+        "--images", metavar="FILE.npy", help="images to send (default: random images that fit the signature)"
+    )
+    parser.add_argument("--batch-size", metavar="N", type=int, default=1, help="images per request (default 1)")
+    parser.add_argument(
+        "--concurrency",
+        metavar="N,N,…",
+        default="1,2,4,8",
+        help="concurrent callers, one step for each number (default %(default)s)",
     )
     parser.add_argument(
-        "--rate", metavar="R,R,…", help="open loop: requests a second, step by step, by at most --concurrency callers"
+        "--rate",
+        metavar="R,R,…",
+        help="requests per second, one step for each number, with at most --concurrency callers",
     )
-    parser.add_argument("--duration", metavar="SECONDS", type=float, default=5.0, help="of each step (default 5)")
-    parser.add_argument("--warm-up", metavar="SECONDS", type=float, default=1.0, help="before the first (default 1)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a step")
+    parser.add_argument(
+        "--duration", metavar="SECONDS", type=float, default=5.0, help="duration of each step (default 5)"
+    )
+    parser.add_argument(
+        "--warm-up",
+        metavar="SECONDS",
+        type=float,
+        default=1.0,
+        help="unmeasured load before the first step (default 1)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object per step")
     connection.add_model_options(parser)
     parser.set_defaults(run=_bench)
 

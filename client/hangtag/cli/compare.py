@@ -154,8 +154,8 @@ def register(commands: Any) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
         "compare",
-        description="Classify the same images by two versions, labels or servers, and show where they differ. With "
-        "true labels, also which is more accurate, and whether the difference is significant.",
+        description="Classify the same images with two versions, labels or servers, and show where the results "
+        "differ. With true labels, also show which one is more accurate and whether the difference is significant.",
         examples=[
             "hangtag compare --label stable --label canary",
             "hangtag compare photos/ --version 1 --version 2 --json",
@@ -165,23 +165,23 @@ def register(commands: Any) -> None:
         "images",
         metavar="IMAGE",
         nargs="*",
-        help="files, folders, globs, or one .npy or .npz (default: Fashion-MNIST's 10,000 test images, if they are on "
-        "this machine)",
+        help="image files, folders, globs, or one .npy or .npz file (default: the 10,000 Fashion-MNIST test images, if "
+        "they are on this machine)",
     )
     parser.add_argument(
-        "--target", action="append", help=f"twice to compare servers (default {connection.DEFAULT_TARGET})"
+        "--target", action="append", help=f"server address; one, or two (default {connection.DEFAULT_TARGET})"
     )
-    parser.add_argument("--version", action="append", type=int, default=[], metavar="N", help="twice for two versions")
-    parser.add_argument("--label", action="append", default=[], help="twice to compare labelled versions")
-    parser.add_argument("--model", default="fashion", help="the model's name on the server (default fashion)")
+    parser.add_argument("--version", action="append", type=int, default=[], metavar="N", help="version; give two")
+    parser.add_argument("--label", action="append", default=[], help="version label; give two")
+    parser.add_argument("--model", default="fashion", help="model name on the server (default fashion)")
     parser.add_argument(
         "--truth",
         metavar="FILE.npy",
-        help="true labels as numbers (default: `labels` of the .npz, or the names of the folders)",
+        help="true labels as class indices (default: `labels` in the .npz file, or the folder names)",
     )
-    parser.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="for each call (default 10)")
+    connection.add_timeout(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--labels", metavar="FILE", help="class names, instead of the model's own")
+    connection.add_labels(parser)
     connection.add_model_options(parser)
     connection.add_trust(parser)
     parser.set_defaults(run=_compare)

@@ -14,10 +14,11 @@ def register(commands: Any) -> None:
     """Add the command to the command line."""
     completion = commands.add_parser(
         "completion",
-        description="Print the completion script of a shell. Add the line of the example to ~/.bashrc or ~/.zshrc.",
+        description="Print a completion script for bash or zsh. Add the command of the example to ~/.bashrc or "
+        "~/.zshrc.",
         examples=list(_SHELLS.values()),
     )
-    completion.add_argument("shell", choices=tuple(_SHELLS), help="bash or zsh")
+    completion.add_argument("shell", choices=tuple(_SHELLS), help="shell that runs the script")
     completion.set_defaults(run=_completion)
 
 

@@ -18,51 +18,71 @@ DEFAULT_TARGET = "localhost:8500"
 
 
 def add_server(
-    parser: argparse.ArgumentParser, timeout: float = 10.0, timeout_help: str = "for all of it (default %(default)g)"
+    parser: argparse.ArgumentParser,
+    timeout: float = 10.0,
+    timeout_help: str = "deadline for the whole command (default %(default)g)",
 ) -> None:
-    """Add target, model, version, language, timeout, and the flags of `add_trust`."""
+    """Add target, model, version, labels, language, timeout, and the flags of `add_trust`."""
     parser.add_argument(
         "--target",
         default=DEFAULT_TARGET,
-        help=f"host:port for gRPC, http://host:port for REST (default {DEFAULT_TARGET})",
+        help=f"server address: host:port for gRPC, http://host:port for REST (default {DEFAULT_TARGET})",
     )
-    parser.add_argument("--model", default="fashion", help="the model's name on the server (default fashion)")
+    parser.add_argument("--model", default="fashion", help="model name on the server (default fashion)")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--version", type=int, metavar="N", help="this version, not the newest")
-    which.add_argument("--label", metavar="LABEL", help="the version with this label, for instance stable")
+    which.add_argument("--version", type=int, metavar="N", help="use this version instead of the newest")
+    which.add_argument("--label", metavar="LABEL", help="use the version with this label, for example stable")
+    add_labels(parser)
     parser.add_argument(
-        "--labels", metavar="FILE", help="class names, instead of the model's own: text, one a line, or JSON"
+        "--language", choices=("en", "zh"), default="en", help="language of the Fashion-MNIST class names (default en)"
     )
-    parser.add_argument(
-        "--language", choices=("en", "zh"), default="en", help="of the Fashion-MNIST names (default en)"
-    )
-    parser.add_argument("--timeout", type=float, default=timeout, metavar="SECONDS", help=timeout_help)
+    add_timeout(parser, timeout, timeout_help)
     add_trust(parser)
+
+
+def add_labels(parser: argparse.ArgumentParser) -> None:
+    """Add --labels."""
+    parser.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="read class names from a text file (one per line) or a JSON file, not from the model",
+    )
+
+
+def add_timeout(
+    parser: argparse.ArgumentParser, seconds: float = 10.0, text: str = "deadline for each call (default %(default)g)"
+) -> None:
+    """Add --timeout."""
+    parser.add_argument("--timeout", type=float, default=seconds, metavar="SECONDS", help=text)
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add flags for models that Hangtag did not make, which may not describe their pixels and scores."""
     group = parser.add_argument_group("models that Hangtag did not make")
     group.add_argument(
-        "--pixels", choices=RANGES, help="the pixel values that the model takes: files and whole numbers are converted"
+        "--pixels", choices=RANGES, help="pixel range that the model expects; files and integers are converted to it"
     )
-    group.add_argument("--scores", choices=SCORES, help="what its scores are (default: as the output's name says)")
-    group.add_argument("--model-output", metavar="NAME", help="the output with the scores, if there are several")
+    group.add_argument(
+        "--scores", choices=SCORES, help="meaning of the model's scores (default: derived from the name of the output)"
+    )
+    group.add_argument(
+        "--model-output", metavar="NAME", help="output that has the scores, if the model has several outputs"
+    )
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
     """Add the flags for TLS and headers."""
-    parser.add_argument("--tls", action="store_true", help="encrypt host:port, as grpcs://host:port does")
-    parser.add_argument("--ca", metavar="FILE", help="PEM file of the authority that signed the server's certificate")
-    parser.add_argument("--cert", metavar="FILE", help="PEM certificate to show to the server (mutual TLS)")
-    parser.add_argument("--key", metavar="FILE", help="PEM key of that certificate")
+    parser.add_argument("--tls", action="store_true", help="use TLS for host:port, like grpcs://host:port")
+    parser.add_argument("--ca", metavar="FILE", help="PEM file of the CA that signed the server's certificate")
+    parser.add_argument("--cert", metavar="FILE", help="PEM file of the client certificate, for mutual TLS")
+    parser.add_argument("--key", metavar="FILE", help="PEM file of the private key for --cert")
     parser.add_argument(
         "--header",
         metavar="'NAME: VALUE'",
         action="append",
         default=[],
-        help="send this header, or gRPC metadata, with every request; @FILE has one a line, and keeps a secret out of "
-        "the list of processes; may be repeated",
+        help="send this HTTP header or gRPC metadata with every request; @FILE reads one header per line, which keeps "
+        "secrets out of the process list; may be repeated",
     )
 
 

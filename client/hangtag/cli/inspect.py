@@ -62,15 +62,15 @@ def register(commands: Any) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
         "inspect",
-        description="Show the signatures of a model with their dtypes and shapes, its class names, and its card. "
-        "Without a PATH, of a running model.",
+        description="Show the signatures of a model with their dtypes and shapes, its class names, and its model "
+        "card. PATH is a model on disk; without it, --target and --model choose a running model.",
         examples=[
             "hangtag inspect --target localhost:8500 --model fashion",
             "hangtag inspect models/fashion/1 --json",
         ],
     )
     parser.add_argument(
-        "path", metavar="PATH", nargs="?", help="a version's folder, or a base path: its newest version"
+        "path", metavar="PATH", nargs="?", help="version folder, or base path (its newest version is used)"
     )
     connection.add_server(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")

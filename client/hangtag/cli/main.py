@@ -34,32 +34,36 @@ _MAKE, _SERVE, _USE = "train and publish", "serve", "use a running server"
 COMMANDS = {
     "export": Command(_MAKE, "hangtag_export.cli.export", "train a classifier and publish it as a SavedModel version"),
     "publish": Command(_MAKE, "hangtag_export.cli.publish", "publish a model that is already trained"),
-    "evaluate": Command(_MAKE, "hangtag_export.cli.evaluate", "measure a running model, or a version on disk"),
+    "evaluate": Command(
+        _MAKE, "hangtag_export.cli.evaluate", "measure the accuracy of a running model or a version on disk"
+    ),
     "versions": Command(_MAKE, "hangtag_export.cli.versions", "list, prune, promote and roll back published versions"),
-    "data": Command(_MAKE, "hangtag_export.cli.data", "find Fashion-MNIST, or save its test images as one file"),
-    "inspect": Command(_MAKE, "hangtag.cli.inspect", "show signatures, class names and card of a model"),
-    "serve": Command(_SERVE, "hangtag_serving.cli", "serve models as TensorFlow Serving does, without Docker"),
-    "doctor": Command(_SERVE, "hangtag_serving.doctor.command", "find problems of models, config files and servers"),
-    "classify": Command(_USE, "hangtag.cli.classify.command", "name the class of images"),
-    "labels": Command(_USE, "hangtag.cli.status", "print the class names of a model, one a line"),
-    "status": Command(_USE, "hangtag.cli.status", "show which versions of a model are being served"),
-    "wait": Command(_USE, "hangtag.cli.status", "wait until a model can answer"),
+    "data": Command(_MAKE, "hangtag_export.cli.data", "locate or download Fashion-MNIST, or save its test images"),
+    "inspect": Command(_MAKE, "hangtag.cli.inspect", "show the signatures, class names and model card of a model"),
+    "serve": Command(_SERVE, "hangtag_serving.cli", "serve models like TensorFlow Serving, without Docker"),
+    "doctor": Command(_SERVE, "hangtag_serving.doctor.command", "find problems in models, config files and servers"),
+    "classify": Command(_USE, "hangtag.cli.classify.command", "classify images"),
+    "labels": Command(_USE, "hangtag.cli.status", "print the class names of a model, one per line"),
+    "status": Command(_USE, "hangtag.cli.status", "show the versions of a model and their states"),
+    "wait": Command(_USE, "hangtag.cli.status", "wait until a model is available"),
     "compare": Command(_USE, "hangtag.cli.compare", "compare two versions, labels or servers on the same images"),
-    "bench": Command(_USE, "hangtag.cli.bench", "load a running server and measure it"),
-    "playground": Command(_USE, "hangtag.playground.command", "try a model on a local web page"),
-    "completion": Command("other", "hangtag.cli.completion", "print the shell's completion script"),
+    "bench": Command(_USE, "hangtag.cli.bench", "measure the throughput and latency of a running server"),
+    "playground": Command(_USE, "hangtag.playground.command", "open a web page to try out a model"),
+    "completion": Command("other", "hangtag.cli.completion", "print a completion script for bash or zsh"),
 }
 """All commands of the console script, from all three packages. Only the module of the command that runs is imported.
 Reading entry points instead would take longer than the rest of `hangtag --help`.
 """
 
-DESCRIPTION = "Train an image classifier, publish it, serve it, and classify images with it, on TensorFlow Serving."
+DESCRIPTION = (
+    "Train an image classifier, publish it as a SavedModel, serve it with TensorFlow Serving, and classify images."
+)
 
-FIRST_STEPS = """Hangtag trains an image classifier, serves it, and names what is on your images. The first steps:
+FIRST_STEPS = """Hangtag trains an image classifier, serves it, and classifies your images. The first steps:
 
   hangtag export                       train on Fashion-MNIST and publish models/fashion/1
   hangtag serve                        serve it, in a second terminal, until Ctrl-C
-  hangtag classify shoe.png --top 3    ask the running server what is on an image
+  hangtag classify shoe.png --top 3    classify an image with the running server
 
 All commands: hangtag --help
 """
@@ -80,7 +84,7 @@ class _Hangtag(Parser):
             f"  {'--version':{width}}print the version",
             f"  {'--debug':{width}}show the traceback of an error",
             "",
-            "hangtag COMMAND --help explains a command and gives examples.",
+            "Run `hangtag COMMAND --help` for the options of a command and examples.",
             "",
         ]
         return "\n".join(lines)

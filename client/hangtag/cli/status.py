@@ -16,24 +16,25 @@ def register(commands: Any) -> None:
     """Add the commands to the command line."""
     status = commands.add_parser(
         "status",
-        description="Show the versions of a model and their states, newest first. Exit code 1 if none is AVAILABLE.",
+        description="Show the versions of a model and their states, newest first. The exit code is 1 if none is "
+        "AVAILABLE.",
         examples=["hangtag status", "hangtag status --target http://localhost:8501 --model fashion --json"],
     )
     connection.add_server(status)
-    status.add_argument("--json", action="store_true", help="print one JSON object a line")
+    status.add_argument("--json", action="store_true", help="print one JSON object per line")
     status.set_defaults(run=_status)
 
     wait = commands.add_parser(
         "wait",
-        description="Wait until the server has loaded a version of the model that can answer.",
+        description="Wait until the server has loaded a version of the model that can serve requests.",
         examples=["hangtag wait --timeout 120", "hangtag wait --label stable && hangtag classify shoe.png"],
     )
-    connection.add_server(wait, timeout=60.0)
+    connection.add_server(wait, timeout=60.0, timeout_help="how long to wait (default %(default)g)")
     wait.set_defaults(run=_wait)
 
     labels = commands.add_parser(
         "labels",
-        description="Print the class names of a model in label order, one a line.",
+        description="Print the class names of a model in label order, one per line.",
         examples=["hangtag labels", "hangtag labels --language zh --target localhost:8500"],
     )
     connection.add_server(labels)

@@ -18,28 +18,29 @@ def register(commands: Any) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
         "playground",
-        description="Open a local web page on top of a running server: classify images, drawings and photographs, "
-        "compare two versions, evaluate labelled images, watch versions and latency.",
+        description="Serve a local web page for a running model server: classify images, drawings and photos, compare "
+        "two versions, evaluate labelled images, and watch versions and latency.",
         examples=["hangtag playground", "hangtag playground --target tf.example.org:8500 --model fashion --tls"],
     )
     parser.add_argument(
         "--target",
         action="append",
-        help="host:port for gRPC or http://host:port for REST; twice for both. Port 8500 or 8501 implies the other one "
-        f"(default {connection.DEFAULT_TARGET})",
+        help="server address: host:port for gRPC, http://host:port for REST; give both to use both. For port 8500 or "
+        f"8501, the other one is added (default {connection.DEFAULT_TARGET})",
     )
-    parser.add_argument("--model", action="append", help="a model's name on the server; may be repeated (fashion)")
+    parser.add_argument("--model", action="append", help="model name on the server; may be repeated (default fashion)")
     parser.add_argument(
-        "--label", action="append", help="a version label to offer; may be repeated (default stable and canary)"
+        "--label", action="append", help="version label to offer; may be repeated (default stable and canary)"
     )
     parser.add_argument(
         "--images",
         metavar="FILE.npz|FOLDER",
-        help="test images: arrays `images` and `labels`, or a folder for each class (default Fashion-MNIST's)",
+        help="test images: an .npz file with `images` and `labels`, or one folder per class (default: Fashion-MNIST's "
+        "test images)",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
-    parser.add_argument("--port", type=int, default=8600, help="port to listen on, 0 for a free one (default 8600)")
-    parser.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="for each call (default 10)")
+    parser.add_argument("--port", type=int, default=8600, help="port to listen on; 0 uses a free port (default 8600)")
+    connection.add_timeout(parser)
     connection.add_trust(parser)
     parser.set_defaults(run=run)
 

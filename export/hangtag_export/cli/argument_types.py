@@ -85,22 +85,25 @@ def keras_file(text: str) -> Path:
 def add_gates(group: Any) -> None:
     """Add the conditions for publishing, and the arguments that override them."""
     group.add_argument(
-        "--min-accuracy", type=accuracy, metavar="X", help="publish only with this test accuracy or more"
+        "--min-accuracy",
+        type=accuracy,
+        metavar="X",
+        help="publish only if the test accuracy, from 0 to 1, is at least X",
     )
     group.add_argument(
         "--no-worse-than-current",
         action="store_true",
-        help="publish only if at least as accurate on the test images as the newest version",
+        help="publish only if the model is at least as accurate on the test images as the newest version",
     )
     group.add_argument(
         "--force",
         action="store_true",
-        help="publish although the model predicts one class for nearly all test images, or is no better than chance",
+        help="publish even if the model predicts one class for nearly all test images or is no better than chance",
     )
     group.add_argument(
         "--replace",
         action="store_true",
-        help="publish although the newest version has other classes or takes images of another shape",
+        help="publish even if the newest version has other classes or another image shape",
     )
 
 
@@ -112,20 +115,24 @@ def add_import(group: Any) -> None:
         action="append",
         default=[],
         metavar="MODULE",
-        help="a Python module that registers layers of your own; may be repeated",
+        help="import this Python module first, which registers custom layers; may be repeated",
     )
 
 
 def add_output(group: Any, *, name: str) -> None:
     """Add --model-name, whose default is `name`, --base-path, --keep and --config."""
-    group.add_argument("--model-name", type=model_name, metavar="NAME", help=f"default: {name}")
-    group.add_argument("--base-path", type=path, metavar="DIR", help="where versions go (default models/NAME)")
-    group.add_argument("--keep", type=positive, metavar="N", help="afterwards remove all but the N newest versions")
+    group.add_argument("--model-name", type=model_name, metavar="NAME", help=f"name of the model (default: {name})")
+    group.add_argument(
+        "--base-path", type=path, metavar="DIR", help="folder that holds the versions (default models/NAME)"
+    )
+    group.add_argument(
+        "--keep", type=positive, metavar="N", help="after publishing, remove all but the N newest versions"
+    )
     group.add_argument(
         "--config",
         type=path,
         metavar="FILE",
-        help=f"the model config file whose versions --keep does not remove, or `{NONE}`",
+        help=f"model config file whose versions --keep must not remove; `{NONE}` if there is none",
     )
 
 

@@ -14,16 +14,19 @@ def register(commands: Any) -> None:
     """Add the command to the command line."""
     data = commands.add_parser(
         "data",
-        description="Print where Fashion-MNIST is, after checking its files; it is fetched if need be. "
-        "With --save, write its test images and labels to one file, for `hangtag evaluate` or numpy.",
+        description="Check the files of Fashion-MNIST and print where they are. Files that are missing are downloaded. "
+        "With --save, also write the test images and labels to one file, for `hangtag evaluate` or numpy.",
         examples=["hangtag data", "hangtag data --save test.npz"],
     )
-    data.add_argument("--data-dir", metavar="DIR", help="where its files are (default: found or fetched)")
+    data.add_argument(
+        "--data-dir", metavar="DIR", help="folder with the files (default: a known folder, else download)"
+    )
     data.add_argument(
         "--save",
         type=_npz,
         metavar="FILE.npz",
-        help="write the 10,000 test images (images: uint8 [N, 28, 28], labels: int64 [N], class_names: text [10])",
+        help="save the 10,000 test images here, as arrays images (uint8 [N, 28, 28]), labels (int64 [N]) and "
+        "class_names (text [10])",
     )
     data.set_defaults(run=_data)
 

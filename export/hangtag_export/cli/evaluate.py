@@ -60,9 +60,9 @@ def register(commands: Any) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
         "evaluate",
-        description="Classify labelled images and print accuracy, precision, recall and F1 of each class, the "
-        "confusion matrix, the calibration, and the latency. By a running server, or with --saved-model by a version "
-        "on disk.",
+        description="Classify labelled images with a running server, or with a version on disk (--saved-model). Print "
+        "the accuracy, the precision, recall and F1 of each class, the confusion matrix, the calibration error, and "
+        "the latency.",
         examples=[
             "hangtag evaluate --target localhost:8500",
             "hangtag evaluate photos/test --saved-model models/photos/1 --plot errors.png",
@@ -73,15 +73,18 @@ def register(commands: Any) -> None:
         metavar="DATA",
         nargs="?",
         default=DATASET,
-        help="a folder with one folder a class (or test/ with such folders), an .npz with `images` and `labels`, or "
-        f"{DATASET}: its test images (default)",
+        help="folder with one subfolder per class (or a test/ folder with them), .npz file with `images` and `labels`, "
+        f"or {DATASET} for its test images (default)",
     )
     parser.add_argument(
-        "--saved-model", type=argument_types.path, metavar="DIR", help="a version's folder, or a base path: its newest"
+        "--saved-model",
+        type=argument_types.path,
+        metavar="DIR",
+        help="version folder, or base path (its newest version is used)",
     )
-    connection.add_server(parser, timeout_help="for each call (default %(default)g)")
+    connection.add_server(parser, timeout_help="deadline for each call (default %(default)g)")
     connection.add_model_options(parser)
-    parser.add_argument("--plot", metavar="FILE", help="draw some of the images with their predictions, errors first")
+    parser.add_argument("--plot", metavar="FILE", help="draw some images with their predictions, wrong ones first")
     parser.add_argument("--confusion-matrix", metavar="FILE", help="draw the confusion matrix")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=_evaluate)

@@ -13,6 +13,7 @@ from hangtag.errors import InvalidInput
 
 from ..data import DATASET
 from ..training.architectures import CNN_FOR_PHOTOS, NAMES, recipe
+from ..training.transfer import BACKBONES
 from . import argument_types
 
 _INTERRUPTED = "interrupted"  # the value of --resume without a file
@@ -22,7 +23,7 @@ def register(commands: Any) -> None:
     """Add the command to the command line."""
     export = commands.add_parser(
         "export",
-        description="Train an image classifier on Fashion-MNIST or on a folder of images, measure it on the test "
+        description="Train an image classifier on Fashion-MNIST or on a folder of images, evaluate it on the test "
         "images, and publish it as the next SavedModel version, with signatures for pixels, files and class names.",
         examples=[
             "hangtag export --architecture cnn --min-accuracy 0.9",
@@ -33,22 +34,27 @@ def register(commands: Any) -> None:
     )
     data = export.add_argument_group("data")
     data.add_argument(
-        "--dataset", default=DATASET, metavar="NAME", help=f"{DATASET}, or a folder with one folder a class"
+        "--dataset",
+        default=DATASET,
+        metavar="NAME",
+        help=f"{DATASET} (default), or a folder with one subfolder per class",
     )
-    data.add_argument("--data-dir", metavar="DIR", help="where Fashion-MNIST's files are (default: found or fetched)")
+    data.add_argument(
+        "--data-dir", metavar="DIR", help="folder with the Fashion-MNIST files (default: a known folder, else download)"
+    )
     data.add_argument(
         "--image-size",
         type=argument_types.size,
         metavar="N[xM]",
-        help=f"of a folder's images ({_defaults('image_shape', _size)})",
+        help=f"height x width to which a folder's images are resized ({_defaults('image_shape', _size)})",
     )
     data.add_argument(
         "--color",
         action=argparse.BooleanOptionalAction,
-        help="a folder's images are in colour, or grey (default: in colour, but grey for the dense architectures)",
+        help="read a folder's images in colour or in grey (default: colour; dense architectures: grey)",
     )
     data.add_argument(
-        "--skip-bad", action="store_true", help="leave out a folder's files that cannot be read, instead of stopping"
+        "--skip-bad", action="store_true", help="skip files of a folder that cannot be read, instead of stopping"
     )
 
     train = export.add_argument_group("training")
@@ -56,71 +62,94 @@ def register(commands: Any) -> None:
         "--architecture",
         metavar="NAME",
         choices=NAMES,
-        help=f"one of {', '.join(NAMES)} (default dense; cnn for a folder of images)",
+        help=f"one of {', '.join(NAMES)}; the last three are pretrained (default dense; for a folder of images cnn)",
     )
     train.add_argument(
         "--weights",
         metavar="imagenet|none|FILE",
-        help="what a pretrained architecture begins with: those of ImageNet (default), nothing, or a file",
+        help="initial weights of a pretrained architecture: ImageNet's (default), none (random), or a file",
     )
     train.add_argument(
         "--hidden",
         metavar="N[,N…]",
         type=argument_types.units,
-        help=f"units of the dense layers ({_defaults('hidden', lambda units: ','.join(map(str, units)) or 'none')})",
+        help="units of each hidden dense layer "
+        f"({_defaults('hidden', lambda units: ','.join(map(str, units)) or 'none')})",
     )
-    train.add_argument("--epochs", type=argument_types.positive, metavar="N", help=_defaults("epochs"))
-    train.add_argument("--batch-size", type=argument_types.positive, metavar="N", help=_defaults("batch_size"))
-    train.add_argument("--learning-rate", type=argument_types.above_zero, metavar="X", help=_defaults("learning_rate"))
-    train.add_argument("--seed", type=argument_types.seed, default=42, metavar="N", help="default %(default)s")
+    train.add_argument(
+        "--epochs", type=argument_types.positive, metavar="N", help=f"number of epochs ({_defaults('epochs')})"
+    )
+    train.add_argument(
+        "--batch-size", type=argument_types.positive, metavar="N", help=f"images per batch ({_defaults('batch_size')})"
+    )
+    train.add_argument(
+        "--learning-rate",
+        type=argument_types.above_zero,
+        metavar="X",
+        help=f"learning rate, at its peak where it varies ({_defaults('learning_rate')})",
+    )
+    train.add_argument(
+        "--seed", type=argument_types.seed, default=42, metavar="N", help="random seed (default %(default)s)"
+    )
     train.add_argument(
         "--validation-split",
         type=argument_types.part,
         metavar="X",
-        help="hold out this part of the training images, and use the epoch that is best on them "
+        help="share of the training images to hold out for validation; the epoch that is best on them is published "
         f"({_defaults('validation_split', lambda part: f'{part:.2g}')})",
     )
     train.add_argument(
         "--patience",
         type=argument_types.positive,
         metavar="N",
-        help="end after N epochs without a better one on the held-out images "
+        help="stop after N epochs without an improvement on the validation images "
         f"({_defaults('patience', lambda epochs: str(epochs or 'never'))})",
     )
     train.add_argument(
         "--calibrate",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="scale the scores so that they match the accuracy on the held-out images, if there are any (default)",
+        help="scale the scores so that they match the accuracy on the validation images (default, if there are any)",
     )
     train.add_argument(
-        "--stop-at-loss", type=argument_types.above_zero, metavar="X", help="end when the training loss is this"
+        "--stop-at-loss", type=argument_types.above_zero, metavar="X", help="stop when the training loss is X or less"
     )
     train.add_argument(
-        "--target-accuracy", type=argument_types.accuracy, metavar="X", help="end when the training accuracy is this"
+        "--target-accuracy",
+        type=argument_types.accuracy,
+        metavar="X",
+        help="stop when the training accuracy, from 0 to 1, is X or more",
     )
     train.add_argument(
         "--resume",
         nargs="?",
         const=_INTERRUPTED,
         metavar="FILE",
-        help="continue the training that was interrupted in this base path or, with FILE, that of a Keras model",
+        help="continue the training that was interrupted in this base path; with FILE, train a Keras model further",
     )
     argument_types.add_import(train)
-    train.add_argument("--tensorboard", type=argument_types.path, metavar="DIR", help="write TensorBoard's logs there")
+    train.add_argument("--tensorboard", type=argument_types.path, metavar="DIR", help="write TensorBoard logs here")
 
     gate = export.add_argument_group("gates")
     argument_types.add_gates(gate)
 
     out = export.add_argument_group("output")
-    argument_types.add_output(out, name="fashion; for a folder of images the folder's name")
+    argument_types.add_output(out, name="fashion; for a folder of images, the folder's name")
     out.add_argument(
-        "--keras", type=argument_types.keras_file, metavar="FILE", help="also save the model as .keras or .h5"
+        "--keras",
+        type=argument_types.keras_file,
+        metavar="FILE",
+        help="also save the Keras model to this .keras or .h5 file",
     )
     out.add_argument(
-        "--plots", type=argument_types.path, metavar="DIR", help="draw the tutorial's pictures there, with a CSV log"
+        "--plots",
+        type=argument_types.path,
+        metavar="DIR",
+        help="save plots of the training, predictions and confusion matrix here, with a CSV log",
     )
-    out.add_argument("--language", choices=("en", "zh"), default="en", help="of the names in pictures (default en)")
+    out.add_argument(
+        "--language", choices=("en", "zh"), default="en", help="language of the text in plots (default en)"
+    )
     export.set_defaults(run=_export)
 
 
@@ -207,7 +236,9 @@ def _defaults(name: str, text: Callable[[Any], str] = str) -> str:
     values: dict[str, list[str]] = {}
     for architecture in NAMES:
         value = recipe(architecture, photos=name == "image_shape")
-        values.setdefault(text(getattr(value, name)), []).append(architecture)
+        known_as = "pretrained" if architecture in BACKBONES else architecture
+        same = values.setdefault(text(getattr(value, name)), [])
+        same += [known_as] * (known_as not in same)
     if name != "image_shape":
         values.setdefault(text(getattr(CNN_FOR_PHOTOS, name)), []).append("cnn for a folder")
     usual, *others = values.items()

@@ -18,9 +18,9 @@ def register(commands: Any) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
         "publish",
-        description="Publish a model that is already trained: write Hangtag's six signatures around it, compare their "
-        "answers with the model's own, and give it the next version number. Nothing is trained. Loading a model can "
-        "run code that is stored in it: publish only files that you trust.",
+        description="Publish a model that is already trained: add Hangtag's six signatures, compare their outputs with "
+        "the model's own, and write the next version. Nothing is trained. Loading a model can run code that is stored "
+        "in it: publish only files that you trust.",
         examples=[
             "hangtag publish cats.keras --class-names cat,dog --pixels 0..1",
             "hangtag publish saved/ --class-names names.txt --pixels -1..1 --scores logits",
@@ -31,40 +31,45 @@ def register(commands: Any) -> None:
         "model",
         type=argument_types.path,
         metavar="MODEL",
-        help="a .keras or .h5 file (of Keras 2, too), or a SavedModel folder",
+        help="a .keras or .h5 file (of Keras 2 or 3), or a SavedModel folder",
     )
     parser.add_argument(
         "--class-names",
         required=True,
         metavar="NAMES",
-        help="in label order: NAME,NAME,…, a text file (one a line), a JSON file, or a folder with one folder a class; "
-        "for a single sigmoid the name of 0, then that of 1",
+        help="class names in label order: NAME,NAME,…, a text file (one per line), a JSON file, or a folder with one "
+        "subfolder per class; for a single sigmoid output, the name of class 0, then of class 1",
     )
-    about = parser.add_argument_group("the model, where it does not say so itself")
+    about = parser.add_argument_group("description of the model, where Hangtag cannot derive it")
     about.add_argument(
         "--pixels",
         choices=RANGES,
-        help="the range it takes; imagenet: RGB, less the mean, divided by the deviation, as with PyTorch; "
-        "caffe: BGR, less the mean, as Keras's ResNet50 and VGG",
+        help="pixel range that the model expects; imagenet: RGB minus the ImageNet mean, divided by the standard "
+        "deviation, as in PyTorch; caffe: BGR minus the ImageNet mean, as in Keras's ResNet50 and VGG",
     )
     about.add_argument(
-        "--scores", choices=SCORES, help="what it returns; sigmoid: independent probabilities, of several labels"
+        "--scores",
+        choices=SCORES,
+        help="meaning of the model's scores; sigmoid: independent probabilities (multi-label)",
     )
-    about.add_argument("--output", metavar="NAME", help="the output with the scores, of several")
+    about.add_argument("--output", metavar="NAME", help="output that has the scores, if the model has several outputs")
     about.add_argument(
-        "--signature", metavar="NAME", help="of a SavedModel (default: serving_default, or the only one)"
+        "--signature",
+        metavar="NAME",
+        help="signature of a SavedModel to use (default: serving_default, or the only one)",
     )
     about.add_argument(
-        "--image-size", type=argument_types.size, metavar="N[xM]", help="height and width, where it takes any size"
+        "--image-size",
+        type=argument_types.size,
+        metavar="N[xM]",
+        help="height x width of the images, if the model takes any size",
     )
     argument_types.add_import(about)
     gate = parser.add_argument_group("gates")
-    gate.add_argument(
-        "--dataset", metavar="NAME", help="measure the model on its test images: fashion-mnist, or a folder"
-    )
+    gate.add_argument("--dataset", metavar="NAME", help="evaluate the model on test images: fashion-mnist, or a folder")
     argument_types.add_gates(gate)
     out = parser.add_argument_group("output")
-    argument_types.add_output(out, name="the base path's name, or else the file's")
+    argument_types.add_output(out, name="the name of the base path, else of the file")
     parser.set_defaults(run=_publish)
 
 

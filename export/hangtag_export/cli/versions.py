@@ -22,7 +22,7 @@ def register(commands: Any) -> None:
     """Add the command to the command line."""
     versions = commands.add_parser(
         "versions",
-        description="List published versions, remove old ones, and choose which version a label stands for.",
+        description="List published versions, remove old ones, and choose the version that a label points to.",
         examples=[
             "hangtag versions list --config models.config",
             "hangtag versions promote 3 --config models.config --target localhost:8500",
@@ -32,18 +32,19 @@ def register(commands: Any) -> None:
 
     listing = actions.add_parser(
         "list",
-        help="number, date, accuracy, size and labels of every version",
+        help="list the versions with date, accuracy, size and labels",
         description="List the versions in a base path, oldest first.",
         examples=["hangtag versions list --model-name goods", "hangtag versions list --config models.config --json"],
     )
     _add_place(listing, config_required=False)
-    listing.add_argument("--json", action="store_true", help="print one JSON object a line")
+    listing.add_argument("--json", action="store_true", help="print one JSON object per line")
     listing.set_defaults(run=_list)
 
     prune = actions.add_parser(
         "prune",
-        help="remove old versions, never one that the config needs",
-        description="Remove all but the newest versions. Versions that the model config serves or labels stay.",
+        help="remove old versions that the config does not need",
+        description="Remove all but the newest versions. A version that the model config serves or labels is never "
+        "removed.",
         examples=[
             "hangtag versions prune --keep 3 --config models.config",
             "hangtag versions prune --keep 1 --config none",
@@ -52,33 +53,37 @@ def register(commands: Any) -> None:
     _add_place(
         prune,
         config_required=False,
-        config_help=f"the model config file whose versions stay, or `{argument_types.NONE}`",
+        config_help=f"model config file whose versions must not be removed; `{argument_types.NONE}` if there is none",
     )
     prune.add_argument(
-        "--keep", type=argument_types.positive, required=True, metavar="N", help="how many of the newest stay"
+        "--keep",
+        type=argument_types.positive,
+        required=True,
+        metavar="N",
+        help="how many of the newest versions to keep",
     )
     prune.set_defaults(run=_prune)
 
     promote = actions.add_parser(
         "promote",
-        help="move a label to a version, in the order that TensorFlow Serving needs",
-        description="Move a label to a version: add the version to the config, wait until the server has loaded it, "
-        "and then move the label. Clients that give no label get the highest version that is loaded, so they may move "
-        "first; the command says so.",
+        help="point a label to a version",
+        description="Point a label to a version: add the version to the config, wait until the server has loaded it, "
+        "and then move the label. Clients that give no label get the newest version that is loaded, so they may switch "
+        "before the label moves; the command reports that.",
         examples=[
             "hangtag versions promote 3 --config models.config --target localhost:8500",
             "hangtag versions promote 4 --label canary --config models.config --target none",
         ],
     )
-    promote.add_argument("number", type=argument_types.positive, metavar="N", help="the version")
+    promote.add_argument("number", type=argument_types.positive, metavar="N", help="number of the version")
     _add_place(promote, config_required=True)
     _add_watch(promote)
     promote.set_defaults(run=_promote)
 
     rollback = actions.add_parser(
         "rollback",
-        help="move a label back to the version before the last promotion",
-        description="Move a label back to the version it had before the last promotion, and unload the one it has.",
+        help="point a label back to its previous version",
+        description="Point a label back to the version it had before the last promotion, and unload the current one.",
         examples=[
             "hangtag versions rollback --config models.config --target localhost:8500",
             "hangtag versions rollback --label canary --config models.config --target none",
@@ -93,16 +98,20 @@ def _add_place(
     parser: argparse.ArgumentParser,
     *,
     config_required: bool,
-    config_help: str = "TensorFlow Serving's model config file",
+    config_help: str = "model config file of TensorFlow Serving",
 ) -> None:
     parser.add_argument(
-        "--model-name", type=argument_types.model_name, default="fashion", metavar="NAME", help="default %(default)s"
+        "--model-name",
+        type=argument_types.model_name,
+        default="fashion",
+        metavar="NAME",
+        help="name of the model (default %(default)s)",
     )
     parser.add_argument(
         "--base-path",
         type=argument_types.path,
         metavar="DIR",
-        help="where the versions are (default: the config's, or models/NAME)",
+        help="folder that holds the versions (default: as in the config, or models/NAME)",
     )
     parser.add_argument(
         "--config", type=argument_types.path, required=config_required, metavar="FILE", help=config_help
@@ -111,20 +120,25 @@ def _add_place(
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--label", type=argument_types.label, default="stable", metavar="LABEL", help="default %(default)s"
+        "--label",
+        type=argument_types.label,
+        default="stable",
+        metavar="LABEL",
+        help="version label to move (default %(default)s)",
     )
     parser.add_argument(
         "--target",
         metavar="TARGET",
-        help="the running server that reads the config: the label moves when that has the version AVAILABLE, and the "
-        f"command returns when it answers to the label; `{argument_types.NONE}` if no server reads the config now",
+        help="address of the server that reads the config; the command waits until the version is AVAILABLE there, "
+        f"moves the label, and waits until the server uses it; `{argument_types.NONE}` if no server reads the config "
+        "now",
     )
     parser.add_argument(
         "--timeout",
         type=argument_types.above_zero,
         default=300.0,
         metavar="SECONDS",
-        help="to wait for each (default %(default)g)",
+        help="how long to wait for each step (default %(default)g)",
     )
 
 

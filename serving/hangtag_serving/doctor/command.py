@@ -26,8 +26,8 @@ def register(commands: Any) -> None:
     """Add the command to the command line."""
     doctor = commands.add_parser(
         "doctor",
-        description="Find problems of models, config files, deployment files and running servers. Exit code 1 if "
-        "something would fail.",
+        description="Find problems in models, config files, deployment files and running servers. The exit code is 1 "
+        "if something would fail.",
         examples=[
             "hangtag doctor models/fashion serving/docker/compose.yaml",
             "hangtag doctor localhost:8500 --model fashion",
@@ -38,30 +38,32 @@ def register(commands: Any) -> None:
         metavar="WHAT",
         nargs="*",
         default=["models/fashion"],
-        help="a base path, a model config, a compose file (with its overrides), a Kubernetes file, a kustomize folder, "
-        "or a server's host:port or http://host:port (default models/fashion)",
+        help="base path, model config file, compose file (followed by its overrides), Kubernetes file, kustomize "
+        "folder, or server address: host:port or http://host:port (default models/fashion)",
     )
-    doctor.add_argument("--model", default="fashion", help="the model's name on the server (default %(default)s)")
+    doctor.add_argument("--model", default="fashion", help="model name on the server (default %(default)s)")
     doctor.add_argument(
         "--path_map",
         type=path_map,
         action="append",
         default=[],
         metavar="/models=DIR",
-        help="where a base path of the config lies on this machine",
+        help="local folder for a path in the config, as in a container; may be repeated",
     )
     doctor.add_argument(
-        "--cluster", action="store_true", help="look up in kubectl's cluster what a kustomize folder needs"
+        "--cluster",
+        action="store_true",
+        help="check in the current kubectl cluster that what a kustomize folder needs exists",
     )
     doctor.add_argument(
         "--metrics",
         metavar="HOST:PORT",
-        help="instead of a report, serve Prometheus metrics about versions of a running server that are missing",
+        help="listen here and serve Prometheus metrics about missing versions of a running server, instead of a report",
     )
     doctor.add_argument(
-        "--config", type=Path, metavar="FILE", help="with --metrics: the model config that the server reads"
+        "--config", type=Path, metavar="FILE", help="model config file that the server reads (with --metrics)"
     )
-    doctor.add_argument("--json", action="store_true", help="one JSON object a line")
+    doctor.add_argument("--json", action="store_true", help="print one JSON object per line")
     doctor.set_defaults(run=_doctor)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import pty
 import re
 import shlex
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
@@ -20,6 +22,15 @@ def help_of(capsys, *argv: str) -> str:
         main([*argv, "--help"])
     assert exit_.value.code == 0
     return capsys.readouterr().out
+
+
+def options_of(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from options_of(command)
+        else:
+            yield action
 
 
 def test_the_help_lists_every_command(capsys):
@@ -41,6 +52,15 @@ def test_every_command_is_explained_with_two_examples_that_parse(capsys, monkeyp
         assert callable(build_parser([name]).parse_args(argv[1:]).run)
     description = text.partition("\n\n")[2].partition("\n\n")[0]
     assert description.endswith(".")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_an_option_is_a_phrase_of_its_own(name):
+    for option in options_of(build_parser([name])):
+        if option.help != argparse.SUPPRESS:
+            assert option.help, option
+            assert not re.match(r"(of|for|that|to|between|in|by|default)\b", option.help), option
+            assert not option.help.endswith("."), option
 
 
 def test_without_arguments_it_shows_the_first_three_steps(capsys):
@@ -142,5 +162,5 @@ def test_serving_a_base_path_without_a_version_says_how_to_create_one(tmp_path):
     with subprocess.Popen([*HANGTAG, "serve", *ports], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         line = next(line for line in process.stderr if "no version of a model" in line)
         process.kill()
-    assert "models/fashion holds no version of a model yet." in line
+    assert "models/fashion has no version of a model yet." in line
     assert "hangtag export --base-path models/fashion" in line

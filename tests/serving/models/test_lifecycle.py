@@ -230,7 +230,7 @@ def test_flags_without_effect_say_so_and_are_in_the_table_of_differences():
     for name in WITHOUT_EFFECT:
         assert f"`--{name}`" in differences, name
     done = run("serve", "--num_load_threads=4", "--model_config_file=/nowhere/models.config")
-    assert "--num_load_threads is taken, and changes nothing in this server" in done.stderr
+    assert "--num_load_threads is accepted but has no effect in this server" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def register(commands: Any) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
         "classify",
-        description="Name the class of images by a running server: a row for each, as a table, JSON lines or CSV.",
+        description="Classify images with a running server and print one row per image, as a table, JSON lines or CSV.",
         examples=[
             "hangtag classify shoe.png --top 3",
             "hangtag classify photos/ 'more/*.jpg' test.npy --output rows.csv",
@@ -45,19 +45,25 @@ def register(commands: Any) -> None:
         "images",
         metavar="IMAGE",
         nargs="+",
-        help="image file, folder of them, glob, .npy or .npz of [N, height, width]; - is standard input: one of "
-        "these, or names of files, one a line",
+        help="image file, folder, glob, or .npy or .npz file with an array [N, height, width]; - reads one of these, "
+        "or file names (one per line), from standard input",
     )
-    connection.add_server(parser, timeout_help="for each request (default %(default)g)")
+    connection.add_server(parser, timeout_help="deadline for each request (default %(default)g)")
     parser.add_argument("--top", metavar="K", type=int, default=1, help="show the K best classes (default 1)")
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print one JSON object a line")
-    form.add_argument("--csv", action="store_true", help="print comma-separated values, with a header")
-    parser.add_argument("--output", metavar="FILE", help="write there; .jsonl and .csv choose their format")
-    parser.add_argument("--resume", action="store_true", help="continue after the rows that --output has already")
+    form.add_argument("--json", action="store_true", help="print one JSON object per line")
+    form.add_argument("--csv", action="store_true", help="print CSV with a header")
+    parser.add_argument(
+        "--output", metavar="FILE", help="write the rows to this file; .jsonl and .csv select the format"
+    )
+    parser.add_argument("--resume", action="store_true", help="continue after the rows that are already in --output")
     connection.add_model_options(parser)
-    parser.add_argument("--prepare", choices=["photo"], help="make product photographs look like Fashion-MNIST")
-    parser.add_argument("--plot", metavar="FILE", help="draw the images as the model receives them, and bars")
+    parser.add_argument(
+        "--prepare", choices=["photo"], help="convert product photos so that they look like Fashion-MNIST images"
+    )
+    parser.add_argument(
+        "--plot", metavar="FILE", help="draw the images as the model receives them, with bars for the scores"
+    )
     parser.set_defaults(run=_classify)
 
 
