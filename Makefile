@@ -82,7 +82,7 @@ docs: $(DEVELOPMENT) ## build the documentation site into build/site, as CI chec
 
 soak: $(DEVELOPMENT) ## attacks in their long form, then five minutes of full load while versions come and go
 	@HANGTAG_ADVERSARIAL_ROUNDS=1000 HANGTAG_HTTP2_ROUNDS=10 HANGTAG_RESTARTS=20 $(BIN)/python -m pytest -q \
-	  --timeout=3600 tests/adversarial tests/serving/test_restarts.py tests/serving/grpc tests/serving/http/test_limits.py
+	  --timeout=3600 tests/adversarial tests/serving/server/test_restarts.py tests/serving/grpc tests/serving/http/test_limits.py
 	@test -d models/$(MODEL)/1 || $(BIN)/hangtag export --base-path models/$(MODEL) --epochs 1
 	@$(BIN)/python benchmarks/soak.py --version-folder models/$(MODEL)/1
 

@@ -38,8 +38,8 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     require("simdjson", extra="serving", what="hangtag serve")  # checks for the extra: quick to import, and only there
     from .errors import ServingError
-    from .options import from_flags
-    from .server import StartError, serve
+    from .server.options import from_flags
+    from .server.process import StartError, serve
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname).1s %(message)s")
     log = logging.getLogger("hangtag.serving")

@@ -17,13 +17,13 @@ from hangtag.contract import WARMUP
 from hangtag.errors import HangtagError, ServerUnavailable
 from hangtag.optional import require
 from hangtag_serving.flags import add_flags
-from hangtag_serving.loading import Loader
 from hangtag_serving.metrics import Metrics
 from hangtag_serving.models.servable import Servable
-from hangtag_serving.options import from_flags
+from hangtag_serving.server.loading import Loader
+from hangtag_serving.server.options import from_flags
 from support import PATIENCE, eventually, serving
 
-FASHION = Path(__file__).parent / "conformance" / "models" / "fashion"
+FASHION = Path(__file__).parents[1] / "conformance" / "models" / "fashion"
 
 
 def test_a_port_that_is_taken_while_the_model_loads_is_one_sentence(tmp_path):

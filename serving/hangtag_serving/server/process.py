@@ -1,4 +1,4 @@
-"""The embedded server: reserves the ports, loads the models, listens, and stops cleanly at SIGTERM."""
+"""The process of the embedded server: reserves the ports, loads the models, listens, and stops cleanly at SIGTERM."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from typing import TYPE_CHECKING
 from hangtag.errors import HangtagError
 from hangtag.optional import require
 
-from .errors import ServingError
-from .fast.tensorflow_tuning import for_small_models
+from ..errors import ServingError
+from ..fast.tensorflow_tuning import for_small_models
+from ..machine import raise_descriptor_limit
+from ..metrics import Metrics
+from ..models.config_watcher import watch_config
+from ..models.lifecycle import ModelManager
+from ..models.model_config import ModelConfig
+from ..models.registry import Models
+from ..request_log import Recorder
 from .loading import Loader
-from .machine import raise_descriptor_limit
-from .metrics import Metrics
-from .models.config_watcher import watch_config
-from .models.lifecycle import ModelManager
-from .models.model_config import ModelConfig
-from .models.registry import Models
 from .options import ServerOptions
-from .request_log import Recorder
 
 if TYPE_CHECKING:
-    from .grpc.interface import GrpcServer
-    from .http.server import RestServer
+    from ..grpc.interface import GrpcServer
+    from ..http.server import RestServer
 
 log = logging.getLogger("hangtag.serving")
 

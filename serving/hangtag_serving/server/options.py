@@ -12,15 +12,15 @@ from pathlib import Path
 
 from hangtag.errors import InvalidInput
 
-from .api.rest_resources import RestOptions
-from .batching.parameters import BatchingOptions, read_batching
-from .config_files import parse_file
-from .flags import DEFAULT_BASE_PATH
-from .grpc.interface import Tls
-from .limits import DEFAULT, Limits
-from .models.lifecycle import ManagerOptions
-from .models.model_config import ModelConfig, not_local, read_config
-from .models.saved_model import LoadOptions
+from ..api.rest_resources import RestOptions
+from ..batching.parameters import BatchingOptions, read_batching
+from ..config_files import parse_file
+from ..flags import DEFAULT_BASE_PATH
+from ..grpc.interface import Tls
+from ..limits import DEFAULT, Limits
+from ..models.lifecycle import ManagerOptions
+from ..models.model_config import ModelConfig, not_local, read_config
+from ..models.saved_model import LoadOptions
 
 log = logging.getLogger("hangtag.serving")
 

@@ -10,13 +10,13 @@ import numpy as np
 
 from hangtag.errors import InvalidInput
 
-from .api.warmup import warm_up
-from .batching.parameters import BatchingOptions, read_batching
-from .batching.scheduler import BatchScheduler
-from .errors import ServingError, invalid
-from .metrics import Metrics
-from .models.saved_model import has_graph
-from .models.servable import Batched, Run, Servable
+from ..api.warmup import warm_up
+from ..batching.parameters import BatchingOptions, read_batching
+from ..batching.scheduler import BatchScheduler
+from ..errors import ServingError, invalid
+from ..metrics import Metrics
+from ..models.saved_model import has_graph
+from ..models.servable import Batched, Run, Servable
 from .options import ServerOptions
 
 

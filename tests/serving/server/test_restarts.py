@@ -19,7 +19,7 @@ from hangtag.model import ModelSpec
 from hangtag.protocol.grpc_codec import predict_request, read_predict_response
 from support import PATIENCE, eventually, free_port, serving
 
-FASHION = Path(__file__).parent / "conformance" / "models" / "fashion"
+FASHION = Path(__file__).parents[1] / "conformance" / "models" / "fashion"
 RESTARTS = int(os.environ.get("HANGTAG_RESTARTS", "1"))
 """More in a long run."""
 IMAGES = np.random.default_rng(1).integers(0, 256, (8, 28, 28), dtype=np.uint8)

@@ -11,7 +11,7 @@ import pytest
 from hangtag import InvalidInput
 from hangtag.cli.main import main
 from hangtag_serving.flags import add_flags
-from hangtag_serving.options import from_flags
+from hangtag_serving.server.options import from_flags
 
 
 def model(*arguments: str):

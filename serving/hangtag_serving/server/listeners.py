@@ -6,17 +6,17 @@ import socket
 
 from hangtag.errors import InvalidInput
 
-from .api.grpc_methods import methods
-from .api.rest_resources import RestService
-from .fast.grpc_predict import GrpcFastPath, Make
-from .fast.rest_predict import RestFastPath
-from .grpc.health import CHECK, check
-from .grpc.interface import GrpcOptions, GrpcServer
-from .http.server import RestServer
-from .models.registry import Models
+from ..api.grpc_methods import methods
+from ..api.rest_resources import RestService
+from ..fast.grpc_predict import GrpcFastPath, Make
+from ..fast.rest_predict import RestFastPath
+from ..grpc.health import CHECK, check
+from ..grpc.interface import GrpcOptions, GrpcServer
+from ..http.server import RestServer
+from ..models.registry import Models
+from ..request_log import Recorder
+from ..tensors.encoding import encode_content, encode_typed
 from .options import ServerOptions
-from .request_log import Recorder
-from .tensors.encoding import encode_content, encode_typed
 
 
 def rest_server(options: ServerOptions, models: Models, recorder: Recorder, listener: socket.socket) -> RestServer:
@@ -66,13 +66,13 @@ def grpc_server(options: ServerOptions, models: Models, recorder: Recorder) -> G
         )
     if options.grpc_front != "grpcio" and _can_be_native(options):
         try:
-            from .grpc.native_server import NativeServer
+            from ..grpc.native_server import NativeServer
         except ImportError:  # no wheel for this platform
             if options.grpc_front == "native":
                 raise InvalidInput("--grpc_front=native needs pygrpc-native, which is not installed here") from None
         else:
             return NativeServer(grpc_options, known, fast)
-    from .grpc.grpcio_server import GrpcioServer
+    from ..grpc.grpcio_server import GrpcioServer
 
     return GrpcioServer(grpc_options, known, fast)
 
