@@ -12,7 +12,7 @@ from hangtag import contract
 from hangtag.errors import InvalidInput
 from hangtag.optional import require
 
-from ..training.calibration import softmax
+from ..calibration import softmax
 
 _UNCHANGED = ("Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "EnsureShape")
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")

@@ -13,12 +13,12 @@ import numpy as np
 
 from hangtag.optional import require
 
+from ..calibration import ends_in_softmax
 from ..data.dataset import Images
 from ..errors import DataError, ExportError
 from ..evaluation import evaluation_size
 from . import batches, callbacks, transfer
 from .architectures import Recipe
-from .calibration import ends_in_softmax
 from .callbacks import Best
 from .checkpoints import Run, State
 from .options import TrainingOptions

@@ -13,12 +13,12 @@ import numpy as np
 from hangtag.errors import InvalidInput
 from hangtag.optional import require
 
+from ..calibration import ends_in_softmax, find_temperature, softmax, with_probabilities
 from ..data import DATASET
 from ..data.dataset import Dataset
 from ..data.image_files import select
 from ..evaluation import Evaluation, compare, evaluate, predict
 from . import architectures, batches, checkpoints, resume
-from .calibration import ends_in_softmax, find_temperature, softmax, with_probabilities
 from .callbacks import Best, read_csv
 from .checkpoints import Run, State
 from .fit import Samples, Say, fit, known, set_seed

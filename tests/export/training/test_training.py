@@ -9,10 +9,10 @@ import pytest
 
 from hangtag.errors import InvalidInput
 from hangtag.optional import require
+from hangtag_export.calibration import with_probabilities
 from hangtag_export.errors import DataError
 from hangtag_export.evaluation import as_floats
 from hangtag_export.training import architectures, batches, fit, resume
-from hangtag_export.training.calibration import with_probabilities
 from hangtag_export.training.train import Training, train
 
 # Keras 3.15 with TensorFlow 2.21 and numpy 2.4: a fault of theirs.

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from hangtag.optional import require
+from hangtag_export.calibration import find_temperature, with_probabilities
 from hangtag_export.evaluation import calibration_error, evaluate, predict
 from hangtag_export.savedmodel import published
 from hangtag_export.training import architectures
-from hangtag_export.training.calibration import find_temperature, with_probabilities
 from hangtag_export.training.train import train
 from support import run
 
