@@ -10,11 +10,24 @@ from typing import Any
 
 from . import FAIL, WARN, Finding
 from .container import CPP_SERVER, Container, Source, examine_container, is_server, split_command
-from .documents import check_services, merged_environment
 
 Service = Mapping[str, Any]
 
 _VARIABLE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)(?:(:?[-+?])((?:[^{}]|\{[^{}]*\})*))?\})")
+
+_TYPES = {"mapping": dict, "list": list, "text": str}
+_FORMS = {
+    "environment": ("mapping", "list"),
+    "env_file": ("text", "list", "mapping"),
+    "volumes": ("list",),
+    "ports": ("list",),
+    "command": ("text", "list"),
+    "entrypoint": ("text", "list"),
+    "deploy": ("mapping",),
+    "healthcheck": ("mapping",),
+    "tmpfs": ("text", "list"),
+}
+"""Parts of a compose service, and what they may be."""
 
 
 def examine_compose(documents: Sequence[tuple[Path, Mapping[str, Any]]]) -> tuple[int, Iterator[Finding]]:
@@ -23,7 +36,7 @@ def examine_compose(documents: Sequence[tuple[Path, Mapping[str, Any]]]) -> tupl
     environment = {**_env_file(first.parent / ".env"), **os.environ}
     services: dict[str, Any] = {}
     for _, document in documents:
-        check_services(document.get("services"))
+        _check_services(document.get("services"))
         for name, service in (document.get("services") or {}).items():
             services[name] = _merge(services.get(name, {}), service or {})
     servers = {name: interpolate(service, environment) for name, service in services.items()}
@@ -35,6 +48,20 @@ def examine_compose(documents: Sequence[tuple[Path, Mapping[str, Any]]]) -> tupl
             yield from _examine_service(subject, service, first.parent)
 
     return len(servers), findings()
+
+
+def _check_services(services: Any) -> None:
+    """Raise ValueError about the first part of a compose file's services that has a wrong type."""
+    _check(services, "services", ("mapping",))
+    for name, service in (services or {}).items():
+        _check(service, f"services.{name}", ("mapping",))
+        for part, forms in _FORMS.items():
+            _check((service or {}).get(part), f"services.{name}.{part}", forms)
+
+
+def _check(value: Any, what: str, forms: tuple[str, ...]) -> None:
+    if value is not None and not any(isinstance(value, _TYPES[form]) for form in forms):
+        raise ValueError(f"{what} is {value!r:.60}, where a {' or a '.join(forms)} belongs")
 
 
 def interpolate(value: Any, environment: Mapping[str, str]) -> Any:
@@ -96,11 +123,19 @@ def read_service(subject: str, service: Service, folder: Path) -> Container:
         image=str(service.get("image", "")),
         command=_command(service),
         has_entrypoint=bool(service.get("entrypoint")),
-        environment=merged_environment(service, _files(service, folder)),
+        environment=_environment(service, _files(service, folder)),
         mounts=_mounts(service, folder),
         probes=[test] if test not in ("", "NONE") else [],
         has_memory_limit="memory" in limits or "mem_limit" in service,
     )
+
+
+def _environment(service: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a service: those of its files, replaced by its own."""
+    own = service.get("environment") or {}
+    if isinstance(own, list):
+        own = dict(str(line).partition("=")[::2] for line in own)
+    return {**files, **{name: str(value) for name, value in own.items() if value is not None}}
 
 
 def _files(service: Service, folder: Path) -> dict[str, str]:

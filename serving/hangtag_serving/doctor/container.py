@@ -15,7 +15,6 @@ from hangtag.errors import InvalidInput
 from ..errors import ServingError
 from ..models.model_config import parse_config, read_config
 from . import FAIL, WARN, Finding
-from .documents import has_image, is_mutable
 from .model_files import examine_access
 
 CPP_SERVER = "tensorflow_model_server"
@@ -99,6 +98,28 @@ def is_server(image: str, arguments: Sequence[str]) -> bool:
 
 def _is_known(image: str) -> bool:
     return has_image(image, CPP_IMAGE) or has_image(image, EMBEDDED_IMAGE)
+
+
+def has_image(image: str, name: str) -> bool:
+    """Whether `image` is this one, from any registry or mirror, of any tag.
+
+    >>> has_image("mirror.example.com:5000/tensorflow/serving:2.20.0", "tensorflow/serving")
+    True
+    """
+    repository = image.partition("@")[0]
+    if ":" in repository.rpartition("/")[2]:
+        repository = repository.rpartition(":")[0]
+    return repository == name or repository.endswith(f"/{name}")
+
+
+def is_mutable(image: str) -> bool:
+    """Whether the image that this names may be another tomorrow.
+
+    >>> is_mutable("tensorflow/serving:latest-gpu"), is_mutable("tensorflow/serving:2.20.0")
+    (True, False)
+    """
+    tag = image.rpartition("/")[2].partition(":")[2]
+    return "@" not in image and (not tag or tag.startswith(("latest", "nightly")))
 
 
 def _flags(command: Sequence[str], *, with_blanks: bool) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Examines deployment files: compose files, Kubernetes files, and kustomize folders."""
+"""Reads deployment files within bounds, and examines them: compose files, Kubernetes files, kustomize folders."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hangtag.optional import require
+
 from . import FAIL, OK, Finding
 from .compose import examine_compose
-from .documents import read_documents
 from .kubernetes import examine_objects, examine_prerequisites
+
+_MAX_VALUES = 1_000_000
+"""Values of a file once its aliases are followed: a few lines of aliases of aliases stand for billions."""
 
 _BUILD_SECONDS = 60
 
@@ -54,7 +58,47 @@ def is_kustomization(folder: Path) -> bool:
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    return read_documents(_build(path) if path.is_dir() else path.read_text(encoding="utf-8-sig"))
+    return _documents(_build(path) if path.is_dir() else path.read_text(encoding="utf-8-sig"))
+
+
+def _documents(text: str) -> list[dict[str, Any]]:
+    """The mappings in a YAML file; the items of Kubernetes lists one by one. Raises ValueError."""
+    yaml = require("yaml", extra="serving", what="hangtag doctor on YAML")
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc,name-defined]
+        """Reads compose's own tags, !reset and !override, as the values they stand before."""
+
+    def plain(loader: Any, _tag: str, node: Any) -> Any:
+        if isinstance(node, yaml.MappingNode):
+            return loader.construct_mapping(node, deep=True)
+        if isinstance(node, yaml.SequenceNode):
+            return loader.construct_sequence(node, deep=True)
+        return loader.construct_yaml_null(node) if node.value in ("", "null") else node.value
+
+    Loader.add_multi_constructor("!", plain)
+    try:
+        documents = list(yaml.load_all(text, Loader=Loader))
+        if _values(documents, {}) > _MAX_VALUES:
+            raise ValueError(f"it has more than {_MAX_VALUES:,} values once its aliases are followed")
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply, or refers to itself") from error
+    found = []
+    for document in documents:
+        items = document.get("items") if isinstance(document, dict) and document.get("kind") == "List" else None
+        found += items if isinstance(items, list) else [document]
+    return [document for document in found if isinstance(document, dict)]
+
+
+def _values(value: Any, known: dict[int, int]) -> int:
+    """How many values `value` has, each as often as aliases repeat it."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        parts = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_values(part, known) for part in parts)
+    return known[id(value)]
 
 
 def _build(folder: Path) -> str:

@@ -17,10 +17,10 @@ from .container import (
     Container,
     Source,
     examine_container,
+    has_image,
     is_server,
     split_command,
 )
-from .documents import has_image
 
 Object = Mapping[str, Any]
 
