@@ -13,7 +13,8 @@ import numpy as np
 
 from ..contract import CLASSIFY, ENCODED_IMAGES, NORMALIZED_IMAGES, RANGES, SERVING_DEFAULT
 from ..errors import InvalidInput, UnknownSignature
-from ..images.input import Encoded, Pixels, decode
+from ..images.input import Encoded, Pixels
+from ..images.pillow import decode
 from ..images.pixels import arranged, layout_of, scaled
 from ..model import ModelMetadata, Signature, TensorSpec
 from ..protocol import dtypes

@@ -5,7 +5,6 @@ This module does not know the model; `core/validation.py` checks the batch again
 
 from __future__ import annotations
 
-import io
 import sys
 import warnings
 from collections.abc import Sequence
@@ -15,11 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import InvalidInput, MissingExtra
-from ..optional import require
 from .files import MAX_IMAGE_BYTES, read_file
 from .header import JPEG, PNG, read_header
-from .pillow import eight_bits, upright
-from .pixels import Layout
+from .pillow import as_png, open_image
 
 MAGIC = (PNG, JPEG)
 
@@ -117,7 +114,7 @@ def _read(item: Any, index: int | None) -> bytes:
     """One PNG or JPEG file, upright, grey or RGB. Other formats and CMYK files are converted to PNG."""
     name = "the image" if index is None else f"image {index}"
     if _is_pil(item):
-        return _as_png(item, name)
+        return as_png(item, name)
     if isinstance(item, str | PathLike):
         name = shortened(str(item))
         try:
@@ -139,7 +136,7 @@ def _read(item: Any, index: int | None) -> bytes:
     kind = next((kind for magic, kind in CONVERTED.items() if data.startswith(magic)), None)
     if kind is None or (kind == "WebP" and data[8:12] != b"WEBP"):
         raise InvalidInput(f"{name} is neither PNG nor JPEG, nor WebP, GIF, BMP or TIFF")
-    return _as_png(_opened(data, name, f"{kind} files"), name)
+    return as_png(open_image(data, name, f"{kind} files"), name)
 
 
 def shortened(name: str) -> str:
@@ -160,56 +157,8 @@ def _converted(data: bytes, name: str, what: str, fault: str) -> bytes:
     Without Pillow it warns and returns `data` unchanged.
     """
     try:
-        opened = _opened(data, name, what)
+        opened = open_image(data, name, what)
     except MissingExtra as error:
         warnings.warn(f"{name} {fault} and is sent so: {error}", stacklevel=2)
         return data
-    return _as_png(opened, name)
-
-
-def _opened(data: bytes, name: str, what: str) -> Any:
-    pillow = require("PIL.Image", extra="images", what=what)
-    try:
-        return pillow.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"))
-    except Exception as error:  # Pillow has no common class for what a broken file may raise
-        raise InvalidInput(f"{name} cannot be decoded: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    unidentified = type(error).__name__ == "UnidentifiedImageError"  # its message has the address of a BytesIO
-    return "it is damaged" if unidentified else str(error)
-
-
-def _as_png(image: Any, name: str) -> bytes:
-    """A PIL image as an upright PNG file. PNG is lossless, so the model gets exactly these pixels."""
-    buffer = io.BytesIO()
-    try:
-        image = upright(image)
-        if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
-            image = eight_bits(image).convert("RGB")
-        image.info.pop("exif", None)
-        image.save(buffer, "PNG", compress_level=1)
-    except Exception as error:  # Pillow reads some files only here, and its errors have no common class
-        raise InvalidInput(f"{name} cannot be written as PNG: {_reason(error)}") from error
-    return buffer.getvalue()
-
-
-def decode(files: list[bytes], layout: Layout | None) -> list[np.ndarray]:
-    """The files of a batch as uint8 arrays [H, W] or [H, W, 3], for a model that has no signature for files.
-
-    They are converted to the channels and size of `layout` (bilinear, antialiased); without a layout, to grey.
-    """
-    what = "decoding image files for a model that takes only arrays"
-    pillow = require("PIL.Image", extra="images", what=what)
-    mode = "RGB" if layout is not None and layout.channels == 3 else "L"
-    arrays = []
-    for index, file in enumerate(files):
-        opened = _opened(file, f"image {index}", what)
-        try:
-            image = eight_bits(opened).convert(mode)
-        except Exception as error:  # Pillow has no common class for what a broken file may raise
-            raise InvalidInput(f"image {index} cannot be decoded: {_reason(error)}") from error
-        if layout is not None and layout.height and layout.width and image.size != (layout.width, layout.height):
-            image = image.resize((layout.width, layout.height), pillow.Resampling.BILINEAR)
-        arrays.append(np.asarray(image))
-    return arrays
+    return as_png(opened, name)

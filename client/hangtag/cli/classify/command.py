@@ -14,7 +14,8 @@ import numpy as np
 
 from ...contract import SERVING_DEFAULT
 from ...errors import HangtagError, InvalidInput
-from ...images.input import Pixels, decode, read
+from ...images.input import Pixels, read
+from ...images.pillow import decode
 from ...images.pixels import layout_of
 from ...photo import prepared
 from ...results import Classification
