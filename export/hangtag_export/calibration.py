@@ -48,13 +48,6 @@ def _log() -> Any:
     return Log(name="logits")
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities of logits, [N, C]."""
-    scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: np.ndarray = scaled / scaled.sum(axis=1, keepdims=True)
-    return probabilities
-
-
 def find_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """The temperature with the smallest loss, from `probabilities` float32 [N, C] at temperature 1 and `labels` [N].
 

@@ -12,6 +12,7 @@ from ..images.input import plain
 from ..model import Signature, TensorSpec
 from ..protocol import dtypes
 from ..protocol.dtypes import BFLOAT16, STRING, DataType
+from .validation import fits
 
 
 def fit_inputs(inputs: Mapping[str, Any], signature: Signature, name: str) -> dict[str, np.ndarray]:
@@ -46,7 +47,7 @@ def _fit(key: str, value: Any, spec: TensorSpec) -> np.ndarray:
     cast = _cast(array, wanted)
     if cast is None:
         raise InvalidInput(f"input {key!r} takes {spec} and was given {array.dtype}")
-    if not _fits(cast.shape, spec.shape):
+    if spec.shape is not None and not fits(cast.shape, spec.shape):
         raise InvalidInput(f"input {key!r} takes {spec} and was given shape {list(array.shape)}")
     return cast
 
@@ -61,7 +62,7 @@ def _check_text(key: str, array: np.ndarray) -> None:
 
 
 def _cast(array: np.ndarray, wanted: DataType) -> np.ndarray | None:
-    """`array` in the wanted dtype, or None if its values do not fit. Floats may be rounded but must not overflow."""
+    """`array` in the wanted dtype, or None if its values do not fit."""
     if wanted is STRING:
         if array.dtype.kind == "O" and not all(isinstance(item, str | bytes) for item in array.ravel().tolist()):
             return None
@@ -76,13 +77,4 @@ def _cast(array: np.ndarray, wanted: DataType) -> np.ndarray | None:
         return array.astype(wanted.numpy, copy=False)
     if array.dtype.kind not in "iuf" or wanted.numpy.kind not in "iuf":
         return None
-    with np.errstate(all="ignore"):
-        cast = array.astype(wanted.numpy)
-    fits = (np.isfinite(cast) == np.isfinite(array)) if wanted.numpy.kind == "f" else (cast == array)
-    return cast if fits.all() else None
-
-
-def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...] | None) -> bool:
-    if wanted is None:
-        return True
-    return len(wanted) == len(shape) and all(w in (None, s) for s, w in zip(shape, wanted, strict=True))
+    return dtypes.cast(array, wanted.numpy)

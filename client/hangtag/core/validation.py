@@ -194,7 +194,7 @@ def _as_model_takes(array: np.ndarray, spec: TensorSpec, signature_name: str, pi
         raise InvalidInput(f"signature {signature_name!r} takes {spec}, which are no images; use predict()")
     if dtype.numpy.kind != "f":
         whole = array.dtype.kind in "bui" or (array.dtype.kind == "f" and bool((array == np.floor(array)).all()))
-        return _converted(array, dtype.numpy, spec) if whole or not array.size else _refuse(array, spec)
+        return _cast(array, dtype.numpy, spec) if whole or not array.size else _refuse(array, spec)
     if array.dtype.kind != "f" and array.size:
         if pixels is None:
             raise InvalidInput(
@@ -205,17 +205,12 @@ def _as_model_takes(array: np.ndarray, spec: TensorSpec, signature_name: str, pi
             raise InvalidInput(f"pixels={pixels!r} converts whole numbers 0..255, and these are {_run(array)}")
         layout = layout_of(spec.shape[1:] if spec.shape else None)
         array = scaled(array, pixels, -1 if layout is None else layout.axis)
-    return _converted(array, dtype.numpy, spec)
+    return _cast(array, dtype.numpy, spec)
 
 
-def _converted(array: np.ndarray, dtype: np.dtype, spec: TensorSpec) -> np.ndarray:
-    """`array` as `dtype`, if its values fit."""
-    if array.dtype == dtype:
-        return array
-    with np.errstate(all="ignore"):
-        converted = array.astype(dtype)
-    fits = (converted == array).all() if dtype.kind in "iu" else (np.isfinite(converted) == np.isfinite(array)).all()
-    return converted if fits else _refuse(array, spec)
+def _cast(array: np.ndarray, dtype: np.dtype, spec: TensorSpec) -> np.ndarray:
+    converted = dtypes.cast(array, dtype)
+    return _refuse(array, spec) if converted is None else converted
 
 
 def _refuse(array: np.ndarray, spec: TensorSpec) -> NoReturn:
@@ -234,9 +229,9 @@ def _with_batch_dimension(data: np.ndarray | Sequence[np.ndarray], spec: TensorS
     if not isinstance(data, np.ndarray) or data.shape == (0,):  # an empty list gives the shape (0,)
         return _stack(list(data), row, model)
     for array in (data, data[..., 0]) if data.ndim and data.shape[-1] == 1 else (data,):
-        if _fits(array.shape[1:], row) and array.ndim:
+        if fits(array.shape[1:], row) and array.ndim:
             return array
-        if _fits(array.shape, row):
+        if fits(array.shape, row):
             return array[np.newaxis]
     layout = layout_of(row)
     if layout is not None:
@@ -250,7 +245,7 @@ def _with_batch_dimension(data: np.ndarray | Sequence[np.ndarray], spec: TensorS
 def _stack(data: Sequence[np.ndarray], row: tuple[int | None, ...] | None, model: str) -> np.ndarray:
     images = [_one(image, row) for image in data]
     for index, image in enumerate(images):
-        if row is not None and not _fits(image.shape, row):
+        if row is not None and not fits(image.shape, row):
             raise InvalidInput(f"image {index} has shape {image.shape}: {model} takes {_sizes(row)}")
     for index, image in enumerate(images):
         if image.shape != images[0].shape:
@@ -261,7 +256,7 @@ def _stack(data: Sequence[np.ndarray], row: tuple[int | None, ...] | None, model
 
 def _one(image: np.ndarray, row: tuple[int | None, ...] | None) -> np.ndarray:
     """One image of a list in the shape `row`, or unchanged if it does not fit."""
-    if row is None or _fits(image.shape, row):
+    if row is None or fits(image.shape, row):
         return image
     if image.ndim == len(row) + 1 and image.shape[-1] == 1:
         return image[..., 0]
@@ -270,7 +265,8 @@ def _one(image: np.ndarray, row: tuple[int | None, ...] | None) -> np.ndarray:
     return image if batch is None else batch[0]
 
 
-def _fits(shape: tuple[int, ...], row: tuple[int | None, ...]) -> bool:
+def fits(shape: tuple[int, ...], row: tuple[int | None, ...]) -> bool:
+    """Whether `shape` has the sizes of `row`, of which None is open."""
     return len(shape) == len(row) and all(size in (None, have) for have, size in zip(shape, row, strict=True))
 
 

@@ -67,6 +67,20 @@ def of_array(array: np.ndarray) -> DataType:
     return row
 
 
+def cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray | None:
+    """Numbers as `dtype`, or None if their values do not fit. Floats may be rounded but must not overflow.
+
+    >>> cast(np.array([3.0]), np.dtype("u1")), cast(np.array([3.5]), np.dtype("u1"))
+    (array([3], dtype=uint8), None)
+    """
+    if array.dtype == dtype:
+        return array
+    with np.errstate(all="ignore"):
+        converted = array.astype(dtype)
+    fits = (np.isfinite(converted) == np.isfinite(array)) if dtype.kind == "f" else (converted == array)
+    return converted if fits.all() else None
+
+
 def to_bfloat16(array: np.ndarray) -> np.ndarray:
     """Floats rounded to the nearest bfloat16, ties to even, as records of their bits.
 

@@ -120,20 +120,10 @@ def read_predict_response(body: bytes) -> Reply:
             if held > _MAX_EXPANSION * len(body) + tensors.MAX_FILLED_BYTES:
                 raise WireError(f"{len(body)} bytes that would fill more than {held}")
         elif field == 2:
-            version = _version(protobuf.as_block(value))
+            version = read_model_spec(protobuf.as_block(value)).version
     reply = Reply(outputs, version)
     response_layout.remember(body, reply)
     return reply
-
-
-def _version(buffer: memoryview) -> int | None:
-    # These few bytes are the same in every response of a version, so the result is cached.
-    return _known_version(bytes(buffer)) if len(buffer) <= 256 else read_model_spec(buffer).version
-
-
-@lru_cache(maxsize=64)
-def _known_version(content: bytes) -> int | None:
-    return read_model_spec(memoryview(content)).version
 
 
 def read_model_spec(buffer: memoryview) -> ModelSpec:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 
 import numpy as np
 
@@ -157,16 +156,6 @@ def encoded_strings(content: memoryview, size: int) -> np.ndarray:
 
 
 def _shape(buffer: memoryview) -> tuple[int, ...]:
-    # A server sends the same few shapes again and again. Real shapes are short, so long ones are not cached.
-    return _known_shape(bytes(buffer)) if len(buffer) <= 64 else _read_shape(buffer)
-
-
-@lru_cache(maxsize=256)
-def _known_shape(content: bytes) -> tuple[int, ...]:
-    return _read_shape(memoryview(content))
-
-
-def _read_shape(buffer: memoryview) -> tuple[int, ...]:
     """The dimensions. `unknown_rank` is ignored, as TensorFlow does for a tensor with values."""
     dims = []
     for field, _, value in protobuf.fields(buffer):

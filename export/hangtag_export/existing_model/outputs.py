@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from hangtag import contract
+from hangtag.core.scores import softmax
 from hangtag.errors import InvalidInput
 from hangtag.optional import require
-
-from ..calibration import softmax
 
 _UNCHANGED = ("Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "EnsureShape")
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from hangtag.core.scores import softmax
 from hangtag.errors import InvalidInput
 from hangtag.optional import require
 
-from ..calibration import ends_in_softmax, find_temperature, softmax, with_probabilities
+from ..calibration import ends_in_softmax, find_temperature, with_probabilities
 from ..data import DATASET
 from ..data.dataset import Dataset
 from ..data.image_files import select
