@@ -265,9 +265,8 @@ class Session:
         if signature is not None:
             spec = spec._replace(signature=signature)
         model = self._cache.current(spec)
-        fresh = model is None
-        restarts = 0
-        while True:
+        for restart in range(_MAX_RESTARTS + 1):
+            fresh = model is None
             if model is None:
                 model = yield from self.metadata(spec)
             try:
@@ -283,10 +282,9 @@ class Session:
                 if fresh or error.code == "INVALID_ARGUMENT":
                     raise  # else the metadata may be outdated: fetch it and try again
             except ModelNotFound:
-                restarts += 1
-                if spec.version is not None or restarts > _MAX_RESTARTS:
+                if spec.version is not None or restart == _MAX_RESTARTS:
                     raise
-            model, fresh = None, True
+            model = None
         if answered is not model:
             _fit(inputs, answered, spec.signature)
         return dict[str, np.ndarray](reply.outputs)
