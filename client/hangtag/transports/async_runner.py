@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
@@ -15,7 +16,6 @@ from ..core.streaming import END, Emit, Next, Start, Steps, Wait
 from ..errors import HangtagError, InvalidInput, ServerBusy
 from ..protocol.request import Request
 from ..results import Classification
-from . import forks
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class AsyncRunner:
         self._transport: AsyncTransport | None = None
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._generation = 0  # the one of forks.generation in which the transport was made
+        self._process = 0  # the process that made the transport; it does not work in a forked one
         self._limit = ConcurrencyLimit()
         self._waiting: list[asyncio.Future[None]] = []  # calls that wait for the limit
         self._places = asyncio.Semaphore(options.concurrency)
@@ -185,10 +185,10 @@ class AsyncRunner:
             raise InvalidInput("the client is closed")
         loop = asyncio.get_running_loop()
         if self._transport is None:
-            self._transport, self._loop, self._generation = _connect(self._options), loop, forks.generation
+            self._transport, self._loop, self._process = _connect(self._options), loop, os.getpid()
         elif self._loop is not loop:  # grpc.aio and aiohttp raise RuntimeError, or never return
             raise InvalidInput("an AsyncClient belongs to the event loop of its first call: make one in each loop")
-        elif self._generation != forks.generation:
+        elif self._process != os.getpid():
             raise InvalidInput("this client was used before the process forked: make a new one in each process")
         return self._transport
 
@@ -196,7 +196,7 @@ class AsyncRunner:
         """Free the connections. Closing twice does nothing."""
         self._closed = True
         transport, self._transport = self._transport, None
-        if transport is not None and self._generation == forks.generation:
+        if transport is not None and self._process == os.getpid():
             await transport.close()
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +17,6 @@ from ..core.streaming import END, Emit, Next, Start, Steps, Wait
 from ..errors import HangtagError, InvalidInput, ServerBusy
 from ..protocol.request import Request
 from ..results import Classification
-from . import forks
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class ThreadRunner:
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._closed = False
-        self._generation = 0  # the one of forks.generation in which the transport was made
+        self._process = 0  # the process that made the transport; it does not work in a forked one
         self._limit = ConcurrencyLimit()
         # One thread at a time encodes a request: several would slow each other down by switching at every step.
         self._encoding = threading.Lock()
@@ -148,7 +148,7 @@ class ThreadRunner:
                 request = call.encode()
             while True:
                 transport = self._transport
-                if transport is None or self._closed or self._generation != forks.generation:
+                if transport is None or self._closed or self._process != os.getpid():
                     transport = self._open()
                 if limit.limited and limit.full():
                     limit.wait(deadline)
@@ -179,8 +179,8 @@ class ThreadRunner:
             if self._closed:
                 raise InvalidInput("the client is closed")
             if self._transport is None:
-                self._transport, self._generation = _connect(self._options), forks.generation
-            elif self._generation != forks.generation:
+                self._transport, self._process = _connect(self._options), os.getpid()
+            elif self._process != os.getpid():
                 raise InvalidInput("this client was used before the process forked: make a new one in each process")
             return self._transport
 
@@ -201,7 +201,7 @@ class ThreadRunner:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=False)  # waiting calls then fail; cancelling them would leave their callers waiting
-        if transport is not None and self._generation == forks.generation:
+        if transport is not None and self._process == os.getpid():
             transport.close()
 
     @property
