@@ -7,43 +7,18 @@ after a failure each request of the batch runs on its own.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import ServingError, invalid
 from ..metrics import Metrics
+from .batch import Arrays, Batch, Run, Task
 from .parameters import BatchingOptions
-
-_MAX_WIDENED_BYTES = 64 << 20  # of an input after padding to the widest request; larger batches run one by one
-
-Arrays = list[np.ndarray]
-Run = Callable[[Mapping[str, np.ndarray]], Arrays]
-
-
-@dataclass
-class _Task:
-    inputs: Mapping[str, np.ndarray]
-    rows: int
-    begun: float
-    done: Future[Arrays] = field(default_factory=Future)
-
-
-@dataclass
-class _Batch:
-    run: Run
-    options: BatchingOptions
-    due: float
-    tasks: list[_Task] = field(default_factory=list)
-    rows: int = 0
-    closed: bool = False
 
 
 class _Queue(NamedTuple):
@@ -59,7 +34,7 @@ class BatchScheduler:
 
     def __init__(self, threads: int, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._queues: dict[_Queue, deque[_Batch]] = {}
+        self._queues: dict[_Queue, deque[Batch]] = {}
         self._waiting: dict[str, int] = {}
         self._changed = threading.Condition()
         metrics.batching_queue_rows.read = self.waiting_rows
@@ -87,7 +62,7 @@ class BatchScheduler:
             return results[0]
         return [np.concatenate(parts) for parts in zip(*results, strict=True)]
 
-    def _submit(self, key: _Queue, options: BatchingOptions, run: Run, inputs: Mapping[str, np.ndarray]) -> list[_Task]:
+    def _submit(self, key: _Queue, options: BatchingOptions, run: Run, inputs: Mapping[str, np.ndarray]) -> list[Task]:
         """Put a request into its queue, whole or in pieces; raises ServingError if the queue is full."""
         rows, begun = _rows(inputs) or 0, time.monotonic()
         with self._changed:
@@ -98,11 +73,11 @@ class BatchScheduler:
             tasks = []
             for end, size in zip(np.cumsum(sizes).tolist(), sizes, strict=True):
                 piece = {alias: array[end - size : end] for alias, array in inputs.items()}
-                tasks.append(_Task(piece, size, begun))
+                tasks.append(Task(piece, size, begun))
                 if not batches or batches[-1].closed or batches[-1].rows + size > options.largest_run:
                     if batches:
                         batches[-1].closed = True
-                    batches.append(_Batch(run, options, time.monotonic() + options.batch_timeout_seconds))
+                    batches.append(Batch(run, options, time.monotonic() + options.batch_timeout_seconds))
                 batches[-1].tasks.append(tasks[-1])
                 batches[-1].rows += size
                 batches[-1].closed = batches[-1].rows >= options.largest_run
@@ -127,7 +102,7 @@ class BatchScheduler:
                     if not task.done.done():
                         task.done.set_exception(error)
 
-    def _take(self) -> _Batch:
+    def _take(self) -> Batch:
         """Wait for a batch that is full or due, and return the one that has waited longest."""
         with self._changed:
             while True:
@@ -143,24 +118,24 @@ class BatchScheduler:
                     return batch
                 self._changed.wait(min((due for due, _ in heads), default=now + 60) - now)
 
-    def _execute(self, batch: _Batch) -> None:
+    def _execute(self, batch: Batch) -> None:
         name = batch.options.thread_pool_name
         for task in batch.tasks:
             self._metrics.queuing_latency.observe((time.monotonic() - task.begun) * 1e6, name)
-        padded = _padded(batch)
+        padded = batch.padded_rows
         self._metrics.wrapped_runs.add()
         self._metrics.processed_batch_size.observe(padded)
         self._metrics.padding_size.observe(padded - batch.rows, str(padded))
         try:
-            results = _run_together(batch)
+            results = batch.results()
         except ServingError as error:
             if len(batch.tasks) == 1:
                 batch.tasks[0].done.set_exception(error)
                 return
             for task in batch.tasks:
-                alone = _Batch(batch.run, batch.options, 0.0, [task], task.rows)
+                alone = Batch(batch.run, batch.options, 0.0, [task], task.rows)
                 try:
-                    task.done.set_result(_run_together(alone)[0])
+                    task.done.set_result(alone.results()[0])
                 except ServingError as own:
                     task.done.set_exception(own)
             return
@@ -168,7 +143,7 @@ class BatchScheduler:
             task.done.set_result(result)
 
 
-def _pieces(rows: int, batches: Sequence[_Batch], options: BatchingOptions) -> list[int]:
+def _pieces(rows: int, batches: Sequence[Batch], options: BatchingOptions) -> list[int]:
     """The numbers of rows for each batch, first for the open one. Raises ServingError if the queue is full."""
     open_rows = batches[-1].rows if batches else 0
     room = options.largest_run - open_rows if batches else 0
@@ -211,46 +186,3 @@ def _shapes(inputs: Mapping[str, np.ndarray], padded: bool) -> object:
     return tuple(
         (alias, array.dtype.str, array.ndim if padded else array.shape[1:]) for alias, array in sorted(inputs.items())
     )
-
-
-def _run_together(batch: _Batch) -> list[Arrays]:
-    inputs = {alias: _stack(batch, alias) for alias in batch.tasks[0].inputs}
-    total = len(next(iter(inputs.values())))
-    arrays = batch.run(inputs)
-    for array in arrays:
-        if array.ndim == 0:
-            raise ServingError("FAILED_PRECONDITION", "Batched output tensor has 0 dimensions")
-        if len(array) != total:
-            raise ServingError(
-                "FAILED_PRECONDITION",
-                "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the input "
-                "tensors",
-            )
-    ends = np.cumsum([task.rows for task in batch.tasks]).tolist()
-    return [[array[end - task.rows : end] for array in arrays] for task, end in zip(batch.tasks, ends, strict=True)]
-
-
-def _padded(batch: _Batch) -> int:
-    """The next allowed batch size. A batch without rows is not padded."""
-    allowed = batch.options.allowed_batch_sizes if batch.rows else ()
-    return next((size for size in allowed if size >= batch.rows), batch.rows)
-
-
-def _stack(batch: _Batch, alias: str) -> np.ndarray:
-    """The rows of all tasks, padded to the next allowed size by repeating the first row."""
-    parts = [task.inputs[alias] for task in batch.tasks]
-    if len({part.shape[1:] for part in parts}) > 1:
-        widest = tuple(max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True))
-        if batch.rows * math.prod(widest) * parts[0].itemsize > _MAX_WIDENED_BYTES:
-            raise ServingError("RESOURCE_EXHAUSTED", "Requests of these shapes take too much memory as one batch")
-        parts = [_widened(part, widest) for part in parts]
-    if _padded(batch) > batch.rows:
-        parts.append(np.repeat(parts[0][:1], _padded(batch) - batch.rows, axis=0))
-    return np.concatenate(parts) if len(parts) > 1 else parts[0]
-
-
-def _widened(part: np.ndarray, widest: Sequence[int]) -> np.ndarray:
-    """`part` with larger row dimensions, filled with the array's first element as in C++."""
-    wide = np.full((len(part), *widest), part.flat[0] if part.size else 0, part.dtype)
-    wide[(slice(None), *(slice(size) for size in part.shape[1:]))] = part
-    return wide
