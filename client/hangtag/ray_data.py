@@ -83,10 +83,10 @@ def classify_to_parquet(
     ray_data = _ray_data()
     if isinstance(images, ray_data.Dataset):
         if column is None:
-            raise InvalidInput("which column of the dataset holds the images? give column=")
+            raise InvalidInput("the column with the images is not given: give column=")
     else:
         if column is not None:
-            raise InvalidInput("column is of a dataset; files have none")
+            raise InvalidInput("column is for a dataset, not for files: leave it out")
         images, column = _files(ray_data, images), "bytes"
     named = classify(images, target, column=column, **options).drop_columns([column])
     output = output if "://" in output else str(Path(output).absolute())  # Ray's workers run in other folders

@@ -93,7 +93,7 @@ def evaluate(model: Any, images: Images, labels: np.ndarray, class_names: Sequen
             raise DataError(f"{model} has other classes than the images: {_first_difference(names, class_names)}")
         return compare(probabilities, labels, names)
     if class_names is None:
-        raise InvalidInput("class_names is needed for a Keras model: it does not know them")
+        raise InvalidInput("give class_names: a Keras model does not contain them")
     return compare(predict(model, images), labels, class_names)
 
 
@@ -131,11 +131,13 @@ def compare(probabilities: np.ndarray, labels: np.ndarray, class_names: Sequence
     count = len(class_names)
     if len(labels) != len(probabilities) or not len(labels):
         raise InvalidInput(
-            f"{len(probabilities)} images and {len(labels)} labels: there must be as many, and at least one"
+            f"{len(probabilities)} images and {len(labels)} labels: give one label per image, and at least one image"
         )
     labels = indices(labels, len(probabilities), count)
     if not np.isfinite(probabilities).all():
-        raise DataError("the model's scores are not finite numbers for some images: it is damaged, or was trained so")
+        raise DataError(
+            "the model's scores are not finite numbers for some images: the model is damaged, or its training diverged"
+        )
     predicted = probabilities.argmax(axis=1)
     confusion = np.bincount(labels * count + predicted, minlength=count * count).reshape(count, count)
     right = probabilities[np.arange(len(labels)), labels].astype(np.float64)

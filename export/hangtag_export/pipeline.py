@@ -137,7 +137,7 @@ def _prepare_folder(flag: str, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise InvalidInput(f"{flag} takes a folder, and {folder} cannot be one: {error.strerror}") from error
+        raise InvalidInput(f"{flag} needs a folder, but {folder} cannot be one: {error.strerror}") from error
     except OSError as error:
         raise ExportError(f"cannot write to {folder}: {error.strerror}; nothing was published") from error
 
@@ -155,7 +155,9 @@ def _save_keras(model: Any, images: np.ndarray, path: Path) -> None:
         raise ExportError(f"cannot write {path}: {error.strerror or error}; nothing was published") from error
     difference = float(np.abs(again - model.predict(floats, verbose=0)).max())
     if not difference <= TOLERANCE:
-        raise ExportError(f"{path} does not predict as the model in memory does: largest difference {difference:.3g}")
+        raise ExportError(
+            f"{path} does not predict the same as the model in memory: largest difference {difference:.3g}"
+        )
 
 
 def _check_current(dataset: Dataset, options: ExportOptions) -> None:
@@ -192,7 +194,7 @@ def _model_kept_on_failure(training: Training, options: ExportOptions) -> Iterat
             raise error from None
         _discard_checkpoints(training)
         reason = str(error).removesuffix("; nothing was published")
-        raise type(error)(f"{reason}: nothing was published, the model is kept in {kept}") from error
+        raise type(error)(f"{reason}: nothing was published, the model was saved to {kept}") from error
 
 
 def _discard_checkpoints(training: Training) -> None:

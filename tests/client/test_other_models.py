@@ -33,10 +33,10 @@ def test_a_keras_model_that_answers_logits(kind, protocol):
         assert np.allclose(result.probabilities[0], np.exp(LOGITS[0]) / np.exp(LOGITS[0]).sum())
         assert np.array_equal(client.classify(UNIT[-1:]).probabilities, result.probabilities[-1:])
         with pytest.raises(
-            InvalidInput, match=r"takes float \[\?, 28, 28\] and the images are uint8: say .* by pixels='0\.\.1' or"
+            InvalidInput, match=r"takes float \[\?, 28, 28\] and the images are uint8: give .* as pixels='0\.\.1' or"
         ):
             client.classify(PICTURES)
-        with pytest.raises(UnknownSignature, match=r"does not tell its class names; pass labels=\[…\]"):
+        with pytest.raises(UnknownSignature, match=r"does not give its class names; pass labels=\[…\]"):
             client.labels()
     with (
         model_server(model, protocol) as target,
@@ -119,11 +119,11 @@ def test_hangtags_own_top_classes_signature_classifies_too(server, images, kind,
 
 def test_outputs_that_are_no_scores_are_refused(kind):
     model = float_model({"a": ("DT_FLOAT", [-1]), "b": ("DT_FLOAT", [-1])}, None)
-    refused = pytest.raises(InvalidInput, match=r"gives a, b, not one score a class: choose one by output='NAME'")
+    refused = pytest.raises(InvalidInput, match=r"gives a, b, not one score per class: choose one by output='NAME'")
     with model_server(model, "grpc") as target, opened(kind, target, model="other") as client, refused:
         client.classify(UNIT)
     model = float_model({"label": ("DT_INT64", [-1])}, None)
-    refused = pytest.raises(InvalidInput, match=r"label is int64 \[\?\], which is not one score a class: use predict")
+    refused = pytest.raises(InvalidInput, match=r"label is int64 \[\?\], which is not one score per class: use predict")
     labels = ["no", "yes"]
     with model_server(model, "grpc") as target, opened(kind, target, model="other", labels=labels) as client, refused:
         client.classify(UNIT)
@@ -142,7 +142,7 @@ def test_one_score_an_image_needs_two_class_names(kind, protocol, shape):
     )
     with model_server(model, protocol) as target:
         with opened(kind, target, model="other") as client:
-            with pytest.raises(InvalidInput, match=r"one number an image, .* labels=\[negative, positive\]"):
+            with pytest.raises(InvalidInput, match=r"one number per image, .* labels=\[negative, positive\]"):
                 client.classify(UNIT)
             assert client.predict({"keras_tensor_4": UNIT})["output_0"].ravel().tolist() == [0.25, 0.75, 0.5]
         assert model.predicts == (2 if shape == [-1, -1] else 1)  # what the signature says is not tried
@@ -184,7 +184,7 @@ def test_a_model_of_a_fixed_batch_size_gets_requests_of_that_size(kind, protocol
             assert client.classify(PICTURES[:size]).indices.tolist() == list(range(size))
             if size == 2:
                 for images in (PICTURES[:7], PICTURES[0]):
-                    with pytest.raises(InvalidInput, match=r"fashion takes 2 images at a time, and [17] are not whole"):
+                    with pytest.raises(InvalidInput, match=r"fashion takes 2 images at a time, and [17] is not a multiple"):
                         client.classify(images)
         parts = client.classify_stream([PICTURES[:2], PICTURES[2:6], PICTURES[6:8]])
         assert [part.indices.tolist() for part in parts] == [[0, 1], [2, 3, 4, 5], [6, 7]]

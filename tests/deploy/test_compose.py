@@ -60,7 +60,7 @@ def test_the_server_is_started_without_the_images_script(compose):
 
 
 def test_answers_are_not_serialized_as_tensor_content():
-    """With that flag the C++ server's REST answers hold process memory, and a string output ends it."""
+    """With that flag the C++ server's REST responses contain process memory, and a string output ends it."""
     for folder in ("docker", "kubernetes"):
         for file in (ROOT / "serving" / folder).rglob("*.yaml"):
             assert "enable_serialization_as_tensor_content" not in file.read_text(), file

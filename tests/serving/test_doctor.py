@@ -43,7 +43,7 @@ def test_an_exported_version_is_in_order(base_path):
     assert "loads as in TensorFlow Serving; 6 signatures" in levels(findings, OK)
     assert levels(findings, WARN) == ""
     assert "image files in WebP are refused by the 2.20 image" in levels(findings, OK)
-    assert "with one thread for an operation" in levels(findings, OK)
+    assert "with one thread per operation" in levels(findings, OK)
 
 
 def test_an_empty_a_missing_and_a_misplaced_base_path(base_path, tmp_path):

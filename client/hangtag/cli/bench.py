@@ -87,7 +87,7 @@ def _bench(arguments: argparse.Namespace) -> int:
         raise InvalidInput(f"--batch-size is {arguments.batch_size}: give 1 or more")
     longest = threading.TIMEOUT_MAX
     if not (0 < arguments.duration <= longest and 0 <= arguments.warm_up <= longest):  # NaN is refused too
-        raise InvalidInput("--duration must be seconds over 0, --warm-up 0 or more, and neither without end")
+        raise InvalidInput("--duration must be more than 0 seconds and --warm-up 0 or more, and both must be finite")
     finished: list[Step] = []
     with connection.client(arguments, retries=0, concurrency=int(max(callers))) as client:
         steps = _steps(arguments, client, [int(number) for number in callers], rates)

@@ -223,7 +223,7 @@ def _sides(arguments: argparse.Namespace) -> list[tuple[str, dict[str, Any]]]:
     twice = [flag for flag, values in given.items() if len(values) == 2]
     if len(twice) != 1 or any(len(values) > 2 for values in given.values()):
         raise InvalidInput(
-            "say which two to compare: --version 1 --version 2, --label stable --label canary, or --target A --target B"
+            "give the two to compare: --version 1 --version 2, --label stable --label canary, or --target A --target B"
         )
     one, other = given[twice[0]]
     if one == other:

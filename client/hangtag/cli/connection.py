@@ -140,9 +140,9 @@ def _headers(given: Iterable[str]) -> dict[str, str]:
             name, colon, value = line.partition(":")
             name = name.strip()
             if not colon or not name:
-                raise InvalidInput(f"{where} is not 'NAME: VALUE', nor @FILE with such lines")
+                raise InvalidInput(f"{where} is neither 'NAME: VALUE' nor @FILE with such lines")
             if name.lower() in map(str.lower, headers):
-                raise InvalidInput(f"{where} gives {name} a second time")
+                raise InvalidInput(f"{where} repeats the header {name}")
             headers[name] = value.strip()
     return headers
 
@@ -153,4 +153,4 @@ def _lines(file: str) -> list[str]:
     except OSError as error:
         raise InvalidInput(f"cannot read the headers in {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"{file} is not text: give one header a line") from error
+        raise InvalidInput(f"{file} is not text: give one header per line") from error

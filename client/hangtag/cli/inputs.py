@@ -165,7 +165,7 @@ def _standard_input() -> list[Source]:
     if content.startswith(_ARRAYS):
         content += sys.stdin.buffer.read(_LARGEST_ARRAYS)
     elif len(content) > MAX_IMAGE_BYTES:
-        raise InvalidInput(f"standard input has no end, or more than {MAX_IMAGE_BYTES // 1_000_000} MB: name a file")
+        raise InvalidInput(f"standard input is too large, more than {MAX_IMAGE_BYTES // 1_000_000} MB: name a file")
     if content.startswith((*MAGIC, *CONVERTED)) and b"\0" in content:
         return [Bytes(content)]
     if content.startswith(_ARRAYS):

@@ -147,7 +147,7 @@ def _read_saved_model(content: memoryview) -> tuple[list[str], str, dict[str, Si
     """Tags, TensorFlow's version and signatures of the first graph. Source: saved_model.proto, meta_graph.proto."""
     graph = next((protobuf.as_block(value) for field, _, value in protobuf.fields(content) if field == 2), None)
     if graph is None:
-        raise InvalidInput("the saved_model.pb holds no graph")
+        raise InvalidInput("saved_model.pb has no graph")
     tags: list[str] = []
     tensorflow = ""
     signatures: dict[str, Signature] = {}

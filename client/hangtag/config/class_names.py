@@ -32,7 +32,7 @@ def read_class_names(labels: Any) -> tuple[str, ...]:
         raise InvalidInput(f"labels is of type {type(labels).__name__}: give a list of class names, or a file's path")
     names = tuple(labels)
     if not all(isinstance(name, str) for name in names):
-        raise InvalidInput("labels is no list of class names: give a list of strings")
+        raise InvalidInput("labels is not a list of class names: give a list of strings")
     return tuple(map(str, names))  # plain strings, from a numpy array too
 
 

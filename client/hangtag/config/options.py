@@ -93,7 +93,7 @@ class Options:
         if server.protocol == "rest" and self.channel is not None:
             raise InvalidInput("channel is for gRPC targets, host:port")
         if self.tls is not None and (self.channel is not None or self.session is not None):
-            raise InvalidInput("tls is set on your own channel or session, not beside it")
+            raise InvalidInput("tls cannot be used together with your own channel or session: set TLS there")
         if self.tls is not None and server.address.startswith("http://"):
             raise InvalidInput(f"{server} is not encrypted: tls needs https://")
         check_language(self.language)
@@ -185,7 +185,7 @@ def _check_kind(kind: type | UnionType, what: str, **given: object) -> None:
         if not isinstance(value, kind):
             raise InvalidInput(f"{name} is of type {type(value).__name__}: give {what}")
         if isinstance(value, str) and _LONE_SURROGATE.search(value):
-            raise InvalidInput(f"{name} is {value!r}, which cannot be sent: it has half of a character")
+            raise InvalidInput(f"{name} is {value!r}, which cannot be sent: it is not valid Unicode")
 
 
 def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
@@ -196,11 +196,11 @@ def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
 def _header(name: str, value: str, protocol: str) -> tuple[str, str]:
     """The header to send; raises InvalidInput without showing the value, which may be a secret."""
     if not (isinstance(name, str) and isinstance(value, str)):
-        raise InvalidInput(f"header {name!r} cannot be sent: names and values are strings")
+        raise InvalidInput(f"header {name!r} cannot be sent: names and values must be strings")
     if not (_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)):
-        raise InvalidInput(f"header {name!r} cannot be sent: names and values are printable ASCII, on one line")
+        raise InvalidInput(f"header {name!r} cannot be sent: names and values must be printable ASCII, on one line")
     if protocol == "rest" and name.lower() in ("content-length", "transfer-encoding"):
         raise InvalidInput(f"header {name!r} cannot be sent: it would contradict the length of the request")
     if protocol == "grpc" and name.lower().endswith("-bin"):
-        raise InvalidInput(f"header {name!r} cannot be sent: gRPC keeps names in -bin for bytes")
+        raise InvalidInput(f"header {name!r} cannot be sent: in gRPC, names that end in -bin are for bytes")
     return name, value.strip()

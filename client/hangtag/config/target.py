@@ -75,15 +75,17 @@ def _rest(url: str) -> Target:
     except ValueError:  # its message may hold a part of the password
         usable = False
     if not usable:
-        raise InvalidInput(f"target {_shown(url)} is no URL of a server: give http://host:port, without a query")
+        raise InvalidInput(f"target {_shown(url)} is not the URL of a server: give http://host:port, without a query")
     if "/v1/models" in parts.path:
-        raise InvalidInput(f"target {_shown(url)} names a model: give http://host:port, and the model's name apart")
+        raise InvalidInput(
+            f"target {_shown(url)} contains the path of a model: give http://host:port, and the name separately"
+        )
     return Target("rest", url, parts.scheme == "https", (parts.hostname or "").startswith(_LOOPBACK))
 
 
 def _with_port(address: str) -> str:
     if "@" in address:
-        raise InvalidInput(f"target {_shown(address)}: gRPC sends no password of a target; give it in headers")
+        raise InvalidInput(f"target {_shown(address)}: a gRPC target cannot contain a password: give it in headers")
     if _BARE_IPV6.fullmatch(address):
         address = f"[{address}]"
     host, colon, port = address.rpartition(":")
@@ -122,7 +124,7 @@ class TLS:
 
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.key is None):
-            raise InvalidInput("mutual TLS takes a certificate and its key, and only one of them was given")
+            raise InvalidInput("mutual TLS needs both a certificate and its key, but only one was given")
 
     def read(self) -> tuple[bytes | None, bytes | None, bytes | None]:
         """The contents of the three files; raises InvalidInput if they cannot be read or do not fit together.

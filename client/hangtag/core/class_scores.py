@@ -97,7 +97,7 @@ class ClassScores:
         names = yield from self._names(model, classes)
         if names is None:
             raise UnknownSignature(
-                f"{model.name} version {model.version} does not tell its class names; pass labels=[…] to the client"
+                f"{model.name} version {model.version} does not give its class names; pass labels=[…] to the client"
             )
         return translate(names, self._options.language)
 
@@ -132,7 +132,7 @@ class ClassScores:
         (reply,) = yield Calls([Call(partial(codec.predict, spec, inputs, signature))])
         names = reply.outputs.get("class_name")
         if names is None or names.shape != (classes,) or names.dtype != object:
-            raise BadResponse(f"the labels signature of {model.name} does not answer with {classes} names")
+            raise BadResponse(f"the labels signature of {model.name} does not return {classes} names")
         return tuple(name.decode("utf-8", "replace") for name in names.tolist())
 
 

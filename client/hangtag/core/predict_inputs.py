@@ -34,21 +34,21 @@ def fit_inputs(inputs: Mapping[str, Any], signature: Signature, name: str) -> di
 def _fit(key: str, value: Any, spec: TensorSpec) -> np.ndarray:
     wanted = dtypes.BY_NAME.get(spec.dtype)
     if wanted is None:
-        raise InvalidInput(f"input {key!r} is {spec.dtype}, which no request can carry")
+        raise InvalidInput(f"input {key!r} is {spec.dtype}, which cannot be sent in a request")
     try:
         # numpy's own dtype for a list of strings would mix text with bytes and drop trailing zero bytes
         array = (
             plain(value) if isinstance(value, np.ndarray) else np.asarray(value, object if wanted is STRING else None)
         )
     except ValueError as error:
-        raise InvalidInput(f"input {key!r} is no array: {error}") from error
+        raise InvalidInput(f"input {key!r} is not an array: {error}") from error
     if wanted is STRING:
         _check_text(key, array)
     cast = _cast(array, wanted)
     if cast is None:
-        raise InvalidInput(f"input {key!r} takes {spec} and was given {array.dtype}")
+        raise InvalidInput(f"input {key!r} takes {spec} but got {array.dtype}")
     if spec.shape is not None and not fits(cast.shape, spec.shape):
-        raise InvalidInput(f"input {key!r} takes {spec} and was given shape {list(array.shape)}")
+        raise InvalidInput(f"input {key!r} takes {spec} but got shape {list(array.shape)}")
     return cast
 
 

@@ -32,7 +32,7 @@ def score_output(signature: Signature, name: str, chosen: str | None = None, *, 
     output = _score_output(signature, name, chosen)
     spec = signature.outputs[output]
     if spec.dtype not in _FLOATS:
-        raise InvalidInput(f"{output} is {spec}, which is not one score a class: use predict()")
+        raise InvalidInput(f"{output} is {spec}, which is not one score per class: use predict()")
     shape = spec.shape
     if shape and (len(shape) == 1 or shape[-1] == 1) and not (binary or is_ranked(signature, chosen)):
         raise _single(output)
@@ -50,7 +50,7 @@ def _score_output(signature: Signature, name: str, chosen: str | None) -> str:
             return known
     if len(outputs) != 1:
         raise InvalidInput(
-            f"signature {name!r} gives {', '.join(outputs) or 'nothing'}, not one score a class: choose one by "
+            f"signature {name!r} gives {', '.join(outputs) or 'nothing'}, not one score per class: choose one by "
             "output='NAME' (--model-output NAME), or use predict()"
         )
     return next(iter(outputs))
@@ -59,7 +59,7 @@ def _score_output(signature: Signature, name: str, chosen: str | None) -> str:
 def _single(output: str) -> InvalidInput:
     """The error for a binary model: only the caller knows which class its single number stands for."""
     return InvalidInput(
-        f"{output} gives one number an image, not one score a class: name both classes by "
+        f"{output} gives one number per image, not one score per class: give the names of both classes with "
         "labels=[negative, positive] (--labels FILE), or use predict()"
     )
 
@@ -105,7 +105,7 @@ def join(
     if len(replies) > 1 or joined is None or joined.shape != (len(chunks[0]), classes) or joined.dtype != _FLOAT32:
         parts = [_part(reply, len(chunk), output, ranked, binary) for reply, chunk in zip(replies, chunks, strict=True)]
         if len({classes or parts[0].shape[1], *(part.shape[1] for part in parts)}) > 1:
-            raise BadResponse(f"{output} came with differing numbers of classes")
+            raise BadResponse(f"{output} has different numbers of classes in different responses")
         joined = (parts[0] if len(parts) == 1 else np.concatenate(parts)).astype(np.float32, copy=False)
     # argmax returns the position of a NaN, if there is one
     if joined.size and not (joined.item(joined.argmax()) < np.inf and joined.item(joined.argmin()) > -np.inf):
@@ -155,8 +155,8 @@ def to_probabilities(scores: np.ndarray, kind: str | None, output: str) -> np.nd
     elif kind == "sigmoid" or scores.shape[1] == 1:
         if scores.size and not (scores.min() >= 0 and scores.max() <= 1):
             raise InvalidInput(
-                f"{output} runs from {scores.min():g} to {scores.max():g}, which no sigmoid gives: "
-                "for logits say scores='logits' (--scores logits)"
+                f"{output} runs from {scores.min():g} to {scores.max():g}, which a sigmoid cannot return: "
+                "for logits, give scores='logits' (--scores logits)"
             )
         if scores.shape[1] == 1:
             scores = np.concatenate([1 - scores, scores], axis=1)
@@ -194,14 +194,14 @@ def spread(
     for reply in replies:
         classes = reply.outputs.get(RANKED[0])
         if classes is None or classes.dtype != object:
-            raise BadResponse(f"{RANKED[0]} did not come as strings")
+            raise BadResponse(f"{RANKED[0]} does not contain strings")
         answered = [name.decode("utf-8", "replace") for name in classes.ravel().tolist()]
         if names is None:
             for name in answered:
                 columns.setdefault(name, len(columns))
         places += [_column(columns, name) for name in answered]
     if len(places) != scores.size:
-        raise BadResponse(f"{len(places)} classes came with {scores.size} scores")
+        raise BadResponse(f"{len(places)} classes have {scores.size} scores")
     known = tuple(columns) if names is None else names
     result = np.zeros((len(scores), max(len(known), 1)), np.float32)
     ranks = np.array(places, int).reshape(scores.shape)
@@ -213,5 +213,5 @@ def spread(
 
 def _column(columns: Mapping[str, int], name: str) -> int:
     if name not in columns:
-        raise BadResponse(f"the model answers {name!r}, which is none of the class names")
+        raise BadResponse(f"the model returned {name!r}, which is not one of the class names")
     return columns[name]

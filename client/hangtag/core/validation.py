@@ -85,7 +85,7 @@ def plan_classify(
     input_name = only_input(signature, signature_name)
     rows = fixed_rows(signature.inputs[input_name])
     if rows and len(array) % rows:
-        raise InvalidInput(f"{model.name} takes {rows} images at a time, and {len(array)} are not whole such requests")
+        raise InvalidInput(f"{model.name} takes {rows} images at a time, and {len(array)} is not a multiple of that")
     return Plan(signature_name, signature, input_name, array, output_name, rows or 0, model.version, unit)
 
 
@@ -174,12 +174,12 @@ def _pixels(
         return NORMALIZED_IMAGES, array.astype(np.float32), True
     if array.dtype.kind == "f" and unit:
         raise InvalidInput(
-            f"pixels run from {low:g} to {high:g}, and the stream began with floats 0..1: keep to one kind"
+            f"pixels run from {low:g} to {high:g}, but the stream started with floats 0..1: use one range"
         )
     if not (low >= 0 and high <= 255):  # NaN fails here too
         raise InvalidInput(f"pixels run from {low:g} to {high:g}: give uint8 0..255{or_floats}")
     if array.dtype.kind == "f" and (array != np.floor(array)).any():
-        began = ", as the stream began" if unit is False else ""
+        began = ", as the stream started" if unit is False else ""
         raise InvalidInput(
             f"float pixels run to {high:g} and are not whole: give whole numbers 0..255{began}"
             + ("" if began else or_floats)
@@ -191,18 +191,18 @@ def _as_model_takes(array: np.ndarray, spec: TensorSpec, signature_name: str, pi
     """Images for a model whose input is not uint8. Floats are sent unchanged; whole numbers are scaled to `pixels`."""
     dtype = dtypes.BY_NAME.get(spec.dtype)
     if dtype is None or dtype.numpy.kind not in "fiu":
-        raise InvalidInput(f"signature {signature_name!r} takes {spec}, which are no images; use predict()")
+        raise InvalidInput(f"signature {signature_name!r} takes {spec}, which is not a batch of images; use predict()")
     if dtype.numpy.kind != "f":
         whole = array.dtype.kind in "bui" or (array.dtype.kind == "f" and bool((array == np.floor(array)).all()))
         return _cast(array, dtype.numpy, spec) if whole or not array.size else _refuse(array, spec)
     if array.dtype.kind != "f" and array.size:
         if pixels is None:
             raise InvalidInput(
-                f"signature {signature_name!r} takes {spec} and the images are {array.dtype}: say which pixel values "
-                f"the model was trained on by pixels={' or '.join(map(repr, RANGES))} (--pixels), or send floats"
+                f"signature {signature_name!r} takes {spec} and the images are {array.dtype}: give the pixel range "
+                f"that the model was trained with as pixels={' or '.join(map(repr, RANGES))} (--pixels), or send floats"
             )
         if array.dtype.kind not in "bui" or not (array.min() >= 0 and array.max() <= 255):
-            raise InvalidInput(f"pixels={pixels!r} converts whole numbers 0..255, and these are {_run(array)}")
+            raise InvalidInput(f"pixels={pixels!r} converts whole numbers 0..255, but the images are {_run(array)}")
         layout = layout_of(spec.shape[1:] if spec.shape else None)
         array = scaled(array, pixels, -1 if layout is None else layout.axis)
     return _cast(array, dtype.numpy, spec)

@@ -123,7 +123,7 @@ def _read(item: Any, index: int | None) -> bytes:
             reason = getattr(error, "strerror", None) or error
             raise InvalidInput(f"cannot read {name}: {reason}{_advice(str(item))}") from error
         if len(data) > MAX_IMAGE_BYTES:
-            raise InvalidInput(f"{name} is no image: it is larger than {MAX_IMAGE_BYTES // 1_000_000} MB")
+            raise InvalidInput(f"{name} is too large for an image: it has more than {MAX_IMAGE_BYTES // 1_000_000} MB")
     else:
         data = bytes(item)
     if data.startswith(MAGIC):

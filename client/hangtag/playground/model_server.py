@@ -44,7 +44,7 @@ def choose(protocol: str, model: str, which: str) -> Choice:
     if kind == "label" and value:
         return Choice(protocol, model, label=value)
     if which != "newest":
-        raise InvalidInput(f"{which!r} is no version: use newest, version:NUMBER or label:NAME")
+        raise InvalidInput(f"{which!r} is not a version: use newest, version:NUMBER or label:NAME")
     return Choice(protocol, model)
 
 

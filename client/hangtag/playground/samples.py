@@ -54,7 +54,7 @@ def load(path: str | None) -> Samples | None:
     if isinstance(source, Files):
         files = [Path(file) for file in source.names if file.lower().endswith(GRAPH_IMAGE_SUFFIXES)]
         if not files:
-            raise InvalidInput(f"{path} has no PNG or JPEG file, and the playground shows no others")
+            raise InvalidInput(f"{path} has no PNG or JPEG file, and the playground does not show other types")
         nested = all(file.parent != Path(path) for file in files)
         return Samples(name, files, [file.parent.name for file in files] if nested else None)
     if not isinstance(source, Array) or source.array.dtype != "u1" or source.array.shape[3:] not in ((), (1,), (3,)):

@@ -167,7 +167,7 @@ def _choices(request: web.Request) -> list[Choice]:
 def _integer(request: web.Request, name: str, default: int) -> int:
     text = request.query.get(name, str(default))
     if not (text.isascii() and text.isdecimal() and len(text) < 9):
-        raise InvalidInput(f"{name}={text[:20]!r} is no whole number")
+        raise InvalidInput(f"{name}={text[:20]!r} is not a whole number")
     return int(text)
 
 

@@ -56,7 +56,7 @@ def _find(characters: frozenset[str]) -> str:
     sample = "".join(sorted(characters)[:3])
     raise InvalidInput(
         f"no installed font has the characters {sample}…: install one that does (on Debian or Ubuntu, "
-        "apt install fonts-noto-cjk or fonts-wqy-microhei), or take another language"
+        "apt install fonts-noto-cjk or fonts-wqy-microhei), or choose another language"
     )
 
 

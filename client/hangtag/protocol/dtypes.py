@@ -63,7 +63,7 @@ def of_array(array: np.ndarray) -> DataType:
         return STRING
     row = _BY_NUMPY.get(array.dtype.newbyteorder("<"))
     if row is None:
-        raise InvalidInput(f"TensorFlow Serving carries no {array.dtype} tensors: cast the array first")
+        raise InvalidInput(f"TensorFlow Serving does not support {array.dtype} tensors: cast the array first")
     return row
 
 

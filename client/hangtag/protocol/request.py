@@ -40,9 +40,9 @@ class Request(NamedTuple, Generic[T]):
             return self.read(body)
         except _UNREADABLE as error:
             reason = f"it has no {error}" if isinstance(error, KeyError) else error or type(error).__name__
-            raise BadResponse(f"the answer to {self.path} cannot be read: {server_text(str(reason))}") from error
+            raise BadResponse(f"the response to {self.path} cannot be read: {server_text(str(reason))}") from error
 
 
 def too_large(path: str, limit: int) -> BadResponse:
     """The error for a response of more than `limit` bytes."""
-    return BadResponse(f"the answer to {path} is larger than the {limit:,} bytes that the request can require")
+    return BadResponse(f"the response to {path} is larger than the {limit:,} bytes that the request can require")

@@ -38,7 +38,9 @@ def predict(spec: ModelSpec, inputs: Inputs, signature: Signature, output: str |
     for name, gives in signature.outputs.items():
         if gives.dtype in _NOT_IN_JSON:
             kind = gives.dtype.removeprefix("DT_").lower()
-            raise InvalidInput(f"output {name} is {kind}, which REST does not carry: use gRPC, or cast it in the model")
+            raise InvalidInput(
+                f"output {name} is {kind}, which REST does not support: use gRPC, or cast it in the model"
+            )
     arrays = {}
     for name, array in inputs.items():
         arrays[name] = array.joined() if isinstance(array, Stack) else array
@@ -87,9 +89,9 @@ def _to_json(array: np.ndarray) -> Any:
     """`array` in a form that orjson can write; byte strings become ``{"b64": …}``."""
     dtype = dtypes.of_array(array)
     if dtype.name in _NOT_IN_JSON:
-        raise InvalidInput(f"REST carries no {dtype.name} tensors: use gRPC, or cast the array")
+        raise InvalidInput(f"REST does not support {dtype.name} tensors: use gRPC, or cast the array")
     if 0 in array.shape[:-1]:
-        raise InvalidInput(f"JSON cannot tell the shape {list(array.shape)} of an empty array: use gRPC")
+        raise InvalidInput(f"JSON cannot represent the shape {list(array.shape)} of an empty array: use gRPC")
     if dtype is dtypes.STRING:
         flat = [
             item if isinstance(item, str) else {"b64": base64.b64encode(item).decode()}

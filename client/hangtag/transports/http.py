@@ -97,7 +97,7 @@ class HttpTransport:
                 response.headers = None  # so that begin() reads the next response
                 response.begin()
             if response.status < 200:
-                raise BadResponse(f"{self._target} answers HTTP {response.status} and no final response")
+                raise BadResponse(f"{self._target} answers HTTP {response.status} without a final response")
             limit = request.limit if response.status == 200 else MAX_ERROR
             length = response.length or 0
             if response.length is None and not response.chunked:  # the body ends with the connection
@@ -127,7 +127,7 @@ class HttpTransport:
             if isinstance(error, HangtagError):
                 raise
             reason = str(error) or type(error).__name__
-            raise BadResponse(f"the answer of {self._target} has a length that cannot be: {reason}") from error
+            raise BadResponse(f"the response of {self._target} has an invalid length: {reason}") from error
         finally:
             if connection is not None:
                 connection.close()
@@ -197,12 +197,12 @@ def final_body(status: int, content: bytes, encoding: str, request: Request[Any]
         inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip or zlib
         try:
             if encoding not in ("gzip", "x-gzip", "deflate"):
-                raise BadResponse(f"the answer to {request.path} has an unknown Content-Encoding, {encoding[:40]!r}")
+                raise BadResponse(f"the response to {request.path} has an unknown Content-Encoding, {encoding[:40]!r}")
             content = inflater.decompress(content, limit + 1)
             if len(content) <= limit and not inflater.eof:
                 raise no_answer(where, BROKE_OFF)
         except zlib.error as error:
-            raise BadResponse(f"the answer to {request.path} cannot be decompressed: {error}") from error
+            raise BadResponse(f"the response to {request.path} cannot be decompressed: {error}") from error
     if status != 200:
         raise from_http(status, content[:MAX_ERROR], where)
     if len(content) > limit:

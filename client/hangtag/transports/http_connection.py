@@ -139,7 +139,7 @@ def _look_up(host: str, port: int, deadline: Deadline) -> list[Any]:
     except Empty:
         raise TimeoutError from None
     if isinstance(result, UnicodeError):
-        raise InvalidInput(f"{host} is no name that a host can have") from result
+        raise InvalidInput(f"{host} is not a valid host name") from result
     if isinstance(result, Exception):
         raise result
     addresses: list[Any] = result

@@ -47,7 +47,7 @@ def _data(arguments: argparse.Namespace) -> int:
     print(f"Fashion-MNIST: {len(dataset.train_labels):,} training and {len(dataset.test_labels):,} test images")
     print(dataset.origin)
     if arguments.save is None:
-        done("found the data", next_step="hangtag export")
+        done("the data is ready", next_step="hangtag export")
         return 0
     partial = arguments.save.with_name(f".{arguments.save.name}.partial")
     try:

@@ -43,13 +43,17 @@ class Labelled(NamedTuple):
         if isinstance(self.labels, list):
             unknown = sorted(set(self.labels) - set(class_names))
             if unknown:
-                raise InvalidInput(f"the folder {unknown[0]!r} is no class of the model: it has {_some(class_names)}")
+                raise InvalidInput(
+                    f"the folder {unknown[0]!r} is not a class of the model, which has {_some(class_names)}"
+                )
             return np.array([class_names.index(label) for label in self.labels], np.int64)
         labels = self.labels
         if labels.dtype.kind not in "iu" or labels.shape != (len(self.images),):
             raise InvalidInput(f"the labels must be {len(self.images)} whole numbers, one for each image")
         if labels.size and not 0 <= labels.min() <= labels.max() < len(class_names):
-            raise InvalidInput(f"the labels must be from 0 to {len(class_names) - 1}: the model has so many classes")
+            raise InvalidInput(
+                f"the labels must be from 0 to {len(class_names) - 1}: the model has {len(class_names)} classes"
+            )
         labels = labels.astype(np.int64)
         if self.names != tuple(class_names) and sorted(self.names) == sorted(class_names):  # in another order
             labels = np.array([class_names.index(name) for name in self.names], np.int64)[labels]
@@ -168,7 +172,7 @@ def _from_folder(folder: Path) -> Labelled:
     names = [Path(name) for name in source.names]  # type: ignore[union-attr]
     labels = [class_name(Path(name.relative_to(top).parts[0])) for name in names if name.parent != top]
     if len(labels) != len(names):
-        raise InvalidInput(f"{top} has images beside its folders: the folder of an image is its class")
+        raise InvalidInput(f"{top} has images outside its class folders: move each image into the folder of its class")
     return Labelled(names, labels)
 
 

@@ -215,7 +215,7 @@ def _model_name(arguments: argparse.Namespace) -> str:
     try:
         return argument_types.model_name(name)
     except argparse.ArgumentTypeError as error:
-        raise InvalidInput(f"the folder's name cannot be the model's ({error}): give --model-name NAME") from error
+        raise InvalidInput(f"the folder's name is not a valid model name ({error}): give --model-name NAME") from error
 
 
 def _architecture(arguments: argparse.Namespace) -> str:

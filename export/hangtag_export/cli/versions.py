@@ -220,7 +220,7 @@ def _base_path(arguments: argparse.Namespace, config: ModelConfig | None) -> Pat
         raise DataError(f"there is no folder {base_path}: give --base-path, the folder of the versions")
     check_base_path(base_path)
     if not versions(base_path):
-        raise DataError(f"{base_path} has no folder whose name is a number, so no version: give --base-path")
+        raise DataError(f"{base_path} has no version (a folder whose name is a number): give --base-path")
     return base_path
 
 

@@ -111,7 +111,7 @@ def one_of(folder: Path, names: Sequence[str]) -> Path | None:
 def _from_text(source: str | Path) -> Sequence[str]:
     path = Path(source)
     if not str(source):
-        raise InvalidInput("the class names are empty: give names with commas between them, or a file or folder")
+        raise InvalidInput("the class names are empty: give names separated by commas, or a file or folder")
     try:
         if path.is_dir():
             return _from_folder(path)
@@ -124,7 +124,7 @@ def _from_text(source: str | Path) -> Sequence[str]:
         return [name.strip() for name in str(source).split(",")]
     raise InvalidInput(
         f"there is no file or folder {source} with class names: give a text or JSON file, a folder with one folder a "
-        "class, or the names with commas between them"
+        "class, or the names separated by commas"
     )
 
 

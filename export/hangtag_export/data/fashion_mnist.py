@@ -61,7 +61,7 @@ def _find(data_dir: str | None, say: Callable[[str], None]) -> Path:
 def _read(folder: Path, name: str) -> bytes:
     path = find_file(folder, name)
     if path is None:
-        raise DataError(f"{folder} has lost its {name}")
+        raise DataError(f"{folder} no longer has {name}")
     try:
         return read_file(path, name)
     except InvalidInput as error:
@@ -76,7 +76,7 @@ def _fetch(say: Callable[[str], None]) -> Path:
     target = cache_folder()
     failures = []
     for source, fetch in ((URL, _fetch_files), (f"Debian's package {PACKAGE}", _fetch_package)):
-        say(f"fetching Fashion-MNIST from {source}")
+        say(f"downloading Fashion-MNIST from {source}")
         try:
             target.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target) as scratch:
@@ -89,7 +89,7 @@ def _fetch(say: Callable[[str], None]) -> Path:
         except (OSError, DataError, subprocess.SubprocessError) as error:
             failures.append(f"{source}: {_first_line(error)}")
     raise DataError(
-        f"Fashion-MNIST is not on this machine and could not be fetched ({'; '.join(failures)}). Put its four files "
+        f"Fashion-MNIST is not on this machine and could not be downloaded ({'; '.join(failures)}). Put its four files "
         f"into a folder and give it as --data-dir or HANGTAG_DATA, or install the package {PACKAGE}"
     )
 

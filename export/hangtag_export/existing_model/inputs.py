@@ -156,11 +156,11 @@ def pixel_range(source: Source, declared: str | None, say: Callable[[str], None]
         known = ("0..255", f"input {source.input_name!r}, of {dtype.name},")
     if declared is None and known is None:
         raise InvalidInput(
-            "nothing in the model says which range its pixels have: say it with --pixels, one of "
-            f"{', '.join(contract.RANGES)}, as the images were when it was trained"
+            "the pixel range cannot be derived from the model: give the range that it was trained with as --pixels, "
+            f"one of {', '.join(contract.RANGES)}"
         )
     if declared is not None and known is not None and declared != known[0]:
-        say(f"note: {known[1]} is for pixels {known[0]}, and --pixels {declared} is what counts")
+        say(f"note: {known[1]} is for pixels {known[0]}, but --pixels {declared} is used")
     return declared or (known or ("",))[0]
 
 

@@ -98,7 +98,7 @@ def _kind(name: str, operation: str, declared: str | None, *, single: bool) -> s
     if declared is None and known is None:
         raise InvalidInput(
             f"output {name!r} ends neither in a softmax nor in a sigmoid (but in {operation or 'something unknown'}): "
-            f"say what its scores are with --scores {'|'.join(contract.SCORES)}"
+            f"give their meaning with --scores {'|'.join(contract.SCORES)}"
         )
     if declared is None or known is None:
         scores = declared or known or ""
@@ -119,13 +119,13 @@ def check_scores(output: ScoreOutput, probabilities: np.ndarray, tolerance: floa
     if low < -tolerance or high > 1 + tolerance:
         raise InvalidInput(
             f"output {output.name!r} has values from {low:.3g} to {high:.3g}, so they are not {output.scores}: "
-            "are they --scores logits?"
+            "try --scores logits"
         )
     independent = output.signature_output == contract.INDEPENDENT_PROBABILITIES
     if not independent and np.abs(probabilities.sum(axis=1) - 1).max() > max(tolerance, 1e-3):
         raise InvalidInput(
-            f"rows of output {output.name!r} do not sum to 1, so they are not probabilities of which one is right: "
-            "are they --scores sigmoid?"
+            f"rows of output {output.name!r} do not sum to 1, so they are not the probabilities of a softmax: "
+            "try --scores sigmoid"
         )
 
 

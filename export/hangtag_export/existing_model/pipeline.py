@@ -158,7 +158,7 @@ def publish(
             document |= {"dataset": labelled.name, "dataset_sha256": labelled.checksum, **evaluation.to_dict()}
         card.write_beside(folder, document, sample[:1], model_name)
         verify(folder, sample, expected, names, output=scored.signature_output, tolerance=tolerance)
-        say(f"every signature answers {len(sample)} test images as the model itself does")
+        say(f"every signature gives the model's own outputs for {len(sample)} test images")
         version = publish_folder(folder, base_path)
     if keep is not None:
         removed = prune(base_path, keep, model_config)
@@ -176,7 +176,7 @@ def _labelled(
 ) -> Dataset:
     """The data set to measure the model on. Raises InvalidInput if it is not for this model."""
     if scored.signature_output != contract.PROBABILITIES:
-        raise InvalidInput("a multi-label model cannot be measured on images of one class each: leave --dataset out")
+        raise InvalidInput("a multi-label model cannot be evaluated on images with one class each: leave out --dataset")
     if not isinstance(dataset, Dataset):
         dataset = load_fashion_mnist() if dataset == DATASET else load_images(dataset, image_shape)
     if dataset.class_names != tuple(names):

@@ -31,7 +31,7 @@ def check(
 ) -> None:
     """Raise GateNotMet unless `found`, the evaluation on these test images, meets the conditions."""
     if min_accuracy is not None and found.accuracy < min_accuracy:
-        raise GateNotMet(f"test accuracy {found.accuracy:.4f} is below the {min_accuracy:g} asked for")
+        raise GateNotMet(f"test accuracy {found.accuracy:.4f} is below the required {min_accuracy:g}")
     current = newest(base_path) if no_worse_than_current else None
     if current is not None:
         best = published_accuracy(current, images, labels, found.class_names)
@@ -124,7 +124,7 @@ def published_accuracy(folder: Path, images: Images, labels: np.ndarray, class_n
     except (DataError, InvalidInput) as error:
         raise ExportError(f"version {folder.name} cannot be compared with: {error}; nothing was published") from error
     if known != list(class_names):
-        raise ExportError(f"version {folder.name} knows other classes than this data set; nothing was published")
+        raise ExportError(f"version {folder.name} has other classes than this data set; nothing was published")
     return compare(probabilities, labels, class_names).accuracy
 
 
@@ -139,5 +139,5 @@ def keep_aside(model: Any, base_path: Path) -> Path:
         path.unlink(missing_ok=True)
         with suppress(OSError):  # not empty
             path.parent.rmdir()
-        raise ExportError(f"nothing was published, and the model cannot be kept in {path.parent}: {error}") from error
+        raise ExportError(f"nothing was published, and the model cannot be saved in {path.parent}: {error}") from error
     return path

@@ -105,7 +105,8 @@ def _last_move(config: ModelConfig, place: Place) -> tuple[int, int]:
     previous = LabelHistory(config, place.label).previous()
     if previous is None:
         raise ConfigError(
-            f"nothing says what {place.label} was before version {current}: move it with `hangtag versions promote N`"
+            f"the previous version of {place.label}, before version {current}, is not known: move the "
+            "label with `hangtag versions promote N`"
         )
     if previous not in folders(place.base_path):
         raise DataError(f"{place.base_path} has no version {previous} any more, which {place.label} was before")
@@ -193,7 +194,7 @@ def _report_unlabelled(before: set[int], after: set[int], say: Say) -> None:
     """Tell the user if clients without a label will get another version, namely the highest one that is loaded."""
     if after and before and max(after) != max(before):
         say(
-            f"note: clients that give no label get the highest version that is loaded: they move from version "
+            f"note: clients that give no label get the newest version that is loaded: they switch from version "
             f"{max(before)} to {max(after)} as soon as the server reads this config"
         )
 
@@ -225,7 +226,7 @@ def _wait_for_label(version: int, place: Place, watch: Watch | NoServer | None, 
         return
     if not _becomes_true(lambda: watch.labelled() == version, f"to answer to {place.label}", watch, say):
         raise PromotionError(
-            f"{place.label} is version {version} in {place.config}, but the server did not answer so within "
+            f"{place.label} is version {version} in {place.config}, but the server did not use it within "
             f"{watch.timeout:g} s: does it read that file again (--model_config_file_poll_wait_seconds)?"
         )
 

@@ -79,7 +79,7 @@ def _require_close(signature: str, actual: np.ndarray, expected: np.ndarray, tol
     if actual.shape != expected.shape or not np.allclose(actual, expected, rtol=0, atol=tolerance):
         worst = np.abs(actual - expected).max() if actual.shape == expected.shape else float("nan")
         raise ExportError(
-            f"signature {signature!r} of the written version does not answer as Keras does: "
+            f"signature {signature!r} of the written version does not give the outputs of Keras: "
             f"shape {actual.shape}, largest difference {worst:.3g}"
         )
 

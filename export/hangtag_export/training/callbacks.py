@@ -150,7 +150,7 @@ def tensorboard(folder: Path) -> Any:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise InvalidInput(f"--tensorboard takes a folder, and {folder} cannot be one: {error.strerror}") from error
+        raise InvalidInput(f"--tensorboard needs a folder, but {folder} cannot be one: {error.strerror}") from error
     except OSError as error:
         raise ExportError(f"cannot write to {folder}: {error.strerror}") from error
     return keras.callbacks.TensorBoard(str(folder))

@@ -139,7 +139,7 @@ def unfinished(base_path: Path, settings: Mapping[str, Any]) -> Run:
         else:
             run.close()
     if not runs:
-        raise InvalidInput(f"there is no interrupted training in {base_path}: leave --resume out to begin one")
+        raise InvalidInput(f"there is no interrupted training in {base_path}: leave out --resume to start one")
     wanted = json.loads(json.dumps(dict(settings)))
     same = [run for run in runs if _settings(run.folder) == wanted]
     for run in runs:
@@ -150,7 +150,7 @@ def unfinished(base_path: Path, settings: Mapping[str, Any]) -> Run:
         name = next((name for name in wanted if saved.get(name) != wanted[name]), "options")
         raise InvalidInput(
             f"the interrupted training in {base_path} has {name.replace('_', ' ')} {saved.get(name)}, "
-            f"not {wanted.get(name)}: give the options that it had"
+            f"not {wanted.get(name)}: give the same options as before"
         )
     return same[-1]
 

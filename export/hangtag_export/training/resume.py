@@ -27,19 +27,19 @@ def load(path: Path, architecture: str, shape: tuple[int, ...], classes: int) ->
     except Exception as error:  # a damaged file may raise errors of several libraries
         if keras_version(path).startswith(("1", "2")):
             hint = "it is a file of Keras 2, whose optimizer Keras 3 does not read: hangtag publish takes it unchanged"
-            raise InvalidInput(f"training cannot go on from {path}: {hint}") from error
+            raise InvalidInput(f"cannot resume the training of {path}: {hint}") from error
         raise InvalidInput(f"Keras cannot load {path}: {reason(error, path)}") from error
     if optimizer is None:
-        raise InvalidInput(f"{path} was saved without its optimizer: training cannot go on from it")
+        raise InvalidInput(f"{path} was saved without its optimizer, so its training cannot be resumed")
     name = model.name.replace("_", "-")
     if name in NAMES and name != architecture:
         raise InvalidInput(f"{path} is of the architecture {name}: give --architecture {name} to train it as such")
     if len(model.inputs or ()) != 1 or len(model.outputs or ()) != 1:
         raise DataError(f"{path} is not a model of one input and one output, which training needs")
     if model.input_shape[1:] != shape:
-        raise DataError(f"{path} is for images of {list(model.input_shape[1:])}, the data set's are {list(shape)}")
+        raise DataError(f"{path} takes images of {list(model.input_shape[1:])}, but the data set has {list(shape)}")
     if model.output_shape[1:] != (classes,):
-        raise DataError(f"{path} knows {model.output_shape[-1]} classes, the data set has {classes}")
+        raise DataError(f"{path} has {model.output_shape[-1]} classes, but the data set has {classes}")
     model.optimizer = optimizer
     return model
 

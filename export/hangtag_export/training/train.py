@@ -78,11 +78,11 @@ def train(
     """
     if not isinstance(dataset, Dataset):
         kind = type(dataset).__name__
-        raise InvalidInput(f"a {kind} is no data set: give load_fashion_mnist(), load_images(FOLDER) or a Dataset")
+        raise InvalidInput(f"a {kind} is not a data set: give load_fashion_mnist(), load_images(FOLDER) or a Dataset")
     recipe = architectures.recipe(architecture, photos=dataset.name != DATASET)
     unknown = sorted(options.keys() - {field.name for field in fields(TrainingOptions)})
     if unknown:
-        raise InvalidInput(f"there is no option {unknown[0]!r}: it is one of the fields of TrainingOptions")
+        raise InvalidInput(f"there is no option {unknown[0]!r}: the options are the fields of TrainingOptions")
     chosen = TrainingOptions(architecture=architecture, **options).with_defaults(recipe)
     samples = _samples(dataset, chosen)
     shape, classes = dataset.image_shape, len(dataset.class_names)

@@ -79,7 +79,7 @@ def _backbone(name: str, shape: Sequence[int], weights: str | None) -> Any:
         address = re.search(r"https?://\S+?/([\w.-]+\.h5)", str(error))
         file = address[1] if address else "its weights file"
         raise DataError(
-            f"the ImageNet weights of {name} cannot be fetched. Put {file} into "
+            f"the ImageNet weights of {name} cannot be downloaded. Put {file} into "
             f"{Path('~/.keras/models').expanduser()}, or give --weights none or --weights FILE"
         ) from error
 

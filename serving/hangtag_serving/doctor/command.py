@@ -82,7 +82,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 def _serve_metrics(arguments: argparse.Namespace) -> int:
     if len(arguments.subjects) != 1 or not _ADDRESS.fullmatch(arguments.subjects[0]):
-        raise InvalidInput("--metrics is about one running server: give its host:port or http://host:port")
+        raise InvalidInput("--metrics needs one running server: give its host:port or http://host:port")
     from .metrics import from_environment, serve_metrics
 
     source = from_environment(arguments.config, arguments.model, dict(arguments.path_map))

@@ -206,7 +206,7 @@ def _examine_binds(subject: str, service: Service, container: Container) -> Iter
         if isinstance(source, Path) and not source.exists() and not is_used:
             effect = "Docker makes it, empty and as root" if creates else "Docker does not start the service"
             message = f"mounts {source}, which does not exist: {effect}"
-            yield Finding(FAIL, "mount-missing", subject, message, "make it, or correct the path")
+            yield Finding(FAIL, "mount-missing", subject, message, "create it, or correct the path")
 
 
 def _is_public(port: Any) -> bool:

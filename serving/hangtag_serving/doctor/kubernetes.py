@@ -111,7 +111,7 @@ def _examine_pod(subject: str, owner: Object, pod: Object, container: Object) ->
         message = "uses the node's network: it listens on all interfaces, and the server requires no credentials"
         yield Finding(WARN, "public-port", subject, message, "take out hostNetwork, and use a Service")
     if not (container.get("lifecycle") or {}).get("preStop"):
-        message = "has no preStop pause: calls that are still on their way when a pod ends are lost"
+        message = "has no preStop pause: calls that are in transit when a pod stops are lost"
         yield Finding(WARN, "pre-stop", subject, message, "preStop: exec: command: [sleep, '15']")
     for mount in container.get("volumeMounts") or []:
         if str(mount.get("subPath", "")).rsplit("/", 1)[-1].isdecimal():
@@ -190,7 +190,7 @@ def examine_prerequisites(subject: str, objects: Sequence[Object], *, cluster: b
     for needed in prerequisites(objects):
         if not cluster:
             message = f"needs {needed.what}, which is not in these files"
-            yield Finding(WARN, "prerequisite", subject, message, f"{needed.fix}; --cluster looks it up in the cluster")
+            yield Finding(WARN, "prerequisite", subject, message, f"{needed.fix}; --cluster checks it in the cluster")
             continue
         there, answer = _get(needed.query)
         if there:

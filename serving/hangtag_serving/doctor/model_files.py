@@ -38,8 +38,10 @@ def examine_config(path: Path, path_map: Mapping[str, Path]) -> Iterator[Finding
     for config in configs:
         yield from _examine_versions(subject, config)
         if not path_map and config.base_path.is_relative_to("/models") and not config.base_path.is_dir():
-            message = f"{config.name} lies in {config.base_path}, a path in the container: not looked at"
-            yield Finding(WARN, "path-map", subject, message, "--path_map /models=models tells where that is here")
+            message = f"{config.name} has the base path {config.base_path}, a path in a container: not examined"
+            yield Finding(
+                WARN, "path-map", subject, message, "give --path_map /models=models, the folder on this machine"
+            )
             continue
         yield from examine_base_path(config.base_path, config.name)
 
@@ -70,7 +72,7 @@ def _examine_versions(subject: str, config: ModelConfig) -> Iterator[Finding]:
         yield Finding(WARN, "labels", subject, message, fix)
         if served and max(served) not in {config.labels.get("stable", max(served))}:
             message = f"calls to {config.name} without a label are answered by version {max(served)}, not by `stable`"
-            fix = "let clients name a label, or use the edge, which adds `stable`"
+            fix = "let clients give a label, or use the edge, which adds `stable`"
             yield Finding(WARN, "unlabelled", subject, message, fix)
 
 
@@ -85,7 +87,7 @@ def examine_base_path(base_path: Path, model: str | None = None) -> Iterator[Fin
         yield Finding(FAIL, "base-path", subject, message, fix)
         return
     if "saved_model.pb" in names:
-        message = "is a version itself: TensorFlow Serving looks for numbered folders in it and waits for ever"
+        message = "is a version itself: TensorFlow Serving looks for numbered folders in it and waits forever"
         yield Finding(FAIL, "version-as-base-path", subject, message, "give its parent folder as the base path")
         return
     if not versions:

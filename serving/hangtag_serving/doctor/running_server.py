@@ -117,7 +117,7 @@ def _examine_answers(target: str, body: bytes) -> Iterator[Finding]:
                     "runs with --enable_serialization_as_tensor_content: REST answers of the C++ server then hold "
                     "process memory, and a string output over REST ends it"
                 )
-                yield Finding(FAIL, "tensor-content", target, message, "take the flag out and restart it")
+                yield Finding(FAIL, "tensor-content", target, message, "remove the flag and restart it")
                 return
 
 
@@ -139,7 +139,7 @@ def _examine_load(client: Client, target: str, inputs: tuple[str, np.ndarray], c
         errors = [error for error in threads.map(error_of, range(4 * _AT_ONCE)) if error]
     if errors:
         message = f"{len(errors)} of {4 * _AT_ONCE} calls failed with {_AT_ONCE} at once: {errors[0]}"
-        fix = "raise --grpc_max_threads (the default is 4 for each core); the SDK sends these again"
+        fix = "raise --grpc_max_threads (the default is 4 per core); the SDK sends these again"
         yield Finding(WARN, "refuses-load", target, message, fix)
     name, row = inputs
     rows = max(1, _LARGE // row.nbytes)

@@ -119,7 +119,7 @@ def _examine_signatures(subject: str, servable: Servable) -> Iterator[Finding]:
         message = f"has no signature {SERVING_DEFAULT}: every call must name one"
         yield Finding(WARN, "signatures", subject, message, _PUBLISH_AGAIN)
     elif missing:
-        message = f"lacks {', '.join(missing)}: the SDK cannot send image files or read class names by them"
+        message = f"lacks {', '.join(missing)}: the SDK needs them to send image files or to read class names"
         yield Finding(WARN, "signatures", subject, message, f"pass labels=[…] to the client, or {_PUBLISH_AGAIN}")
     for name, signature in servable.signatures.items():
         if name.startswith("__"):
@@ -135,7 +135,7 @@ def _examine_signatures(subject: str, servable: Servable) -> Iterator[Finding]:
                     yield Finding(FAIL, "ragged", subject, message, fix)
         flat = [alias for alias, info in sorted(signature.outputs.items()) if _is_flat(info)]
         if flat:
-            message = f"output {', '.join(flat)} of {name} has no batch dimension: no REST row form, no batching"
+            message = f"output {', '.join(flat)} of {name} has no batch dimension: REST's row format and batching fail"
             yield Finding(WARN, "no-batch-dimension", subject, message, "give every output a batch dimension first")
 
 
@@ -158,7 +158,7 @@ def _examine_graph(subject: str, folder: Path) -> Iterator[Finding]:
             FAIL, "python-op", subject, message, "write tf.py_function and tf.numpy_function in TensorFlow ops"
         )
     if graph.is_small_and_dense:
-        message = "is small and has no convolutions: 1.1 to 1.25 times the throughput with one thread for an operation"
+        message = "is small and has no convolutions: 1.1 to 1.25 times the throughput with one thread per operation"
         fix = "--tensorflow_intra_op_parallelism=1 --tensorflow_inter_op_parallelism=1, if all models are like it"
         yield Finding(OK, "threads", subject, message, fix)
     yield from _examine_card(subject, folder, graph)

@@ -47,22 +47,22 @@ RULES = (
         "tensor-content",
         FAIL,
         lambda flags: is_on(flags, "enable_serialization_as_tensor_content"),
-        "with --enable_serialization_as_tensor_content REST answers hold process memory, and a string output over REST "
-        "ends the server",
-        "take the flag out",
+        "with --enable_serialization_as_tensor_content REST responses contain process memory, and a string output over "
+        "REST ends the server",
+        "remove the flag",
     ),
     Rule(
         "rest-threads",
         FAIL,
         lambda flags: flags.get("rest_api_num_threads") == "1",
         "--rest_api_num_threads=1 freezes REST: its event loop takes that thread",
-        "give at least 2, or take the flag out",
+        "give at least 2, or remove the flag",
     ),
     Rule(
         "batching",
         FAIL,
         lambda flags: bool(flags.get("batching_parameters_file")) and not is_on(flags, "enable_batching"),
-        "--batching_parameters_file without --enable_batching keeps the server from starting",
+        "--batching_parameters_file without --enable_batching prevents the server from starting",
         "--enable_batching=true",
     ),
     Rule(
@@ -114,14 +114,14 @@ CPP_RULES = (
         "grpc-threads",
         WARN,
         lambda flags: "grpc_max_threads" not in flags,
-        "answers 4 gRPC calls for each core at a time and refuses the others: Server Threadpool Exhausted",
+        "answers 4 gRPC calls per core at a time and refuses others: Server Threadpool Exhausted",
         "--grpc_max_threads=64",
     ),
     Rule(
         "load-retries",
         WARN,
         lambda flags: "max_num_load_retries" not in flags,
-        "tries a version that does not load for five minutes before it says so",
+        "retries a version that does not load for five minutes before it reports the error",
         "--max_num_load_retries=1 --load_retry_interval_micros=2000000",
     ),
 )
@@ -139,7 +139,7 @@ def examine_words(subject: str, command: Sequence[str]) -> Iterator[Finding]:
             message = f"{word} has one dash: the server ignores it"
             yield Finding(FAIL, "flag-form", subject, message, f"-{word}")
         elif dashes == 2 and not equals and not following.startswith("-") and following.lower() not in _BOOLEAN:
-            message = f"{word} has its value after a blank: the server ignores both"
+            message = f"{word} has its value after a space: the server ignores both"
             yield Finding(FAIL, "flag-form", subject, message, f"{word}={following}")
 
 

@@ -34,7 +34,9 @@ def watch_config(
             except Exception as error:  # no content of the file may end the thread
                 text = str(error) if isinstance(error, (ServingError, InvalidInput)) else repr(error)
                 if (text, written) != last_error:
-                    log.error("the model config file %s is not applied, what is served stays: %s", file, text)
+                    log.error(
+                        "the model config file %s is not applied, the served models do not change: %s", file, text
+                    )
                 last_error = (text, written)
 
     threading.Thread(target=watch, name="config", daemon=True).start()

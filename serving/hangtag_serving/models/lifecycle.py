@@ -223,7 +223,7 @@ class ModelManager:
                 self._versions[number] = Version(number, present[number], aspired=False)
                 if self._load_version(self._versions[number], retries=0):
                     log.warning(
-                        "%s: no version that the policy names loads; serving version %d, the newest that does",
+                        "%s: no version of the policy loads; serving version %d, the newest version that loads",
                         self.name,
                         number,
                     )
@@ -240,7 +240,7 @@ class ModelManager:
             version = self._versions[number] = Version(number, folder)
         if version.servable is not None and version.folder != folder:  # as with the C++ server, which says nothing
             log.warning(
-                "%s version %d stays the one loaded from %s: %s has the same number, give it another",
+                "%s version %d is still served from %s: %s has the same number, rename it",
                 *(self.name, number, version.folder, folder),
             )
             version.folder = folder  # for the next scan, so that it is logged once

@@ -151,7 +151,7 @@ class Models:
             managers[config.name] = manager
         for name, manager in self._managers.items():
             if name not in managers:
-                log.info("%s is not configured any more: unloading it", name)
+                log.info("%s is no longer in the config: unloading it", name)
                 manager.drop()
                 self._dropped[name] = manager
         self._managers = managers

@@ -98,7 +98,7 @@ def test_standard_input_without_an_end_is_refused():
     with Path("/dev/zero").open("rb") as endless:
         done = subprocess.run([*HANGTAG, "classify", "-"], stdin=endless, capture_output=True, timeout=120, check=False)
     assert done.returncode == 2
-    assert b"standard input has no end, or more than 100 MB: name a file" in done.stderr
+    assert b"standard input is too large, more than 100 MB: name a file" in done.stderr
 
 
 def test_endings_are_known_in_capitals_too(tmp_path):

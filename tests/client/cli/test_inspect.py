@@ -68,7 +68,7 @@ def test_names_with_control_characters_are_shown_escaped(capsys):
         (None, "has no saved_model.pb, and no version below it"),
         (b"", "is not a SavedModel"),
         (b"\x12\x7fcut", "is not a SavedModel: a field runs past the end of its message"),
-        (b"\x08\x01", "holds no graph"),
+        (b"\x08\x01", "has no graph"),
     ],
     ids=["no file", "empty", "cut off", "no graph"],
 )

@@ -41,7 +41,7 @@ def test_files(tmp_path, name, content):
         ({"dog": 1, "cat": 0}, "labels is a dict, .* sorted\\(labels, key=labels.get\\)"),
         ({"dog", "cat"}, "labels is a set, which has no order"),
         (frozenset({"dog"}), "labels is a set"),
-        (["cat", 1], "no list of class names"),
+        (["cat", 1], "not a list of class names"),
         (5, "of type int"),
         ("gone.txt", "cannot read the class names in gone.txt: No such file"),
         ("x" * 5000, "cannot read the class names in x+: File name too long"),

@@ -38,15 +38,15 @@ WRONG = [
     ({"pixels": "0-1"}, r"pixels is '0-1': give one of '0\.\.1', '0\.\.255', '-1\.\.1', 'imagenet'"),
     ({"scores": "softmax"}, "scores is 'softmax': give one of 'probabilities', 'logits', 'sigmoid'"),
     ({"output": 1}, "output is of type int: give a string"),
-    ({"labels": [1]}, "labels is no list of class names"),
+    ({"labels": [1]}, "labels is not a list of class names"),
     ({"labels": 5}, "labels is of type int: give a list of class names"),
     ({"gzip_above": 10}, "are for REST targets"),
     ({"gzip_above": "10"}, "gzip_above is of type str: give a whole number"),
     ({"session": object()}, "are for REST targets"),
     ({"tls": {"ca": "ca.pem"}}, "tls is of type dict: give a hangtag.TLS"),
     ({"headers": ["x: s3cret"]}, "headers is of type list: give a dict of strings"),
-    ({"headers": {"x": 1}}, "header 'x' cannot be sent: names and values are strings"),
-    ({"headers": {"x": b"s3cret"}}, "header 'x' cannot be sent: names and values are strings"),
+    ({"headers": {"x": 1}}, "header 'x' cannot be sent: names and values must be strings"),
+    ({"headers": {"x": b"s3cret"}}, "header 'x' cannot be sent: names and values must be strings"),
 ]
 
 

@@ -44,7 +44,7 @@ def test_a_stream_decides_on_floats_by_its_first_item(pixel_model):
     unit = PICTURES / 255.0
     assert [part.indices.tolist() for part in pixel_model.classify_stream([unit[:2], unit[3]])] == [[0, 1], [3]]
     with pytest.raises(
-        InvalidInput, match=r"item 1 of the stream: pixels run from 7 to 7, and the stream began with floats"
+        InvalidInput, match=r"item 1 of the stream: pixels run from 7 to 7, but the stream started with floats"
     ):
         list(pixel_model.classify_stream([unit[5], PICTURES[7].astype(float)]))
     with pytest.raises(InvalidInput, match=r"item 1 of the stream: float pixels run to 0.0\d+ and are not whole"):

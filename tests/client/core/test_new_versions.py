@@ -94,7 +94,7 @@ def test_replicas_of_two_versions_are_each_held_against_their_own_signature(kind
 def test_predict_is_checked_against_the_version_that_answered(kind):
     with model_server(changing(WIDE, 1), "grpc") as target, opened(kind, target) as client:
         assert client.predict({"images": PICTURES})["probabilities"].shape == (30, 10)
-        with pytest.raises(InvalidInput, match=r"input 'images' takes uint8 \[\?, 14, 56\] and was given shape"):
+        with pytest.raises(InvalidInput, match=r"input 'images' takes uint8 \[\?, 14, 56\] but got shape"):
             client.predict({"images": PICTURES})
 
 

@@ -73,9 +73,9 @@ def test_predict_carries_every_dtype(kind):
             "DT_STRING": [1],
             "DT_BOOL": [2],
         }.items():
-            with pytest.raises(InvalidInput, match=r"input 'x' takes .* and was given"):
+            with pytest.raises(InvalidInput, match=r"input 'x' takes .* but got"):
                 sent(name, value)
-        with pytest.raises(InvalidInput, match=r"was given shape \[1, 2\]"):
+        with pytest.raises(InvalidInput, match=r"got shape \[1, 2\]"):
             sent("DT_DOUBLE", [[1.0, 2.0]])
         with pytest.raises(InvalidInput, match="has no input 'z'; it takes x"):
             client.predict({"z": [1]}, signature="DT_HALF")
@@ -120,7 +120,7 @@ def test_outputs_that_rest_does_not_carry_are_named_before_anything_is_sent(kind
     half = Signature({"x": ("DT_FLOAT", [-1])}, {"y": ("DT_HALF", [-1])}, lambda x: {"y": x.astype("f2")})
     model = Model({"serving_default": half})
     with model_server(model, "rest") as target, opened(kind, target) as client:
-        refused = r"output y is half, which REST does not carry: use gRPC, or cast it in the model"
+        refused = r"output y is half, which REST does not support: use gRPC, or cast it in the model"
         with pytest.raises(InvalidInput, match=refused):
             client.predict({"x": [1.0]})
     assert model.predicts == 0

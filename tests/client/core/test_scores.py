@@ -63,9 +63,11 @@ def test_a_multi_label_model_gives_independent_probabilities(kind, options):
 
 
 def test_scores_that_no_sigmoid_gives_are_refused(kind):
-    with pytest.raises(InvalidInput, match=r"output_0 runs from -3 to 2, which no sigmoid gives: .* scores='logits'"):
+    with pytest.raises(
+        InvalidInput, match=r"output_0 runs from -3 to 2, which a sigmoid cannot return: .* scores='logits'"
+    ):
         classified(kind, {"output_0": LOGITS}, scores="sigmoid")
-    with pytest.raises(InvalidInput, match="which no sigmoid gives"):
+    with pytest.raises(InvalidInput, match="which a sigmoid cannot return"):
         classified(kind, {"output_0": LOGITS[:, :1] * 9}, labels=["no", "yes"])
 
 

@@ -129,7 +129,7 @@ def test_other_data_that_cannot_be_read_is_one_sentence(capsys, tmp_path):
             "gone": "is neither a folder, nor an .npz file, nor fashion-mnist",
             "gone.npz": "No such file",
             "broken.npz": "cannot read",
-            "photos": "no class of the model",
+            "photos": "not a class of the model",
         }.items():
             error = evaluated(capsys, tmp_path / data, "--target", target, code=1 if data == "?" else 2)
             assert message in error

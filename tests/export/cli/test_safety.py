@@ -89,7 +89,7 @@ def test_a_model_that_has_learned_nothing_is_not_published(quick, tmp_path, caps
     (line,) = capsys.readouterr().err.splitlines()
     (kept,) = (tmp_path / "models" / "goods" / "rejected").iterdir()
     assert "learned nothing" in line or "no better than chance" in line
-    assert line.endswith(f"the model is kept in {kept.relative_to(tmp_path)}")
+    assert line.endswith(f"the model was saved to {kept.relative_to(tmp_path)}")
     assert quick("--epochs=1", "--learning-rate=1e-9", "--force") == 0
 
 
@@ -103,7 +103,7 @@ def test_a_trained_model_that_cannot_be_published_is_kept(quick, tmp_path, monke
     assert quick("--epochs=20", "--learning-rate=0.01") == 1
     (line,) = capsys.readouterr().err.splitlines()
     (kept,) = (tmp_path / "models" / "goods" / "rejected").iterdir()
-    assert line.endswith(f"does not load: nothing was published, the model is kept in {kept.relative_to(tmp_path)}")
+    assert line.endswith(f"does not load: nothing was published, the model was saved to {kept.relative_to(tmp_path)}")
     keras = require("keras", extra="export", what="the test")
     assert keras.models.load_model(kept).output_shape == (None, 2)
 

@@ -106,7 +106,7 @@ def test_it_is_fetched_once_and_then_cached(nowhere, dataset, monkeypatch, folde
         lines: list[str] = []
         fetched = load_fashion_mnist(say=lines.append)
         web.shutdown()
-    assert lines == [f"fetching Fashion-MNIST from {fashion_mnist.URL}"]
+    assert lines == [f"downloading Fashion-MNIST from {fashion_mnist.URL}"]
     assert fetched.origin == str(nowhere)
     assert (fetched.test_images == dataset.test_images).all()
     assert sorted(path.name for path in nowhere.iterdir()) == sorted(f"{name}.gz" for name in CHECKSUMS)

@@ -52,7 +52,7 @@ def test_a_loaded_version_whose_label_the_server_does_not_learn_is_no_success(ba
             assert versions("promote", 5, *arguments) == 1
             (line,) = capsys.readouterr().err.splitlines()
             assert line == (
-                f"hangtag: stable is version 5 in {config}, but the server did not answer so within 0.3 s: "
+                f"hangtag: stable is version 5 in {config}, but the server did not use it within 0.3 s: "
                 "does it read that file again (--model_config_file_poll_wait_seconds)?"
             )
         assert server.labels == {"stable": 2}
@@ -159,7 +159,7 @@ def test_comments_at_the_head_other_models_and_the_mode_are_kept(base_path, conf
 def test_promote_says_when_clients_without_a_label_move(base_path, config, capsys):
     """They get the highest version that is loaded, with any labels."""
     assert versions("promote", 5, f"--config={config}", "--target=none") == 0
-    note = "note: clients that give no label get the highest version that is loaded: they move from version"
+    note = "note: clients that give no label get the newest version that is loaded: they switch from version"
     assert f"{note} 2 to 5 as soon as the server reads this config" in capsys.readouterr().out
     assert versions("promote", 4, f"--config={config}", "--label=canary", "--target=none") == 0
     assert note not in capsys.readouterr().out, "5 is still the highest"

@@ -98,7 +98,7 @@ def test_what_cannot_be_continued_is_one_sentence(few, tmp_path):
     with pytest.raises(InvalidInput, match=r"there is no interrupted training in .*: leave --resume out"):
         train(few, base_path=tmp_path, continue_interrupted=True)
     train(few, epochs=1, base_path=tmp_path)
-    with pytest.raises(InvalidInput, match="has seed 42, not 7: give the options that it had"):
+    with pytest.raises(InvalidInput, match="has seed 42, not 7: give the same options as before"):
         train(few, epochs=1, seed=7, base_path=tmp_path, continue_interrupted=True)
     (state,) = tmp_path.glob("checkpoints/*/epoch-0001/state.json")
     state.write_text("{")

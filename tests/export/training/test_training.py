@@ -208,14 +208,14 @@ def test_a_label_outside_the_classes_is_one_sentence(few):
 def test_options_from_python_are_checked_as_those_of_the_command_line_are(few, options, message):
     with pytest.raises(InvalidInput, match=message):
         train(few, **options)
-    with pytest.raises(InvalidInput, match="a str is no data set: give load_fashion_mnist"):
+    with pytest.raises(InvalidInput, match="a str is not a data set: give load_fashion_mnist"):
         train("photos")
 
 
 def test_what_cannot_be_resumed_is_one_sentence(few, tmp_path):
     file = tmp_path / "model.keras"
     trained(few).model.save(file)
-    with pytest.raises(DataError, match="knows 10 classes, the data set has 3"):
+    with pytest.raises(DataError, match="has 10 classes, but the data set has 3"):
         resume.load(file, "dense", (28, 28), 3)
     with pytest.raises(DataError, match=r"is for images of \[28, 28\], the data set's are \[32, 32, 3\]"):
         resume.load(file, "dense", (32, 32, 3), 10)

@@ -177,7 +177,7 @@ def test_the_config_file_is_followed(tmp_path):
         file.write_text(
             config("name: 'types' base_path: '/models/fashion' model_version_policy { specific { versions: 1 } }")
         )
-        eventually(lambda: "types version 1 stays the one loaded from" in server.log_text(), "what stays to be logged")
+        eventually(lambda: "types version 1 is still served from" in server.log_text(), "what stays to be logged")
         assert server.stop() == 0
 
 

@@ -47,7 +47,7 @@ def read(path: Path, kind: str, top: int, name_of: Callable[[int], str], total: 
     `name_of` returns the name of each of the `total` images. The file is not changed.
     """
     if kind == "table":
-        raise InvalidInput("--resume needs rows that can be read back: add --json or --csv")
+        raise InvalidInput("--resume cannot read a table: add --json or --csv")
     try:
         with path.open("rb") as file:
             return _read(file, path, kind, top, name_of, total)
@@ -63,7 +63,7 @@ def _read(file: BinaryIO, path: Path, kind: str, top: int, name_of: Callable[[in
             file.seek(0)
             if header.encode().startswith(file.read()):
                 return Earlier(path, 0, 0, ())
-            raise InvalidInput(f"{path} does not begin with the columns of --top {top}: give another --output")
+            raise InvalidInput(f"{path} does not start with the columns of --top {top}: give another --output")
     labels: tuple[str, ...] = ()
     images, size = 0, lines.size
     for name, best in _rows(lines, kind, top):

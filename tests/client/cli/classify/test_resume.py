@@ -116,8 +116,8 @@ def test_what_is_no_file_is_refused(folder, what):
 @pytest.mark.parametrize(
     ("ending", "flag", "message"),
     [
-        ("csv", "--top=3", "does not begin with the columns of --top 3"),
-        ("csv", "--top=1", "does not begin with the columns of --top 1"),
+        ("csv", "--top=3", "does not start with the columns of --top 3"),
+        ("csv", "--top=1", "does not start with the columns of --top 1"),
         ("jsonl", "--top=3", "has the best 2 classes of each image: give --top 2"),
         ("jsonl", "--top=1", "has the best 2 classes of each image: give --top 2"),
         ("csv", "--language=zh", "has the class 'Pullover', which the model does not have"),
