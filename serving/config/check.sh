@@ -1,6 +1,6 @@
 #!/bin/bash
 # Exit 0 if every model has a version and this user can read it, else 1 with what to do. Compose runs it as the service
-# `check`, Kubernetes as an init container: without any version TensorFlow Serving waits for ever with no port open.
+# `check`, Kubernetes as an init container: without any version, TensorFlow Serving waits forever and opens no port.
 set -u
 config=${MODEL_CONFIG_FILE:-/config/models.config}
 if [[ -n ${MODEL_NAME:-} ]]; then

@@ -3,10 +3,10 @@
 #
 #   start.sh SERVER FLAG…     for example   start.sh tensorflow_model_server --port=8500 --model_config_file=…
 #
-# TensorFlow Serving ends when the newest version of a model does not load, although an older version lies beside it: a
-# restart would be an outage. A version that failed is left out here by a copy of the config that pins the version before
-# it. The log names it, and the alert on failed loads fires. As soon as the config or the versions on disk change, the server
-# gets the config as it is; it keeps the pinned version until another one has loaded.
+# TensorFlow Serving does not start if the newest version of a model does not load, even if an older version does. So a
+# restart would be an outage. This script leaves out a version that failed: it makes a copy of the config that pins the
+# version before it. The log names the version, and the alert on failed loads fires. When the config or the versions on disk
+# change, the server gets the original config; it serves the pinned version until another one has loaded.
 set -u
 config=${MODEL_CONFIG_FILE:-/config/models.config}
 folder=$(mktemp -d)
@@ -33,7 +33,7 @@ value() {
   grep -oE "\b$1[[:space:]]*:[[:space:]]*[\"'][^\"']*" <<<"$2" | head -n 1 | sed "s/.*[\"']//"
 }
 
-# The same text with the pins in it, and without what is pinned already. A block at depth two is a model.
+# The same text with the pins, and without policies that they replace. A block at depth two is a model.
 pinned() {
   local text block="" depth=0 brace name
   text=$(models)
@@ -91,7 +91,7 @@ state() {
   for name in "${!pins[@]}"; do ls "$(base_path "$name")"; done
 }
 
-# Take the pins out when something changes; from then on the copy is what the config is.
+# Remove the pins when something changes; from then on, the copy is equal to the config.
 follow() {
   local before now
   before=$(state)

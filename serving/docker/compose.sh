@@ -1,5 +1,5 @@
 #!/bin/sh
-# `docker compose` on the files beside this one, after a look at what it needs. Exit 2 says what is missing.
+# Check what the files in this folder need, and run `docker compose` on them. Exit code 2: something is missing.
 #   compose.sh up [-f OVERRIDE.yaml …] [--profile NAME …]     make serve-docker
 #   compose.sh down                                           make stop-docker
 set -eu

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Make what compose.yaml's profiles need and the repository must not hold: a certificate authority of our own, certificates
-# that it signed for the edge (localhost) and for one client (mutual TLS), a token, and Grafana's password. What is there
-# already stays. Each file is written in a folder of this run and renamed, so that a run that was interrupted leaves none half
-# written, and the next run makes what is missing.
+# Create the secrets that the profiles of compose.yaml need: a certificate authority, certificates that it signs for the edge
+# (localhost) and for one client (mutual TLS), a token, and Grafana's password. Existing files do not change. Each file is
+# written to a temporary folder and renamed, so an interrupted run leaves no incomplete file, and the next run creates the
+# missing ones.
 set -eu
 cd "$(dirname "$0")"
 mkdir -p secrets
@@ -51,6 +51,6 @@ if [ ! -e grafana_password ]; then
   openssl rand -hex 16 >"$new/grafana_password"
   mv "$new/grafana_password" grafana_password
 fi
-# The containers run as other users than this one and read what is mounted; the folder itself stays closed to others.
+# The containers run as other users and must read the mounted files. Other users cannot open the folder itself.
 chmod 644 ca.crt tls.crt tls.key tokens.map grafana_password
 pwd

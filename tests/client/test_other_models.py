@@ -184,7 +184,9 @@ def test_a_model_of_a_fixed_batch_size_gets_requests_of_that_size(kind, protocol
             assert client.classify(PICTURES[:size]).indices.tolist() == list(range(size))
             if size == 2:
                 for images in (PICTURES[:7], PICTURES[0]):
-                    with pytest.raises(InvalidInput, match=r"fashion takes 2 images at a time, and [17] is not a multiple"):
+                    with pytest.raises(
+                        InvalidInput, match=r"fashion takes 2 images at a time, and [17] is not a multiple"
+                    ):
                         client.classify(images)
         parts = client.classify_stream([PICTURES[:2], PICTURES[2:6], PICTURES[6:8]])
         assert [part.indices.tolist() for part in parts] == [[0, 1], [2, 3, 4, 5], [6, 7]]

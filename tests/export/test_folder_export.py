@@ -176,7 +176,7 @@ def test_a_file_where_a_folder_must_be_is_bad_usage(flag, tmp_path):
     file.write_text("a file")
     done = run("export", f"--base-path={tmp_path / 'fashion'}", f"{flag}={file}")
     assert done.returncode == 2
-    assert done.stderr.splitlines() == [f"hangtag: {flag} takes a folder, and {file} cannot be one: File exists"]
+    assert done.stderr.splitlines() == [f"hangtag: {flag} needs a folder, but {file} cannot be one: File exists"]
     assert "epoch" not in done.stdout
     assert not (tmp_path / "fashion").exists()
 

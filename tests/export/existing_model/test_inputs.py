@@ -90,7 +90,7 @@ def test_a_size_is_one_number_of_pixels_or_two(size):
         ("uint8", "0..1", "whole numbers, of uint8, which pixels 0..1 are not: leave out --pixels"),
         ("bool", "0..1", "the model takes bool: only an input of numbers"),
         ("complex64", "0..1", "the model takes complex64: only an input of numbers"),
-        ("float32", None, "say it with --pixels"),
+        ("float32", None, "give the range that it was trained with as --pixels"),
     ],
 )
 def test_a_range_that_the_dtype_cannot_hold(dtype, pixels, message):

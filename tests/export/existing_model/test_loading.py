@@ -23,7 +23,7 @@ pytestmark = [
 @pytest.mark.parametrize(
     ("what", "options", "message"),
     [
-        ("model.keras", {}, "say it with --pixels, one of 0..1, 0..255, -1..1, imagenet, caffe"),
+        ("model.keras", {}, "as --pixels, one of 0..1, 0..255, -1..1, imagenet, caffe"),
         ("model.keras", {"pixels": "0-1"}, "pixels '0-1' is not one of"),
         ("model.keras", {"pixels": "0..1", "class_names": ["a", "b"]}, "has 3 classes, and there are 2 class names"),
         ("model.keras", {"pixels": "0..1", "scores": "logits"}, "ends in a softmax, so its scores are not logits"),

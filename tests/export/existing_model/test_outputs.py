@@ -65,9 +65,9 @@ def test_one_output_of_several_is_chosen():
 
 def test_scores_that_are_not_what_was_declared_are_noticed():
     probabilities = score_output("x", (None, 3), "Mul", "probabilities", THREE)
-    with pytest.raises(InvalidInput, match=r"values from -1 to 3, .* are they --scores logits"):
+    with pytest.raises(InvalidInput, match=r"values from -1 to 3, .* try --scores logits"):
         check_scores(probabilities, np.array([[-1.0, 3, 0]]), 1e-5)
-    with pytest.raises(InvalidInput, match=r"do not sum to 1.* are they --scores sigmoid"):
+    with pytest.raises(InvalidInput, match=r"do not sum to 1.* try --scores sigmoid"):
         check_scores(probabilities, np.array([[0.9, 0.9, 0.1]]), 1e-5)
     with pytest.raises(InvalidInput, match="not a finite number"):
         check_scores(probabilities, np.array([[np.nan, 0.9, 0.1]]), 1e-5)

@@ -171,7 +171,7 @@ def test_a_label_that_was_moved_by_hand_is_not_rolled_back_to_a_guess(base_path,
     assert versions("promote", 5, f"--config={config}", "--target=none") == 0
     config.write_text(entry(base_path, "model_version_policy { specific { versions: 2 versions: 4 } }", stable=4))
     assert versions("rollback", f"--config={config}", "--target=none") == 2
-    assert "nothing says what stable was before version 4" in capsys.readouterr().err
+    assert "the previous version of stable, before version 4, is not known" in capsys.readouterr().err
     assert state(config) == ([2, 4], {"stable": 4})
 
 
@@ -199,11 +199,11 @@ def test_what_cannot_be_promoted_or_rolled_back_is_one_sentence(base_path, confi
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for arguments, code, expected in (
         (("promote", 9, f"--config={config}"), 2, "has no version 9: it has 1, 2, 3, 4, 5, 6, 7, 8"),
-        (("rollback", f"--config={config}"), 2, "nothing says what stable was before version 2"),
+        (("rollback", f"--config={config}"), 2, "the previous version of stable, before version 2, is not known"),
         (("rollback", f"--config={config}", "--label=canary"), 2, "has no label 'canary'"),
         (("rollback", f"--config={tmp_path / 'no.config'}", f"--base-path={base_path}"), 2, "there is no"),
         (("list", f"--base-path={tmp_path / 'nothing'}"), 2, "there is no folder"),
-        (("list", f"--base-path={tmp_path}"), 2, "has no folder whose name is a number"),
+        (("list", f"--base-path={tmp_path}"), 2, "has no version (a folder whose name is a number)"),
         (("list", f"--base-path={base_path / '3'}"), 2, f"not a base path: give {base_path}"),
         (("promote", 7, f"--config={config}"), 2, "7 holds no saved_model.pb, so no server can load it"),
         (("promote", 8, f"--config={config}"), 2, "8 holds no saved_model.pb"),

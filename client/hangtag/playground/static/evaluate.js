@@ -47,7 +47,7 @@ async function readFolder(files) {
   const numbers = new Map(run.names.map((name, index) => [name.toLowerCase().replaceAll("/", "_"), index]));
   const truth = (file) => numbers.get(file.webkitRelativePath.split("/").at(-2)?.toLowerCase());
   const images = files.filter((file) => /\.(png|jpe?g)$/i.test(file.name) && truth(file) !== undefined);
-  if (!images.length) throw { error: t("No folder in there is named like a class, such as {0}.", run.names[0]) };
+  if (!images.length) throw { error: t("No subfolder has the name of a class, such as {0}.", run.names[0]) };
   run.total = images.length;
   for (const file of images) {
     const { pixels, results } = await (await post("/api/classify", {}, { body: file, signal })).json();
