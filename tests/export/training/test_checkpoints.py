@@ -95,7 +95,7 @@ def test_a_training_that_ended_before_it_was_published_is_not_repeated(few, tmp_
 
 
 def test_what_cannot_be_continued_is_one_sentence(few, tmp_path):
-    with pytest.raises(InvalidInput, match=r"there is no interrupted training in .*: leave --resume out"):
+    with pytest.raises(InvalidInput, match=r"there is no interrupted training in .*: leave out --resume"):
         train(few, base_path=tmp_path, continue_interrupted=True)
     train(few, epochs=1, base_path=tmp_path)
     with pytest.raises(InvalidInput, match="has seed 42, not 7: give the same options as before"):

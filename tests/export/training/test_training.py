@@ -217,7 +217,7 @@ def test_what_cannot_be_resumed_is_one_sentence(few, tmp_path):
     trained(few).model.save(file)
     with pytest.raises(DataError, match="has 10 classes, but the data set has 3"):
         resume.load(file, "dense", (28, 28), 3)
-    with pytest.raises(DataError, match=r"is for images of \[28, 28\], the data set's are \[32, 32, 3\]"):
+    with pytest.raises(DataError, match=r"takes images of \[28, 28\], but the data set has \[32, 32, 3\]"):
         resume.load(file, "dense", (32, 32, 3), 10)
     with pytest.raises(InvalidInput, match="there is no"):
         resume.load(tmp_path / "no.keras", "dense", (28, 28), 10)
