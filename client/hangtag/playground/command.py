@@ -35,8 +35,7 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--images",
         metavar="FILE.npz|FOLDER",
-        help="test images: an .npz file with `images` and `labels`, or one folder per class (default: Fashion-MNIST's "
-        "test images)",
+        help="test images: .npz file with `images` and `labels`, or one folder per class (default Fashion-MNIST's)",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     parser.add_argument("--port", type=int, default=8600, help="port to listen on; 0 uses a free port (default 8600)")
