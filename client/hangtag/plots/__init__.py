@@ -1,19 +1,7 @@
-"""Pictures of predictions with matplotlib: `predictions` draws them, `fonts` finds a font for the class names."""
+"""Pictures of predictions with matplotlib: `predictions` makes figures, `axes` draws in them, `fonts` finds a font."""
 
-from .predictions import (
-    OTHER,
-    PREDICTED,
-    RIGHT,
-    WRONG,
-    draw_bars,
-    draw_image,
-    draw_predictions,
-    new_figure,
-    read_image,
-    save,
-    short,
-    show,
-)
+from .axes import OTHER, PREDICTED, RIGHT, WRONG, draw_bars, draw_image, read_image, short, show
+from .predictions import draw_predictions, new_figure, save
 
 __all__ = [
     "OTHER",
