@@ -104,7 +104,7 @@ def imports() -> None:
     )  # fmt: skip
     theirs = over["tensorflow_serving.apis"]
     figure(
-        "import-grpc", "import with what the first gRPC call loads", "import tensorflow_serving.apis",
+        "import-grpc", "import, with the modules that the first gRPC call loads", "import tensorflow_serving.apis",
         [over["with its first gRPC call"] / theirs], part="imports", absolute=f"baseline {theirs:.1f} s",
     )  # fmt: skip
 
@@ -193,7 +193,7 @@ def constant_grpc() -> None:
         per_round(best(found["tensorflow-serving-api, four threads"]), ours), part="grpc", speed=True,
     )  # fmt: skip
     figure(
-        "grpc-10000-async", "10,000 images by AsyncClient, gRPC", "Client",
+        "grpc-10000-async", "10,000 images with AsyncClient, gRPC", "Client",
         per_round(run_async["AsyncClient"], run_async["Client"]), part="grpc",
     )  # fmt: skip
 
@@ -210,7 +210,7 @@ def photos() -> None:
 def memory() -> None:
     with constant("grpc") as target:
         found = side_by_side({"": lambda: work("memory", target)})[""]
-    figure("memory", "memory beside 10,000 images, gRPC", "their bytes", found["bytes for each"], part="memory")
+    figure("memory", "additional memory for 10,000 images, gRPC", "their bytes", found["bytes for each"], part="memory")
 
 
 def embedded(base_path: Path) -> None:

@@ -96,7 +96,7 @@ def compare(protocol: str, clients: Mapping[str, Client], images: np.ndarray) ->
         for way, name in WAYS.items():
             record(
                 f"edge.{protocol.lower()}_{count}{way}",
-                f"{protocol} {name}, {count} images a call: latency",
+                f"{protocol} {name}, {count} images per call: latency",
                 "the same call without nginx",
                 [seconds[way] / seconds["direct"] for seconds in rounds],
                 command="python benchmarks/edge.py",

@@ -32,9 +32,9 @@ READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
 REPORT = ROOT / "build" / "bench" / "report.html"
 
 GROUPS = {
-    "client": "The client, beside its peers",
+    "client": "The client, compared with other libraries",
     "serving": "The embedded server",
-    "training": "Training, beside the tutorial's `model.fit`",
+    "training": "Training, compared with the tutorial's `model.fit`",
 }
 
 # The figures that the READMEs show, and how they call them there.
@@ -46,8 +46,8 @@ README_ROWS = {
     ),
     "client.rest-10000": ("the same over REST", "同上（REST）"),
     "client.import": ("`from hangtag import Client`", "`from hangtag import Client`"),
-    "serving.grpc-b32-c8-constant": ("embedded server, gRPC, 32 images a call", "内嵌服务器，gRPC，每次 32 张"),
-    "serving.rest-b32-c8-constant": ("embedded server, REST, 32 images a call", "内嵌服务器，REST，每次 32 张"),
+    "serving.grpc-b32-c8-constant": ("embedded server, gRPC, 32 images per call", "内嵌服务器，gRPC，每次 32 张"),
+    "serving.rest-b32-c8-constant": ("embedded server, REST, 32 images per call", "内嵌服务器，REST，每次 32 张"),
     "training.dense": ("an epoch of `dense`", "`dense` 训练一个 epoch"),
 }
 BASELINES_ZH = {

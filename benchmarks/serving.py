@@ -207,7 +207,7 @@ def measure(options: argparse.Namespace, work: Path) -> None:
             if name != "hangtag serve":
                 record(
                     f"serving.{protocol}-b{batch}-c{clients}-{KEYS[name]}".lower(),
-                    f"{protocol}, {batch} images in a call, {clients} clients",
+                    f"{protocol}, {batch} image{'s' * (batch > 1)} per call, {clients} client{'s' * (clients > 1)}",
                     name,
                     [one / other for one, other in zip(ours, theirs, strict=True)],
                     command="python benchmarks/serving.py",

@@ -101,7 +101,7 @@ def grpc_hangtag(target: str) -> dict[str, float]:
 
 
 def async_hangtag(target: str) -> dict[str, float]:
-    """10,000 images in turn by AsyncClient and by Client, in one event loop and in one thread."""
+    """10,000 images in turn with AsyncClient and with Client, in one event loop and in one thread."""
     from hangtag import AsyncClient, Client
 
     async def both() -> dict[str, float]:

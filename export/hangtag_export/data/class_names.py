@@ -36,7 +36,7 @@ def read_class_names(source: Any) -> tuple[str, ...]:
     else:
         raise InvalidInput(
             f"class names must be in label order, which a {type(source).__name__} does not have: give a list, "
-            "or the path of a text file, a JSON file or a folder with one folder a class"
+            "or the path of a text file, a JSON file or a folder with one subfolder per class"
         )
     check_class_names(names)
     return tuple(names)
@@ -132,5 +132,5 @@ def _from_folder(folder: Path) -> list[str]:
     parent = one_of(folder, TRAINING) or folder
     names = folder_names(parent)
     if not names:
-        raise InvalidInput(f"{parent} has no folders: class names are the names of a data set's folders, one a class")
+        raise InvalidInput(f"{parent} has no folders: class names are the names of a data set's folders, one per class")
     return names

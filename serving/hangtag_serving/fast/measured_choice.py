@@ -27,7 +27,7 @@ class MeasuredChoice:
         self._clock = clock
         self.first = True
         """Whether to use the first way now."""
-        self._rates = {True: 0.0, False: 0.0}  # bytes a second
+        self._rates = {True: 0.0, False: 0.0}  # bytes per second
         self._running = self._done = self._bytes = 0
         self._since = self._seconds = 0.0  # time with at least one job
         self._rounds, self._patience = 0, _MIN_ROUNDS
