@@ -22,12 +22,12 @@ SHELL := /bin/bash
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(DEVELOPMENT) ## install everything into .venv, development tools too
+setup: $(DEVELOPMENT) ## install everything into .venv, including development tools
 
 demo: $(INSTALLED) ## train, export, serve and classify 10,000 images over gRPC and REST
 	@$(BIN)/python examples/demo.py
 
-data: $(INSTALLED) ## find Fashion-MNIST, or fetch it
+data: $(INSTALLED) ## locate or download Fashion-MNIST
 	@$(BIN)/hangtag data
 
 train: $(INSTALLED) ## train and publish the next version of models/fashion
@@ -36,31 +36,31 @@ train: $(INSTALLED) ## train and publish the next version of models/fashion
 serve: $(INSTALLED) ## serve models/fashion on ports 8500 (gRPC) and 8501 (REST)
 	@$(BIN)/hangtag serve --model_base_path=models/$(MODEL)
 
-playground: $(INSTALLED) ## open a web page on models/fashion, served for it: http://localhost:8600
+playground: $(INSTALLED) ## serve models/fashion and open the playground: http://localhost:8600
 	@test -d models/$(MODEL) || $(BIN)/hangtag export --base-path models/$(MODEL)
 	@$(BIN)/python examples/playground.py --base-path models/$(MODEL)
 
 # Without MODEL the config file names the models (serving/docker/compose.yaml says which variables there are).
-serve-docker: ## serve models/fashion by TensorFlow Serving in Docker, on the same ports
+serve-docker: ## serve models/fashion with TensorFlow Serving in Docker, on the same ports
 	@$(if $(filter command environment,$(origin MODEL)),MODEL_NAME=$(MODEL)) serving/docker/compose.sh up
 
-stop-docker: ## stop what serve-docker started
+stop-docker: ## stop the containers of serve-docker
 	@serving/docker/compose.sh down
 
-secrets: ## make a certificate, a token and a password for compose's edge and monitoring
+secrets: ## create certificates, a token and a password for the edge and monitoring
 	@serving/docker/make-secrets.sh
 
-classify: $(INSTALLED) ## name what is on IMAGE=file.png, by the running server
+classify: $(INSTALLED) ## classify IMAGE=file.png with the running server
 	@$(BIN)/hangtag classify $(IMAGE) --model $(MODEL) --top 3
 
-doctor: $(INSTALLED) ## report problems of models/fashion and of the deployment files
+doctor: $(INSTALLED) ## find problems in models/fashion and in the deployment files
 	@$(if $(filter command environment,$(origin MODEL)),MODEL_NAME=$(MODEL)) \
 	  $(BIN)/hangtag doctor models/$(MODEL) serving/docker/compose.yaml
 
 test: $(DEVELOPMENT) ## run all tests, or those of one package: make test PACKAGE=client
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(if $(PACKAGE),$(wildcard tests/$(PACKAGE) tests/adversarial/$(PACKAGE) $(PACKAGE)))
 
-conformance: $(DEVELOPMENT) ## compare with TensorFlow Serving's recorded answers: make conformance SERVER=HOST:8500,8501
+conformance: $(DEVELOPMENT) ## compare with recorded responses of TensorFlow Serving: make conformance SERVER=HOST:8500,8501
 ifdef SERVER
 	@$(BIN)/python tests/serving/conformance/replay.py --server $(SERVER) \
 	  tests/serving/conformance/corpus.jsonl tests/serving/conformance/edge_cases.jsonl
@@ -72,7 +72,7 @@ endif
 lint: $(DEVELOPMENT) ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-bench: $(DEVELOPMENT) ## measure client, server and training beside their peers, and write the report (ten minutes)
+bench: $(DEVELOPMENT) ## measure client, server and training, and write the report (ten minutes)
 	@test -d models/$(MODEL) || $(BIN)/hangtag export --base-path models/$(MODEL) --epochs 1
 	@$(BIN)/python benchmarks/report.py --base-path models/$(MODEL)
 
@@ -80,13 +80,13 @@ docs: $(DEVELOPMENT) ## build the documentation site into build/site, as CI chec
 	@$(BIN)/python docs/generate_commands.py --check
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet && echo "built: open build/site/index.html"
 
-soak: $(DEVELOPMENT) ## attacks in their long form, then five minutes of full load while versions come and go
+soak: $(DEVELOPMENT) ## long attack tests, then five minutes of full load while versions change
 	@HANGTAG_ADVERSARIAL_ROUNDS=1000 HANGTAG_HTTP2_ROUNDS=10 HANGTAG_RESTARTS=20 $(BIN)/python -m pytest -q \
 	  --timeout=3600 tests/adversarial tests/serving/server/test_restarts.py tests/serving/grpc tests/serving/http/test_limits.py
 	@test -d models/$(MODEL)/1 || $(BIN)/hangtag export --base-path models/$(MODEL) --epochs 1
 	@$(BIN)/python benchmarks/soak.py --version-folder models/$(MODEL)/1
 
-clean: ## remove .venv and everything that was built (models stay)
+clean: ## remove .venv and build files (but no models)
 	rm -rf $(VENV) build dist client/*.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 # pip names hundreds of packages; on a terminal one line shows the package that it is at.
