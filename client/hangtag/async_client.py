@@ -150,10 +150,10 @@ class AsyncClient:
     def __del__(self) -> None:
         runner: AsyncRunner | None = getattr(self, "_runner", None)  # missing if the constructor raised
         if runner is not None and runner.opened:
-            warnings.warn(f"{self!r} was left open: use `async with`, or await close()", ResourceWarning, stacklevel=2)
+            warnings.warn(f"{self!r} was not closed: use `async with`, or await close()", ResourceWarning, stacklevel=2)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a client holds connections and cannot be pickled: make one in each process")
+        raise TypeError("a client holds connections and cannot be pickled: create one in each process")
 
     def __repr__(self) -> str:
         return f"<AsyncClient of {self._session.spec} at {self._options.server}>"

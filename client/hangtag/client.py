@@ -175,11 +175,11 @@ class Client:
     def __del__(self) -> None:
         runner: ThreadRunner | None = getattr(self, "_runner", None)  # missing if the constructor raised
         if runner is not None and runner.opened:
-            warnings.warn(f"{self!r} was left open: use `with` or close()", ResourceWarning, stacklevel=2, source=self)
+            warnings.warn(f"{self!r} was not closed: use `with` or close()", ResourceWarning, stacklevel=2, source=self)
             self.close()
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a client holds connections and cannot be pickled: make one in each process")
+        raise TypeError("a client holds connections and cannot be pickled: create one in each process")
 
     def __repr__(self) -> str:
         return f"<Client of {self._session.spec} at {self._options.server}>"

@@ -108,7 +108,7 @@ class AccessLog:
             self._lines.put_nowait(json.dumps(entry) + "\n")
         except queue.Full:
             if not self._dropping:
-                log.error("the access log is not read, or not fast enough: lines are dropped")
+                log.error("the access log is not read fast enough: lines are dropped")
             self._dropping = True
 
     def close(self) -> None:
@@ -128,7 +128,7 @@ class AccessLog:
                     self._dropping = False
             self._stream.flush()
         except (OSError, ValueError) as error:  # the reader is closed; requests are still answered
-            log.error("the access log cannot be written and ends here: %s", error)
+            log.error("the access log cannot be written any more: %s", error)
             while self._lines.get() is not None:
                 pass
 

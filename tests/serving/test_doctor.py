@@ -114,7 +114,7 @@ def config(tmp_path: Path, inside: str) -> Path:
         (
             'model_platform: "tensorflow" version_labels { key: "stable" value: 9 }',
             FAIL,
-            "label 'stable' of fashion points at version 9",
+            "label 'stable' of fashion points to version 9",
         ),
         (
             'model_platform: "tensorflow" version_labels { key: "stable" value: 1 }',

@@ -207,7 +207,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         _print(result, source)
     done(
         f"compared on {counted(result.images, 'image')}",
-        next_step="" if truth is not None else "--truth FILE.npy says which is more accurate",
+        next_step="" if truth is not None else "--truth FILE.npy shows which is more accurate",
     )
     return 0
 

@@ -54,8 +54,8 @@ def _status(arguments: argparse.Namespace) -> int:
             print(f"{status.version:>6}  {state}{one_line(problem)}")
     available = sum(status.state == "AVAILABLE" for status in statuses)
     done(
-        f"{available} of {len(statuses)} versions of {arguments.model} can answer",
-        next_step="hangtag classify IMAGE" if available else "hangtag wait, or look at the server's log",
+        f"{available} of {len(statuses)} versions of {arguments.model} are AVAILABLE",
+        next_step="hangtag classify IMAGE" if available else "hangtag wait, or check the server's log",
     )
     return 0 if available else 1
 
@@ -64,7 +64,7 @@ def _wait(arguments: argparse.Namespace) -> int:
     with connection.client(arguments) as client:
         model = client.wait_ready(arguments.timeout)
     print(one_line(f"{model.name} version {model.version} is ready"))
-    done("the model can answer", next_step="hangtag classify IMAGE")
+    done("the model is available", next_step="hangtag classify IMAGE")
     return 0
 
 

@@ -70,7 +70,7 @@ class Attempts:
         pause = random.uniform(bound / 2, bound)
         if pause >= self._deadline.end - time.monotonic():
             raise error
-        log.info("attempt %d at %s failed, again in %.3f s: %s", number, self._path, pause, error)
+        log.info("attempt %d at %s failed, next attempt in %.3f s: %s", number, self._path, pause, error)
         self._last = error
         return pause
 

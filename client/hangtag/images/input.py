@@ -159,6 +159,6 @@ def _converted(data: bytes, name: str, what: str, fault: str) -> bytes:
     try:
         opened = open_image(data, name, what)
     except MissingExtra as error:
-        warnings.warn(f"{name} {fault} and is sent so: {error}", stacklevel=2)
+        warnings.warn(f"{name} {fault} and is sent unchanged: {error}", stacklevel=2)
         return data
     return as_png(opened, name)

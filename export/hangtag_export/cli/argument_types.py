@@ -153,8 +153,8 @@ def config_for_keep(config: Path | None) -> Path | None:
     """The model config file whose versions --keep does not remove; warns if none is given."""
     if config is None:
         warnings.warn(
-            "--keep without --config FILE: versions that a label or a policy names are not known, and not spared "
-            f"(--config {NONE} says that there are none)",
+            "--keep without --config FILE: versions that a label or a policy needs may be removed "
+            f"(--config {NONE} says that there is no config file)",
             stacklevel=2,
         )
     return None if config == Path(NONE) else config

@@ -180,7 +180,7 @@ def _promote(arguments: argparse.Namespace) -> int:
         moved = promote(arguments.number, _place(arguments), watch, _say)
     if moved:
         undo = f"hangtag versions rollback --label {arguments.label} --config {arguments.config}"
-        done(f"{arguments.label} is version {arguments.number}", next_step=f"{undo}, if it is not as good")
+        done(f"{arguments.label} is version {arguments.number}", next_step=f"{undo}, to undo this")
     else:
         _say(f"step 2 of 2: when version {arguments.number} is AVAILABLE, run this again (or give --target)")
     return 0
@@ -192,7 +192,9 @@ def _rollback(arguments: argparse.Namespace) -> int:
     with _Server(arguments) as watch:
         moved = rollback(_place(arguments), watch, _say)
     if moved:
-        done(f"{arguments.label} is back", next_step=f"hangtag status --model {arguments.model_name}")
+        done(
+            f"{arguments.label} is at its previous version", next_step=f"hangtag status --model {arguments.model_name}"
+        )
     else:
         _say("step 2 of 2: when that version is AVAILABLE, run this again (or give --target)")
     return 0

@@ -129,7 +129,7 @@ def _move_in_steps(version: int, place: Place, watch: Watch | NoServer | None, s
         if not is_listed and watch != NO_SERVER and (watch is not None or place.label in config.labels):
             config.serve(_served(config, on_disk) | {version})
             config.write()
-            say(f"step 1 of 2: {place.config} lists version {version}; {place.label} follows once that is AVAILABLE")
+            say(f"step 1 of 2: {place.config} lists version {version}; {place.label} moves when that is AVAILABLE")
             _report_unlabelled(served, config.wanted(on_disk), say)
             if watch is None:
                 return False

@@ -67,9 +67,9 @@ def stop_when(loss: float | None, accuracy: float | None, say: Callable[[str], N
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
             figures = logs or {}
             if loss is not None and figures["loss"] <= loss:
-                say(f"training loss {figures['loss']:.4f} is at most {loss:g}: training ends")
+                say(f"training loss {figures['loss']:.4f} is at most {loss:g}: training stops")
             elif accuracy is not None and figures["accuracy"] >= accuracy:
-                say(f"training accuracy {figures['accuracy']:.4f} is at least {accuracy:g}: training ends")
+                say(f"training accuracy {figures['accuracy']:.4f} is at least {accuracy:g}: training stops")
             else:
                 return
             self.reached = self.model.stop_training = True
@@ -127,7 +127,7 @@ def best_epoch(best: Best, first_epoch: int, patience: int | None, say: Callable
                 best.accuracy, best.loss, best.epoch = accuracy, loss, epoch + 1
                 best.weights = self.model.get_weights()
             elif patience is not None and epoch + 1 - max(best.epoch, first_epoch) >= patience:
-                say(f"no better epoch in {patience}: training ends")
+                say(f"no better epoch in {patience} epochs: training stops")
                 self.model.stop_training = True
 
     return BestEpoch()

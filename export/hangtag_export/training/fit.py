@@ -235,7 +235,7 @@ def _save(run: Run, state: State, say: Say) -> None:
     try:
         run.save(state)
     except ExportError as error:
-        say(f"{error}; training goes on")
+        say(f"{error}; the training continues")
 
 
 def _check_labels(labels: np.ndarray, classes: int) -> None:

@@ -122,7 +122,7 @@ def train(
         evaluation = evaluate(served, dataset.test_images, dataset.test_labels, dataset.class_names)
     except KeyboardInterrupt:
         if run is not None and run.has_epochs():
-            say("interrupted: the same command with --resume continues after the last epoch")
+            say("interrupted: run the same command with --resume to continue after the last epoch")
         raise
     finally:
         if run is not None:

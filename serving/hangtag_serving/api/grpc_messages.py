@@ -51,7 +51,7 @@ def parse(message: Any, body: bytes, budget: Budget) -> Any:
 
 def unreadable(error: Exception) -> ServingError:
     """The error for a malformed message. The C++ server sends no text for it."""
-    log.debug("a request that is no protobuf message: %s", error)
+    log.debug("a request is not a protobuf message: %s", error)
     return ServingError("INTERNAL", "")
 
 

@@ -146,7 +146,7 @@ def examine_container(container: Container) -> Iterator[Finding]:
 
     image = container.image
     if has_image(image, CPP_IMAGE) and is_mutable(image):
-        message = f"image {image} may change between two starts"
+        message = f"image {image} can be a different one at the next start: it is not pinned"
         yield Finding(WARN, "image-tag", container.subject, message, f"{CPP_IMAGE}:2.20.0, or a digest")
     if not container.is_embedded:
         yield from examine_words(container.subject, container.command)
@@ -155,7 +155,7 @@ def examine_container(container: Container) -> Iterator[Finding]:
     yield from _examine_scripts(container)
     yield from _examine_probes(container)
     if not container.has_memory_limit:
-        message = "has no memory limit: one large request or a second version can take the machine down"
+        message = "has no memory limit: one large request or a second version can use all memory of the machine"
         yield Finding(WARN, "memory-limit", container.subject, message, "limit it to 2 GiB, or measure the model")
 
 
@@ -169,7 +169,7 @@ def _examine_mounts(container: Container) -> Iterator[Finding]:
             message = f"--{flag} names {path}, and nothing is mounted there: the server does not start"
             yield Finding(FAIL, "file-not-mounted", subject, message, f"mount a folder to {PurePosixPath(path).parent}")
         elif not _has(source, name):
-            message = f"--{flag} names {path}, which is not in what is mounted there ({_shown(source)})"
+            message = f"--{flag} names {path}, which is not in the folder that is mounted there ({_shown(source)})"
             yield Finding(FAIL, "file-missing", subject, message, f"put {name} there")
     for model, base_path in (container.models() or {}).items():
         yield from _examine_model_mount(container, model, base_path)
@@ -187,9 +187,7 @@ def _examine_model_mount(container: Container, model: str, base_path: str) -> It
     folder = source / below
     if below == "." and (folder.name.isdecimal() or (folder / "saved_model.pb").exists()):
         message = f"{folder} is one version, mounted as the base path of {model}"
-        fix = (
-            f"mount its parent, or the parent of that to {PurePosixPath(base_path).parent}: new versions are seen then"
-        )
+        fix = f"mount its parent, or the parent of that to {PurePosixPath(base_path).parent}"
         yield Finding(FAIL, "version-mounted", container.subject, message, fix)
     elif not folder.is_dir():
         message = f"{folder}, the base path of {model}, does not exist"
@@ -218,7 +216,7 @@ def _examine_threads(container: Container, base_path: Path) -> Iterator[Finding]
         return
     if not graph.is_small_and_dense:
         message = f"gives each operation one thread, and {newest} has convolutions or is large: about half the speed"
-        fix = "take out --tensorflow_intra_op_parallelism and --tensorflow_inter_op_parallelism"
+        fix = "remove --tensorflow_intra_op_parallelism and --tensorflow_inter_op_parallelism"
         yield Finding(WARN, "threads", container.subject, message, fix)
 
 

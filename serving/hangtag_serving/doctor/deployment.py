@@ -31,7 +31,7 @@ def examine_deployment(*paths: Path, cluster: bool = False) -> Iterator[Finding]
     except (OSError, ValueError) as error:
         yield Finding(FAIL, "unreadable-file", subject, f"cannot be read: {' '.join(str(error).split())}")
     except (AttributeError, TypeError, LookupError) as error:  # text where a mapping belongs, and the like
-        message = f"is not of the form that Docker Compose or Kubernetes takes: {' '.join(str(error).split())}"
+        message = f"is not a valid file for Docker Compose or Kubernetes: {' '.join(str(error).split())}"
         yield Finding(FAIL, "unreadable-file", subject, message)
 
 

@@ -27,7 +27,7 @@ Object = Mapping[str, Any]
 _SECONDS = 10
 _GROUPS = {
     "gateway.networking.k8s.io": ("Gateway API", "install its custom resources and a controller for them"),
-    "monitoring.coreos.com": ("Prometheus Operator", "install it, for example by the chart kube-prometheus-stack"),
+    "monitoring.coreos.com": ("Prometheus Operator", "install it, for example with the chart kube-prometheus-stack"),
     "serving.kserve.io": ("KServe", "install it"),
 }
 
@@ -97,7 +97,7 @@ def _examine_pod(subject: str, owner: Object, pod: Object, container: Object) ->
     readiness = container.get("readinessProbe") or {}
     asked = (readiness.get("httpGet") or {}).get("path", "")
     if not (asked.endswith("/metadata") or "exec" in readiness):
-        message = "its readiness probe does not ask for a model's metadata: a model that cannot answer counts as ready"
+        message = "its readiness probe does not request a model's metadata: a model that cannot answer counts as ready"
         fix = "exec: command: [bash, /config/ready.sh], or httpGet /v1/models/NAME/metadata on the REST port"
         yield Finding(WARN, "readiness", subject, message, fix)
     is_cpp = not has_image(str(container.get("image", "")), EMBEDDED_IMAGE) and "hangtag" not in _command(container)
@@ -109,15 +109,13 @@ def _examine_pod(subject: str, owner: Object, pod: Object, container: Object) ->
         yield Finding(WARN, "sigterm", subject, message, f"command: [{CPP_SERVER}]")
     if pod.get("hostNetwork"):
         message = "uses the node's network: it listens on all interfaces, and the server requires no credentials"
-        yield Finding(WARN, "public-port", subject, message, "take out hostNetwork, and use a Service")
+        yield Finding(WARN, "public-port", subject, message, "remove hostNetwork, and use a Service")
     if not (container.get("lifecycle") or {}).get("preStop"):
         message = "has no preStop pause: calls that are in transit when a pod stops are lost"
         yield Finding(WARN, "pre-stop", subject, message, "preStop: exec: command: [sleep, '15']")
     for mount in container.get("volumeMounts") or []:
         if str(mount.get("subPath", "")).rsplit("/", 1)[-1].isdecimal():
-            message = (
-                f"mounts one version ({mount['subPath']}) to {mount.get('mountPath')}: the server looks for numbers"
-            )
+            message = f"mounts one version ({mount['subPath']}) to {mount.get('mountPath')}, not a folder of versions"
             yield Finding(FAIL, "version-mounted", subject, message, "mount the parent of the versions")
     yield from _examine_replicas(subject, owner, pod)
 
@@ -125,7 +123,7 @@ def _examine_pod(subject: str, owner: Object, pod: Object, container: Object) ->
 def _examine_user(subject: str, pod: Object, container: Object) -> Iterator[Finding]:
     security = {**(pod.get("securityContext") or {}), **(container.get("securityContext") or {})}
     if security.get("runAsNonRoot") and security.get("runAsUser") == 0:
-        message = "has runAsUser 0 beside runAsNonRoot: Kubernetes does not start it"
+        message = "has runAsUser 0 together with runAsNonRoot: Kubernetes does not start it"
         yield Finding(FAIL, "root", subject, message, "runAsUser: 65534")
     elif not security.get("runAsNonRoot"):
         yield Finding(WARN, "root", subject, "may run as root", "securityContext: runAsNonRoot: true, runAsUser: 65534")
@@ -138,7 +136,7 @@ def _examine_replicas(subject: str, owner: Object, pod: Object) -> Iterator[Find
     if (owner.get("spec") or {}).get("replicas", 1) in (0, 1, None):
         return
     if not pod.get("topologySpreadConstraints") and not (pod.get("affinity") or {}).get("podAntiAffinity"):
-        message = "has several replicas and nothing that spreads them: one node that fails may take all"
+        message = "has several replicas but no rule that spreads them: all may run on one node, and fail with it"
         yield Finding(WARN, "spread", subject, message, "topologySpreadConstraints on kubernetes.io/hostname")
 
 

@@ -31,7 +31,7 @@ _HELP = {
     "hangtag_server_answers": "1 if the server reports the status of the model, else 0.",
     "hangtag_version_state": "1 for the state that the server reports of a version.",
     "hangtag_version_missing": "1 for a version on disk that should be served and is not AVAILABLE.",
-    "hangtag_versions_missing": "The number of such versions.",
+    "hangtag_versions_missing": "The number of versions on disk that should be served and are not AVAILABLE.",
 }
 
 

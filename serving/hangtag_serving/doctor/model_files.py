@@ -27,7 +27,7 @@ def examine_config(path: Path, path_map: Mapping[str, Path]) -> Iterator[Finding
     try:
         configs = read_config(path, path_map)
     except (InvalidInput, ServingError) as error:
-        fix = "correct the file: the server does not start with it, and refuses it whole when it reads it again"
+        fix = "correct the file: the server does not start with it, and refuses all of it when it reads it again"
         yield Finding(FAIL, "config-refused", subject, str(error), fix)
         return
     if not configs:
@@ -59,15 +59,15 @@ def _examine_versions(subject: str, config: ModelConfig) -> Iterator[Finding]:
                 yield Finding(FAIL, "version-missing", subject, message, fix)
         if not config.policy.versions:
             message = f"{config.name} has an empty specific policy: every version is unloaded"
-            yield Finding(FAIL, "policy-empty", subject, message, "name a version")
+            yield Finding(FAIL, "policy-empty", subject, message, "add a version")
     served = config.policy(on_disk)
     for label, version in config.labels.items():
         if version not in served:
-            message = f"label {label!r} of {config.name} points at version {version}, which this policy does not serve"
-            fix = "name the version in model_version_policy { specific { … } }"
+            message = f"label {label!r} of {config.name} points to version {version}, which this policy does not serve"
+            fix = "add the version to model_version_policy { specific { … } }"
             yield Finding(FAIL, "label-not-served", subject, message, fix)
     if config.labels:
-        message = f"{config.name} has labels: a first start needs --allow_version_labels_for_unavailable_models=true"
+        message = f"{config.name} has labels: the first start needs --allow_version_labels_for_unavailable_models=true"
         fix = "give the flag; to move a label, load its version first (hangtag versions promote)"
         yield Finding(WARN, "labels", subject, message, fix)
         if served and max(served) not in {config.labels.get("stable", max(served))}:
@@ -83,7 +83,7 @@ def examine_base_path(base_path: Path, model: str | None = None) -> Iterator[Fin
         names = sorted(os.listdir(base_path))  # noqa: PTH208 - names are all that is needed
         versions = scan(base_path)
     except OSError as error:
-        message, fix = f"cannot be read: {error.strerror}", "check the path, and the mount if it is a container's"
+        message, fix = f"cannot be read: {error.strerror}", "check the path, and in a container the mount"
         yield Finding(FAIL, "base-path", subject, message, fix)
         return
     if "saved_model.pb" in names:
@@ -102,9 +102,9 @@ def examine_base_path(base_path: Path, model: str | None = None) -> Iterator[Fin
 def _no_version(base_path: Path, names: list[str]) -> Finding:
     below = [name for name in names if _has_version(base_path / name)]
     if below:
-        message = f"is a folder of base paths ({', '.join(below)}), not one itself"
+        message = f"is a folder of base paths ({', '.join(below)}), not a base path"
         return Finding(FAIL, "no-version", str(base_path), message, f"hangtag doctor {base_path / below[0]}")
-    message = "has no folder whose name is a number: the server waits with no port open"
+    message = "has no folder whose name is a number: the server waits and opens no port"
     fix = f"hangtag export --base-path {base_path}, or hangtag publish MODEL --base-path {base_path}"
     return Finding(FAIL, "no-version", str(base_path), message, fix)
 

@@ -32,14 +32,14 @@ def examine_server(target: str, model: str) -> Iterator[Finding]:
         try:
             metadata = client.metadata()
         except HangtagError as error:
-            fix = "start it, or see `hangtag status` for why no version is available; --model names another model"
+            fix = "start it; `hangtag status` shows why no version is available; --model selects another model"
             yield Finding(FAIL, "not-ready", target, str(error), fix)
             return
         yield Finding(OK, "answers", target, f"{model} version {metadata.version} answers")
         for status in client.status():
             if status.error_code != "OK":
                 message = f"version {status.version} did not load: {' '.join(status.error_message.split())}"
-                yield Finding(WARN, "load-failed", target, message, "hangtag doctor on its base path explains it")
+                yield Finding(WARN, "load-failed", target, message, "run hangtag doctor on its base path")
         yield from _examine_class_names(client, target)
         inputs = _small_input(metadata)
         if inputs is None:
@@ -114,8 +114,8 @@ def _examine_answers(target: str, body: bytes) -> Iterator[Finding]:
             _, tensor = protobuf.map_entry(value)
             if any(number == _TENSOR_CONTENT for number, _, _ in protobuf.fields(tensor)):
                 message = (
-                    "runs with --enable_serialization_as_tensor_content: REST answers of the C++ server then hold "
-                    "process memory, and a string output over REST ends it"
+                    "runs with --enable_serialization_as_tensor_content: REST responses of the C++ server then contain "
+                    "process memory, and a string output over REST crashes it"
                 )
                 yield Finding(FAIL, "tensor-content", target, message, "remove the flag and restart it")
                 return
@@ -132,7 +132,7 @@ def _examine_load(client: Client, target: str, inputs: tuple[str, np.ndarray], c
     try:
         yield from _examine_answers(target, call())
     except HangtagError as error:
-        fix = "hangtag doctor on its base path explains it"
+        fix = "run hangtag doctor on its base path"
         yield Finding(FAIL, "request-fails", target, f"a request of one row fails: {error}", fix)
         return
     with ThreadPoolExecutor(_AT_ONCE) as threads:
@@ -147,7 +147,7 @@ def _examine_load(client: Client, target: str, inputs: tuple[str, np.ndarray], c
         client.predict({name: np.repeat(row, rows, axis=0)}, signature=SERVING_DEFAULT)
     except HangtagError as error:
         message = f"a request of {_LARGE >> 20} MiB is refused: {error}"
-        fix = "raise the limit of the proxy in front; the SDK's own requests stay under 2 MiB"
+        fix = "raise the limit of the proxy; the SDK's own requests stay under 2 MiB"
         yield Finding(WARN, "request-size", target, message, fix)
     times = []
     for _ in range(_TIMED):

@@ -82,7 +82,7 @@ def examine_version(model: str, number: int, folder: Path, *, is_newest: bool) -
     except ServingError as error:
         message = f"does not load: {' '.join(error.message.split())}"
         if is_newest:
-            message += "; TensorFlow Serving does not start with it, even beside a good version"
+            message += "; TensorFlow Serving does not start with it, even if an older version is good"
             fix = f"move it away (mv {folder} {folder}.broken), then {_PUBLISH_AGAIN}"
             yield Finding(FAIL, "does-not-load", subject, message, fix)
         else:
@@ -104,7 +104,7 @@ def _examine_warmup(servable: Servable, folder: Path) -> Iterator[Finding]:
     try:
         warmed = warm_up(servable, folder)
     except ServingError as error:
-        message = f"a warmup request fails, and with it the load: {' '.join(error.message.split())}"
+        message = f"a warmup request fails, so the version does not load: {' '.join(error.message.split())}"
         yield Finding(FAIL, "warmup", str(folder / WARMUP), message, _PUBLISH_AGAIN)
         return
     if warmed:
@@ -116,7 +116,7 @@ def _examine_warmup(servable: Servable, folder: Path) -> Iterator[Finding]:
 def _examine_signatures(subject: str, servable: Servable) -> Iterator[Finding]:
     missing = [name for name in SIGNATURES if name not in servable.signatures]
     if SERVING_DEFAULT in missing:
-        message = f"has no signature {SERVING_DEFAULT}: every call must name one"
+        message = f"has no signature {SERVING_DEFAULT}: every call must give one"
         yield Finding(WARN, "signatures", subject, message, _PUBLISH_AGAIN)
     elif missing:
         message = f"lacks {', '.join(missing)}: the SDK needs them to send image files or to read class names"

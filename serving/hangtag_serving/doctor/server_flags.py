@@ -79,7 +79,7 @@ RULES = (
         "no-models",
         FAIL,
         lambda flags: not flags.get("model_config_file") and not flags.get("model_base_path"),
-        "names no model: neither --model_config_file nor --model_base_path is given",
+        "has no model: neither --model_config_file nor --model_base_path is given",
         "--model_config_file=/config/models.config",
     ),
     Rule(
@@ -95,7 +95,7 @@ RULES = (
         lambda flags: (
             bool(flags.get("model_config_file")) and not is_on(flags, "allow_version_labels_for_unavailable_models")
         ),
-        "a first start with version labels fails: labels are assigned before anything is loaded",
+        "the first start with version labels fails: labels are assigned before versions are loaded",
         "--allow_version_labels_for_unavailable_models=true",
     ),
     Rule(
@@ -104,7 +104,7 @@ RULES = (
         lambda flags: (
             bool(flags.get("model_config_file")) and flags.get("model_config_file_poll_wait_seconds", "0") == "0"
         ),
-        "reads its model config once: `hangtag versions promote` and `rollback` have no effect until a restart",
+        "reads its model config once: `hangtag versions promote` and `rollback` have no effect before a restart",
         "--model_config_file_poll_wait_seconds=10",
     ),
 )
@@ -150,7 +150,7 @@ def examine_flags(subject: str, flags: Flags, *, is_embedded: bool) -> Iterator[
         if flag not in known:
             nearest = difflib.get_close_matches(flag, sorted(known), 1)
             effect = "is refused" if is_embedded else "the server ignores it and starts all the same"
-            fix = f"--{nearest[0]}" if nearest else "take it out"
+            fix = f"--{nearest[0]}" if nearest else "remove it"
             yield Finding(FAIL, "unknown-flag", subject, f"--{flag} is not a flag of the server: {effect}", fix)
     for rule in RULES if is_embedded else (*RULES, *CPP_RULES):
         if rule.holds(flags):

@@ -134,7 +134,10 @@ def _one_model(flags: argparse.Namespace) -> ModelConfig:
     variables = {name: os.environ[name] for name in ("MODEL_NAME", "MODEL_BASE_PATH") if os.environ.get(name)}
     name, location = flags.model_name, flags.model_base_path
     if location is None and variables:
-        log.info("serving by the variables %s", " and ".join(f"{key}={value}" for key, value in variables.items()))
+        log.info(
+            "serving the model of the environment variables %s",
+            " and ".join(f"{key}={value}" for key, value in variables.items()),
+        )
         name = name or variables.get("MODEL_NAME", "model")
         location = f"{variables.get('MODEL_BASE_PATH', '/models')}/{variables.get('MODEL_NAME', 'model')}"
     elif location is None:

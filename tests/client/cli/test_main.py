@@ -153,7 +153,7 @@ def test_a_terminal_shows_colours_and_what_to_do_next():
     assert "\x1b[32mAVAILABLE\x1b[0m" in coloured
     for shown in (plain, dumb):
         assert "\x1b[" not in shown
-        assert shown.splitlines()[-1] == "1 of 1 versions of fashion can answer; next: hangtag classify IMAGE"
+        assert shown.splitlines()[-1] == "1 of 1 versions of fashion are AVAILABLE; next: hangtag classify IMAGE"
     assert (piped.stdout, piped.stderr) == ("     1  AVAILABLE\n", "")
 
 

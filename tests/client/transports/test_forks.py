@@ -44,5 +44,5 @@ def test_a_client_used_before_a_fork_says_so_at_once(protocol, count):
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 def test_a_client_cannot_be_sent_to_another_process(kind):
-    with pytest.raises(TypeError, match="holds connections and cannot be pickled: make one in each process"):
+    with pytest.raises(TypeError, match="holds connections and cannot be pickled: create one in each process"):
         pickle.dumps(kind("localhost:8500"))

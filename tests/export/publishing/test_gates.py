@@ -129,7 +129,7 @@ def test_a_gate_that_is_not_met_publishes_nothing_and_keeps_the_model(exported, 
     slow = ["--epochs=3", "--batch-size=256", "--learning-rate=1e-7", "--stop-at-loss=100"]
     done = run("export", *slow, "--no-worse-than-current", f"--base-path={base_path}")
     assert done.returncode == 1
-    assert "is at most 100: training ends\n" in done.stdout
+    assert "is at most 100: training stops\n" in done.stdout
     (line,) = done.stderr.splitlines()
     assert re.search(r"test accuracy 0\.\d{4} is below the 0\.8\d{3} of version 1: nothing was published", line)
     (kept,) = (base_path / "rejected").iterdir()

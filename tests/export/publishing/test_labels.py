@@ -38,7 +38,7 @@ def test_a_label_that_is_new_is_waited_for_like_any(base_path, tmp_path, capsys)
             with Client(server.target, version_label=label) as client:
                 assert client.metadata().version == number
     output = capsys.readouterr().out
-    assert f"step 1 of 2: {config} lists version 3; canary follows once that is AVAILABLE" in output
+    assert f"step 1 of 2: {config} lists version 3; canary moves when that is AVAILABLE" in output
 
 
 def test_a_loaded_version_whose_label_the_server_does_not_learn_is_no_success(base_path, config, tmp_path, capsys):

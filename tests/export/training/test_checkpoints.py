@@ -67,7 +67,7 @@ def test_a_continued_training_ends_as_if_it_had_not_been_interrupted(few, archit
     lines = []
     with pytest.raises(KeyboardInterrupt):
         train(few, architecture, base_path=tmp_path, callbacks=[interrupt_after(2)], say=lines.append, **options)
-    assert lines[-1] == "interrupted: the same command with --resume continues after the last epoch"
+    assert lines[-1] == "interrupted: run the same command with --resume to continue after the last epoch"
     assert len(list(tmp_path.glob("checkpoints/*/epoch-*"))) == 1
     continued = train(few, architecture, base_path=tmp_path, continue_interrupted=True, say=lines.append, **options)
     assert "continuing after epoch 2" in lines
@@ -134,7 +134,7 @@ def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(few, tmp_
     lines = []
     training = train(few, epochs=2, base_path=tmp_path, say=lines.append)
     assert len(training.history["loss"]) == 2
-    assert sum("No space left on device; training goes on" in line for line in lines) == 2
+    assert sum("No space left on device; the training continues" in line for line in lines) == 2
 
 
 def test_ctrl_c_and_resume_on_the_command_line(dataset, tmp_path):

@@ -23,5 +23,5 @@ def test_ctrl_c_in_the_middle_of_a_resumed_training_keeps_a_checkpoint_alone(exp
         rest, errors = export.communicate(timeout=PATIENCE)
     assert export.returncode == 130
     assert errors.splitlines() == ["hangtag: interrupted"]
-    assert rest.splitlines()[-1] == "interrupted: the same command with --resume continues after the last epoch"
+    assert rest.splitlines()[-1] == "interrupted: run the same command with --resume to continue after the last epoch"
     assert [path.name for path in base_path.iterdir()] == ["checkpoints"]

@@ -104,7 +104,7 @@ def test_training_ends_when_no_epoch_gets_better(some):
     training = trained(some, epochs=50, validation_split=0.25, learning_rate=0.02, patience=2, say=lines.append)
     best = int(np.argmax(training.history["val_accuracy"]))
     assert len(training.history["loss"]) == best + 3 < 50
-    assert "no better epoch in 2: training ends" in lines
+    assert "no better epoch in 2 epochs: training stops" in lines
     assert lines[-1].startswith(f"epoch {best + 1} is used")
 
 
