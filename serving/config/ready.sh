@@ -14,7 +14,7 @@ else
   mapfile -t names < <(sed 's/^[[:space:]]*#.*//' "$config" | grep -oE "\bname[[:space:]]*:[[:space:]]*[\"'][^\"']+" | sed "s/.*[\"']//")
 fi
 if [[ ${#names[@]} -eq 0 ]]; then
-  echo "$config names no model" >&2
+  echo "$config has no model" >&2
   exit 1
 fi
 for name in "${names[@]}"; do

@@ -197,7 +197,7 @@ def test_the_health_check_asks_for_every_model_of_the_config(compose, folder, se
     config.write_text('# name: "nope"\nmodel_config_list { config { name : "fashion" } }')
     assert stack.run(stack.ready).returncode == 0
     config.write_text("model_config_list {}")
-    assert "names no model" in stack.run(stack.ready).stderr
+    assert "has no model" in stack.run(stack.ready).stderr
 
 
 def test_the_check_says_at_once_that_there_is_no_version(compose, folder):

@@ -53,7 +53,7 @@ def register(commands: Any) -> None:
     doctor.add_argument(
         "--cluster",
         action="store_true",
-        help="check in the current kubectl cluster that what a kustomize folder needs exists",
+        help="check that the objects that a kustomize folder needs exist in kubectl's current cluster",
     )
     doctor.add_argument(
         "--metrics",
