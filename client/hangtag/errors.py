@@ -136,7 +136,7 @@ class BadResponse(HangtagError):
     >>> with Client("http://www.example.org") as client:  # a web server of another kind
     ...     client.status()
     Traceback (most recent call last):
-    hangtag.errors.BadResponse: the answer to /v1/models/fashion cannot be read: ...
+    hangtag.errors.BadResponse: the response to /v1/models/fashion cannot be read: ...
     """
 
 
