@@ -45,7 +45,7 @@ def test_an_access_log_whose_reader_has_ended_ends_alone(caplog):
         record(recorder)
     recorder.close()
     assert [entry.message for entry in caplog.records] == [
-        "the access log cannot be written and ends here: [Errno 32] Broken pipe"
+        "the access log cannot be written any more: [Errno 32] Broken pipe"
     ]
     assert b'{model_name="fashion",status="OK"} 2' in recorder.metrics.text()
 
