@@ -151,4 +151,4 @@ def test_every_overlay_has_a_code_block_of_its_own():
 
 def test_the_warning_about_calls_without_a_label_comes_first():
     section = PAGE.split("## 6. A canary\n\n")[1]
-    assert section.startswith("**Calls that name neither a version nor a label are answered by the newest version")
+    assert section.startswith("**A call without a version and a label gets the newest version that is loaded.")
