@@ -193,9 +193,9 @@ def test_wrong_arguments_are_named(ray, images, server, tmp_path):
     output = str(tmp_path / "named")
     with pytest.raises(InvalidInput, match=r"^the dataset has no column 'image'; it has data$"):
         classify_to_parquet(source, server.grpc, output, column="image")
-    with pytest.raises(InvalidInput, match="which column"):
+    with pytest.raises(InvalidInput, match="the column with the images"):
         classify_to_parquet(source, server.grpc, output)
-    with pytest.raises(InvalidInput, match="column is of a dataset"):
+    with pytest.raises(InvalidInput, match="column is for a dataset"):
         classify_to_parquet("pictures", server.grpc, output, column="data")
     with pytest.raises(InvalidInput, match=r"no image files at .*nowhere"):
         classify_to_parquet(str(tmp_path / "nowhere"), server.grpc, output)

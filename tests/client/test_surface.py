@@ -88,7 +88,7 @@ def test_a_closed_client_says_so_and_closing_twice_does_nothing(server, kind, pr
 def test_what_is_left_open_is_named_in_a_resource_warning(server):
     client = Client(server.grpc, timeout=60)
     client.labels()
-    with pytest.warns(ResourceWarning, match="Client of fashion at .* was left open"):  # noqa: PT031
+    with pytest.warns(ResourceWarning, match="Client of fashion at .* was not closed"):  # noqa: PT031
         del client
         gc.collect()
 
@@ -98,7 +98,7 @@ def test_an_async_client_left_open_is_named_in_a_resource_warning(server):
         client = AsyncClient(server.grpc, timeout=60)
         await client.labels()
 
-    with pytest.warns(ResourceWarning, match="AsyncClient of fashion .* was left open"):  # noqa: PT031
+    with pytest.warns(ResourceWarning, match="AsyncClient of fashion .* was not closed"):  # noqa: PT031
         asyncio.run(forget())
         gc.collect()
 

@@ -131,7 +131,7 @@ def test_a_closed_client_says_so(server, images):
 def test_a_client_left_open_warns(server):
     client = Client(server.rest)
     client.status()
-    with pytest.warns(ResourceWarning, match="left open"):  # noqa: PT031
+    with pytest.warns(ResourceWarning, match="not closed"):  # noqa: PT031
         del client
         gc.collect()
 
