@@ -101,9 +101,9 @@ def test_the_two_are_compared_on_the_same_images(canary, dataset, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "say which two to compare"),
-        (["--version=1"], "say which two to compare"),
-        (["--version=1", "--version=2", "--label=a", "--label=b"], "say which two to compare"),
+        ([], "give the two to compare"),
+        (["--version=1"], "give the two to compare"),
+        (["--version=1", "--version=2", "--label=a", "--label=b"], "give the two to compare"),
         (["--version=1", "--version=2", "--label=a"], "not both"),
         (["--version=2", "--version=2"], "both sides are version 2: there is nothing to compare"),
         (["--label=stable", "--label=stable"], "both sides are label stable"),

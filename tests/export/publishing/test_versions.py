@@ -56,7 +56,7 @@ def test_prune_keeps_the_newest_and_all_that_the_config_names(base_path, tmp_pat
 def test_prune_says_when_no_config_tells_which_versions_are_labelled(base_path, capsys):
     assert versions("prune", "--keep=1", f"--base-path={base_path}") == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("hangtag: warning: --keep without --config FILE: versions that a label or a policy names")
+    assert line.startswith("hangtag: warning: --keep without --config FILE: versions that a label or a policy needs")
     assert numbers(base_path) == ["6"]
     assert versions("prune", "--keep=1", f"--base-path={base_path}", "--config=none") == 0
     assert capsys.readouterr().err == ""

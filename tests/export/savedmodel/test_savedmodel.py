@@ -96,7 +96,7 @@ def test_a_published_version_can_be_read_back_into_keras(exported, images, expec
 
 def test_a_version_that_answers_otherwise_than_keras_is_not_published(exported, images, expected, dataset):
     """One that answers alike is: every export in these tests is verified."""
-    with pytest.raises(ExportError, match=r"signature 'serving_default' .* does not answer as Keras does"):
+    with pytest.raises(ExportError, match=r"signature 'serving_default' .* does not give the outputs of Keras"):
         verify(exported / "1", images[:32], np.roll(expected, 1, axis=0), dataset.class_names)
 
 

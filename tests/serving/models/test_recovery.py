@@ -53,7 +53,7 @@ def test_the_newest_version_that_loads_is_served_after_a_restart(broken_newest, 
     with serving(broken_newest, tmp_path / "log", *QUICKLY) as server:
         assert answers(server)
         assert states(server) == {3: "END", 2: "END", 1: "AVAILABLE"}
-        said = "no version that the policy names loads; serving version 1, the newest that does"
+        said = "no version of the policy loads; serving version 1, the newest version that loads"
         eventually(lambda: said in server.log_text(), "the log to say so")
         (broken_newest / ".copy").mkdir()
         shutil.copytree(MODELS / "fashion" / "2", broken_newest / ".copy" / "4")
@@ -76,9 +76,11 @@ def test_the_fallback_can_be_turned_off(broken_newest, tmp_path):
 )  # fmt: skip
 def test_a_broken_config_file_changes_nothing_and_is_logged(polled, text):
     server, file, good = polled
-    before = server.log_text().count("is not applied, what is served stays")
+    before = server.log_text().count("is not applied, the served models do not change")
     file.write_text(text)
-    eventually(lambda: server.log_text().count("is not applied, what is served stays") > before, "the refusal")
+    eventually(
+        lambda: server.log_text().count("is not applied, the served models do not change") > before, "the refusal"
+    )
     assert answers(server)
     file.write_text(good)
 
