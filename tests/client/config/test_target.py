@@ -80,7 +80,7 @@ def test_a_password_in_the_url_is_sent_and_never_shown(kind, caplog):
     shown.append(what_goes_wrong(kind, f"http://127.0.0.1:{free_port()}", retries=1))
     shown += [record.getMessage() for record in caplog.records if record.name == "hangtag"]
     assert any("connecting to http://127.0.0.1" in text for text in shown)
-    assert any("again in" in text for text in shown)
+    assert any("next attempt in" in text for text in shown)
     assert not any("s3cret" in text for text in shown)
 
 

@@ -61,7 +61,7 @@ def test_a_port_in_use_is_one_sentence():
     ("arguments", "message"),
     [
         (["--target=a:1", "--target=b:2"], "at most one --target"),
-        (["--target=http://x:1?y"], "no URL of a server"),
+        (["--target=http://x:1?y"], "is not the URL of a server"),
         (["--images=nowhere.npz"], "cannot read nowhere.npz: no such file or folder"),
         (["--images=empty"], "no image file in folder empty"),
         (["--images=other"], "other has no PNG or JPEG file"),
