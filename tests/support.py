@@ -28,11 +28,7 @@ PATIENCE = 240.0  # seconds; a bound for a machine under load, never a measure
 def run(
     *arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run `hangtag` with these arguments to its end; with TensorFlow imported already, if the command needs it."""
-    if arguments[0] not in ("export", "publish", "doctor"):
-        return subprocess.run(
-            [*HANGTAG, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=cwd, env=env
-        )
+    """Run `hangtag` with these arguments to its end, in a process that has imported its modules already."""
     with tempfile.TemporaryDirectory() as folder:
         stdout, stderr = Path(folder, "stdout"), Path(folder, "stderr")
         process = Prestarted(arguments, stdout, stderr, cwd=cwd, env=env)
