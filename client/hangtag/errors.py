@@ -111,8 +111,8 @@ class UnknownSignature(HangtagError):
 class ServerBusy(HangtagError):
     """The server refused the call because of load, not because of its content.
 
-    >>> with Client("busy.example.org:8500", retries=1) as client:
-    ...     client.classify(images[:1])  # raised after the last retry, or when the timeout leaves no time for one
+    >>> with Client("busy.example.org:8500", timeout=3) as client:
+    ...     client.classify(images[:1])  # raised when the timeout leaves no time to try again
     Traceback (most recent call last):
     hangtag.errors.ServerBusy: ... says RESOURCE_EXHAUSTED: Server Threadpool Exhausted
     """
