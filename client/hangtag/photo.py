@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InvalidInput
-from .images.files import MAX_IMAGE_BYTES, read_file
+from .images.files import MAX_IMAGE_BYTES, read_file, why_unreadable
 from .images.pillow import eight_bits, upright
 from .optional import require
 
@@ -85,7 +85,7 @@ def _opened(photo: Any, pillow: Any, name: str) -> Any:
     except Exception as error:  # Pillow has no common class for what a broken file may raise
         # The text of UnidentifiedImageError has the address of a BytesIO.
         unknown = isinstance(error, pillow.UnidentifiedImageError)
-        reason = "it is no image file that Pillow knows" if unknown else getattr(error, "strerror", None) or error
+        reason = "it is no image file that Pillow knows" if unknown else why_unreadable(error)
         raise InvalidInput(f"cannot read {name}: {reason}") from error
     if 0 in image.size:
         raise InvalidInput(f"cannot read {name}: it has no pixels")

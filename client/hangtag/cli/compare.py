@@ -17,6 +17,7 @@ import numpy as np
 from ..client import Client
 from ..config.target import parse_target
 from ..errors import InvalidInput
+from ..images.files import why_unreadable
 from . import connection
 from .inputs import Array, Files, find
 from .terminal import Progress, counted, done, one_line
@@ -267,8 +268,7 @@ def _truth(file: str | None, source: Files | Array, class_names: Sequence[str]) 
         try:
             labels = np.load(file, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InvalidInput(f"cannot read the labels {file}: {reason}") from error
+            raise InvalidInput(f"cannot read the labels {file}: {why_unreadable(error)}") from error
     if (
         not isinstance(labels, np.ndarray)
         or labels.ndim != 1

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInput
-from ..images.files import read_file
+from ..images.files import read_file, why_unreadable
 
 _LARGEST = 64 << 20  # bytes of a file
 
@@ -45,8 +45,7 @@ def read_class_file(path: Path) -> tuple[str, ...]:
     try:
         content = read_file(path, _LARGEST)
     except (OSError, ValueError) as error:  # ValueError: the name is not allowed
-        reason = getattr(error, "strerror", None) or error
-        raise InvalidInput(f"cannot read the class names in {str(path)[:200]}: {reason}") from error
+        raise InvalidInput(f"cannot read the class names in {str(path)[:200]}: {why_unreadable(error)}") from error
     if len(content) > _LARGEST:
         raise InvalidInput(f"{path} is too large for class names: {_LARGEST >> 20} MiB are allowed")
     try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..errors import InvalidInput
+from ..images.files import why_unreadable
 
 if TYPE_CHECKING:
     import ssl
@@ -153,8 +154,7 @@ class TLS:
                 if file is not None:
                     Path(file).open("rb").close()
             except (OSError, TypeError, ValueError) as error:  # ValueError: the name is not allowed
-                reason = getattr(error, "strerror", None) or error
-                raise InvalidInput(f"cannot read {file!s}: {reason}") from error
+                raise InvalidInput(f"cannot read {file!s}: {why_unreadable(error)}") from error
         try:
             context = ssl.create_default_context(cafile=self.ca or certifi.where())
         except ssl.SSLError as error:

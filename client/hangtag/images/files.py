@@ -32,3 +32,8 @@ def read_file(path: str | os.PathLike[str], limit: int) -> bytes:
         return b"".join(pieces)
     finally:
         os.close(handle)
+
+
+def why_unreadable(error: Exception) -> object:
+    """What an error of reading a file says: without number and path, if the system raised it."""
+    return getattr(error, "strerror", None) or error

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import InvalidInput, MissingExtra
-from .files import MAX_IMAGE_BYTES, read_file
+from .files import MAX_IMAGE_BYTES, read_file, why_unreadable
 from .header import JPEG, PNG, read_header
 from .pillow import as_png, open_image
 
@@ -120,8 +120,7 @@ def _read(item: Any, index: int | None) -> bytes:
         try:
             data = read_file(item, MAX_IMAGE_BYTES)
         except (OSError, ValueError) as error:  # ValueError: the name is not allowed
-            reason = getattr(error, "strerror", None) or error
-            raise InvalidInput(f"cannot read {name}: {reason}{_advice(str(item))}") from error
+            raise InvalidInput(f"cannot read {name}: {why_unreadable(error)}{_advice(str(item))}") from error
         if len(data) > MAX_IMAGE_BYTES:
             raise InvalidInput(f"{name} is too large for an image: it has more than {MAX_IMAGE_BYTES // 1_000_000} MB")
     else:
