@@ -24,18 +24,19 @@ from pathlib import Path
 import numpy as np
 
 from figures import record
+from large_models import SHAPES, publish_model
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from edges import TOKEN, Certificates, edge, listening
 from hangtag import TLS, Client
+from hangtag.cli.terminal import counted
 from programs import program
 from support import Server, free_port, serving
 
 ROUNDS = 9
 CALLS = {1: 100, 32: 50, 256: 15}  # of each way in a round, by images in a call
 PHOTO_CALLS = {1: 15, 8: 5}
-PHOTO_SHAPE = (224, 224, 3)
 TURNS = 5  # calls of one way before the next has its turn: what else the machine does hits all ways alike
 WAYS = {
     "": "through the edge",
@@ -95,28 +96,18 @@ def medians(clients: Mapping[str, Client], images: np.ndarray, calls: int) -> di
 
 def compare(protocol: str, clients: Mapping[str, Client], images: np.ndarray, numbers: Mapping[int, int]) -> None:
     """Record each way's ratio to the way without nginx; `numbers` of calls by images in a call."""
-    model, kind = ("", "images") if images.shape[1:] == (28, 28) else ("mobilenet_", "photos")
+    model, noun = ("", "image") if images.shape[1:] == (28, 28) else ("mobilenet_", "photo")
     for count, calls in numbers.items():
         medians(clients, images[:count], TURNS)  # connections, metadata and plans
         rounds = [medians(clients, images[:count], calls) for _ in range(ROUNDS)]
         for way, name in WAYS.items():
             record(
                 f"edge.{model}{protocol.lower()}_{count}{way}",
-                f"{protocol} {name}, {count} {kind if count > 1 else kind[:-1]} per call: latency",
+                f"{protocol} {name}, {counted(count, noun)} per call: latency",
                 "the same call without nginx",
                 [seconds[way] / seconds["direct"] for seconds in rounds],
                 command="python benchmarks/edge.py",
             )
-
-
-def publish_mobilenet(base_path: Path) -> None:
-    """Publish a MobileNetV2 with random weights."""
-    import keras
-
-    from hangtag_export import publish
-
-    model = keras.applications.MobileNetV2(PHOTO_SHAPE, weights=None, classes=10)
-    publish(model, [f"class {number}" for number in range(10)], base_path, pixels="-1..1")
 
 
 def measure(base_path: Path, images: np.ndarray, numbers: Mapping[int, int]) -> None:
@@ -151,8 +142,8 @@ def main() -> int:
     random = np.random.default_rng(0)
     measure(arguments.base_path.absolute(), random.integers(0, 256, (max(CALLS), 28, 28), np.uint8), CALLS)
     with tempfile.TemporaryDirectory() as folder:
-        publish_mobilenet(Path(folder) / "mobilenet")
-        photos = random.integers(0, 256, (max(PHOTO_CALLS), *PHOTO_SHAPE), np.uint8)
+        publish_model("mobilenet", f"{folder}/mobilenet")
+        photos = random.integers(0, 256, (max(PHOTO_CALLS), *SHAPES["mobilenet"]), np.uint8)
         measure(Path(folder) / "mobilenet", photos, PHOTO_CALLS)
     return 0
 

@@ -18,18 +18,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
 from figures import record
 from hangtag import Client
+from hangtag.cli.terminal import counted
 from hangtag.model import ModelSpec
 from hangtag.protocol.grpc_codec import predict_request
-from serving import count_calls, free_port, raw_answer, running
+from measures import resident
+from processes import per_round
+from serving import count_calls, framed, raw_answer, served
 
 SHAPES = {"cnn": (28, 28), "mobilenet": (224, 224, 3), "resnet50": (224, 224, 3), "vgg16": (224, 224, 3)}
 KERAS_NAMES = {"mobilenet": "MobileNetV2", "resnet50": "ResNet50", "vgg16": "VGG16"}
@@ -81,13 +83,7 @@ def run_session(folder: str, shape: list[int], batch: int, clients: int, seconds
     start = time.monotonic()
     with ThreadPoolExecutor(clients) as pool:
         rate = sum(pool.map(work, range(clients))) / (time.monotonic() - start)
-    print(json.dumps({"rate": rate, "peak": peak_memory("self")}))
-
-
-def peak_memory(process: int | str) -> int:
-    """The most memory that a process has had, in bytes."""
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    print(json.dumps({"rate": rate, "peak": resident("VmHWM")}))
 
 
 IN_A_PROCESS = {function.__name__: function for function in (publish_model, run_session)}
@@ -107,7 +103,7 @@ def in_a_process(name: str, *arguments: object) -> str:
 
 
 def session(folder: Path, model: str, batch: int, clients: int, seconds: float) -> dict[str, float]:
-    """Calls a second, and the peak memory in bytes."""
+    """Calls a second, and the peak memory in MiB."""
     printed = in_a_process("run_session", str(folder / model / "1"), SHAPES[model], batch, clients, seconds)
     measured: dict[str, float] = json.loads(printed.splitlines()[-1])
     return measured
@@ -127,22 +123,13 @@ def publish(folder: Path) -> Path:
     return config
 
 
-@contextmanager
-def served(*flags: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """`hangtag serve`; its gRPC address and its process."""
-    grpc, rest = free_port(), free_port()
-    command = [sys.executable, "-m", "hangtag.cli", "serve", f"--port={grpc}", f"--rest_api_port={rest}", *flags]
-    with running(command, rest) as process:
-        yield f"127.0.0.1:{grpc}", process
-
-
 def measure_speed(folder: Path, servers: dict[str, str], rounds: int, seconds: float) -> None:
     """Load every server, and the session, in turn."""
     for model, batch, clients in CELLS:
         images = np.random.default_rng(0).integers(0, 256, (batch, *SHAPES[model]), np.uint8)
         request = predict_request(ModelSpec(model), {"images": images})
         body = folder / "request.bin"
-        body.write_bytes(b"\0" + len(request).to_bytes(4, "big") + request)
+        body.write_bytes(framed(request))
         rates: dict[str, list[float]] = {}
         for turn in range(rounds):
             for name in list(servers)[:: 1 if turn % 2 else -1]:
@@ -156,9 +143,9 @@ def measure_speed(folder: Path, servers: dict[str, str], rounds: int, seconds: f
         for name, theirs in rates.items():
             record(
                 f"large.{model}-b{batch}-c{clients}-{'peer' if 'Serving' in name else 'session'}",
-                f"{model}, {batch} image{'s' * (batch > 1)} per call, {clients} client{'s' * (clients > 1)}",
+                f"{model}, {counted(batch, 'image')} per call, {counted(clients, 'client')}",
                 name,
-                [one / other for one, other in zip(ours, theirs, strict=True)],
+                per_round(ours, theirs),
                 command=COMMAND,
                 speed=True,
                 absolute=f"{statistics.median(ours):.4g} calls/s",
@@ -171,14 +158,14 @@ def measure_first_call(folder: Path, model: str, rounds: int) -> None:
     first, memory = [], []
     for _ in range(rounds):
         flags = f"--model_name={model}", f"--model_base_path={folder / model}"
-        with served(*flags) as (target, process), Client(target, model=model, timeout=120) as client:
+        with served(*flags) as (target, _, process), Client(target, model=model, timeout=120) as client:
             times = []
             for _ in range(10):
                 start = time.perf_counter()
                 client.predict({"images": image})
                 times.append(time.perf_counter() - start)
             first.append(times[0] / statistics.median(times[1:]))
-            memory.append(peak_memory(process.pid) / session(folder, model, 1, 1, 0)["peak"])
+            memory.append(resident("VmHWM", process) / session(folder, model, 1, 1, 0)["peak"])
     record(f"large.{model}-first", f"{model}: the first call", "the nine after it", first, command=COMMAND)
     record(
         f"large.{model}-memory", f"{model}: peak memory of `hangtag serve`", "a session alone", memory, command=COMMAND
@@ -194,8 +181,9 @@ def measure_start(folder: Path, rounds: int) -> None:
         imported = time.perf_counter() - start
         start = time.perf_counter()
         with served("--model_name=cnn", f"--model_base_path={folder / 'cnn'}"):
-            ratios.append((time.perf_counter() - start) / imported)
-            more.append(time.perf_counter() - start - imported)
+            ready = time.perf_counter() - start
+        ratios.append(ready / imported)
+        more.append(ready - imported)
     record(
         "large.start",
         "`hangtag serve` until it is ready",
@@ -225,7 +213,7 @@ def main() -> int:
         measure_start(folder, options.rounds)
         for model in ("resnet50", "vgg16"):
             measure_first_call(folder, model, options.rounds)
-        target, _ = opened.enter_context(served(f"--model_config_file={config}"))
+        target, *_ = opened.enter_context(served(f"--model_config_file={config}"))
         peers = {"TensorFlow Serving": options.peer} if options.peer else {}
         measure_speed(folder, {"hangtag serve": target, **peers}, options.rounds, options.seconds)
     return 0

@@ -44,7 +44,7 @@ def alternately(one: Callable[[], object], other: Callable[[], object]) -> tuple
     return sorted(found[0])[1000], sorted(found[1])[1000]
 
 
-def resident(field: str = "VmRSS") -> float:
-    """MiB of memory that this process holds; VmHWM is the peak."""
-    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+def resident(field: str = "VmRSS", process: int | str = "self") -> float:
+    """MiB of memory that a process holds; VmHWM is the peak."""
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
     return int(fields[field].split()[0]) / 1024

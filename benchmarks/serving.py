@@ -30,6 +30,7 @@ from pathlib import Path
 import numpy as np
 
 from figures import record
+from hangtag.cli.terminal import counted
 from hangtag.model import ModelSpec
 from hangtag.protocol.grpc_codec import predict_request
 
@@ -150,14 +151,19 @@ def running(
 
 
 @contextmanager
-def embedded(options: argparse.Namespace, tree: Path | None = None) -> Iterator[tuple[str, str]]:
-    """`hangtag serve`, of this checkout or of another one; its addresses for gRPC and REST."""
+def served(*flags: str, tree: Path | None = None) -> Iterator[tuple[str, str, int]]:
+    """`hangtag serve`, of this checkout or of another one; its addresses for gRPC and REST, and its process."""
     grpc, rest = free_port(), free_port()
-    command = [sys.executable, "-m", "hangtag.cli", "serve", f"--model_base_path={options.base_path}",
-               f"--model_name={MODEL}", f"--port={grpc}", f"--rest_api_port={rest}", *options.flags]  # fmt: skip
+    command = [sys.executable, "-m", "hangtag.cli", "serve", f"--port={grpc}", f"--rest_api_port={rest}", *flags]
     folders = [] if tree is None else [str(tree / name) for name in ("client", "export", "serving")]
-    with running(command, rest, os.environ | {"PYTHONPATH": os.pathsep.join(folders)} if folders else None):
-        yield f"127.0.0.1:{grpc}", f"127.0.0.1:{rest}"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)} if folders else None
+    with running(command, rest, environment) as process:
+        yield f"127.0.0.1:{grpc}", f"127.0.0.1:{rest}", process.pid
+
+
+def framed(request: bytes) -> bytes:
+    """A gRPC message as it stands in a body: not compressed, with its length."""
+    return b"\0" + len(request).to_bytes(4, "big") + request
 
 
 def measure(options: argparse.Namespace, work: Path) -> None:
@@ -168,13 +174,13 @@ def measure(options: argparse.Namespace, work: Path) -> None:
     for batch in batches:
         images = random.integers(0, 256, (batch, 28, 28), dtype=np.uint8)
         requests[batch] = predict_request(ModelSpec(MODEL), {"images": images})
-        framed = b"\0" + len(requests[batch]).to_bytes(4, "big") + requests[batch]
-        (work / f"{batch}.bin").write_bytes(framed)
+        (work / f"{batch}.bin").write_bytes(framed(requests[batch]))
         (work / f"{batch}.json").write_text(json.dumps({"instances": images.tolist()}))
+    flags = [f"--model_base_path={options.base_path}", f"--model_name={MODEL}", *options.flags]
     with ExitStack() as stack:
-        servers = {"hangtag serve": stack.enter_context(embedded(options))}
+        servers = {"hangtag serve": stack.enter_context(served(*flags))[:2]}
         if options.before:
-            servers["before"] = stack.enter_context(embedded(options, options.before))
+            servers["before"] = stack.enter_context(served(*flags, tree=options.before))[:2]
         if options.peer:
             servers["TensorFlow Serving"] = (options.peer[0], options.peer[1])
         answers = {name: {b: raw_answer(grpc, requests[b]) for b in batches} for name, (grpc, _) in servers.items()}
@@ -207,7 +213,7 @@ def measure(options: argparse.Namespace, work: Path) -> None:
             if name != "hangtag serve":
                 record(
                     f"serving.{protocol}-b{batch}-c{clients}-{KEYS[name]}".lower(),
-                    f"{protocol}, {batch} image{'s' * (batch > 1)} per call, {clients} client{'s' * (clients > 1)}",
+                    f"{protocol}, {counted(batch, 'image')} per call, {counted(clients, 'client')}",
                     name,
                     [one / other for one, other in zip(ours, theirs, strict=True)],
                     command="python benchmarks/serving.py",

@@ -13,7 +13,6 @@ import argparse
 import base64
 import gzip
 import json
-import re
 import shutil
 import socket
 import statistics
@@ -34,7 +33,8 @@ from hangtag.errors import HangtagError
 from hangtag.model import ModelSpec
 from hangtag.protocol import protobuf
 from hangtag.protocol.grpc_codec import predict_request
-from serving import free_port, running
+from measures import resident
+from serving import served
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 import http2_frames as h2
@@ -228,19 +228,16 @@ def main() -> int:
 
 def soak(front: str, version_folder: Path, seconds: float) -> int:
     """The exit code."""
-    grpc, rest = free_port(), free_port()
     with tempfile.TemporaryDirectory() as folder:
         base_path = Path(folder) / "fashion"
         shutil.copytree(version_folder, base_path / "1")
-        command = [sys.executable, "-m", "hangtag.cli", "serve", f"--model_base_path={base_path}", f"--port={grpc}",
-                   f"--rest_api_port={rest}", f"--grpc_front={front}"]  # fmt: skip
-        with running(list(command), rest) as process:
-            with Client(f"127.0.0.1:{grpc}") as client:
+        with served(f"--model_base_path={base_path}", f"--grpc_front={front}") as (grpc, rest, process):
+            with Client(grpc) as client:
                 expected = client.predict({"images": IMAGES})["probabilities"]
-            load = Soak(f"127.0.0.1:{grpc}", f"127.0.0.1:{rest}", expected)
+            load = Soak(grpc, rest, expected)
             load.start()
             try:
-                versions, samples = swap_versions(base_path, process.pid, seconds)
+                versions, samples = swap_versions(base_path, process, seconds)
             finally:
                 load.stop()
     third = len(samples) // 3
@@ -248,14 +245,14 @@ def soak(front: str, version_folder: Path, seconds: float) -> int:
     grown = end / middle - 1
     print(f"{front}: {load.counts['answers']} answers, {len(load.failures)} failed, {load.counts['attacks']} attacks, "
           f"{versions} versions")  # fmt: skip
-    print(f"{front}: {middle / 1024:.0f} MiB in the second third, {end / 1024:.0f} in the last (medians, {grown:+.1%})")
+    print(f"{front}: {middle:.0f} MiB in the second third, {end:.0f} in the last (medians, {grown:+.1%})")
     for failure in load.failures[:5]:
         print(failure)
     return 1 if load.failures or grown > 0.1 else 0
 
 
-def swap_versions(base_path: Path, pid: int, seconds: float) -> tuple[int, list[int]]:
-    """Bring versions and take them away; returns their number, and the server's memory in KiB over time."""
+def swap_versions(base_path: Path, process: int, seconds: float) -> tuple[int, list[float]]:
+    """Bring versions and take them away; returns their number, and the server's memory in MiB over time."""
     begun, version, samples = time.monotonic(), 1, []
     while time.monotonic() - begun < seconds:
         time.sleep(SWAP_SECONDS)
@@ -264,14 +261,8 @@ def swap_versions(base_path: Path, pid: int, seconds: float) -> tuple[int, list[
         (base_path / ".next").rename(base_path / str(version))
         if version > 3:
             shutil.rmtree(base_path / str(version - 3))
-        samples.append(resident(pid))
+        samples.append(resident(process=process))
     return version, samples
-
-
-def resident(pid: int) -> int:
-    """KiB of memory that a process holds."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", status).group(1))  # type: ignore[union-attr]
 
 
 if __name__ == "__main__":
