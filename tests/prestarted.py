@@ -1,19 +1,24 @@
 """Commands without the seconds that TensorFlow's import takes: forks of a process that has imported it.
 
 Each is a process of its own, with its memory, sockets, files and signals. It does not show how the command starts, nor
-how the interpreter ends: tests of these start it as users do.
+how the interpreter ends: tests of these start it as users do. The process that verifies a new version is such a fork
+too.
 """
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from multiprocessing import forkserver
 from pathlib import Path
 from unittest import mock
+
+from hangtag_export.savedmodel import verification
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 
@@ -30,7 +35,7 @@ class Prestarted:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        _start_fork_server()
+        start_fork_server()
         inherited = dict(os.environ if env is None else env), cwd or Path.cwd()
         self._process = _CONTEXT.Process(target=_run, args=(list(arguments), stdout, stderr, *inherited), daemon=True)
         self._process.start()
@@ -57,7 +62,43 @@ class Prestarted:
         self._process.kill()
 
 
-def _start_fork_server() -> None:
+def run_python(code: str, *arguments: object) -> str:
+    """Run `code` with these arguments as `python -c` does; returns what it writes to standard output."""
+    start_fork_server()
+    with tempfile.NamedTemporaryFile() as stdout, tempfile.NamedTemporaryFile() as stderr:
+        files = Path(stdout.name), Path(stderr.name)
+        process = _CONTEXT.Process(target=_run_code, args=(code, [str(each) for each in arguments], *files))
+        process.start()
+        process.join()
+        assert process.exitcode == 0, files[1].read_text()
+        return files[0].read_text()
+
+
+class PrestartedVerification:
+    """What `verification.start_process` returns, as far as it is used."""
+
+    returncode: int | None = None
+
+    def __init__(self) -> None:
+        start_fork_server()
+
+    def communicate(self, task: str) -> tuple[None, str]:
+        with tempfile.NamedTemporaryFile() as stderr:
+            process = _CONTEXT.Process(target=_verify, args=(task, Path(stderr.name)))
+            process.start()
+            process.join()
+            self.returncode = process.exitcode
+            return None, Path(stderr.name).read_text()
+
+    def kill(self) -> None:
+        """It has ended."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def start_fork_server() -> None:
     """Does nothing where it runs. Python passes it no module path of ours, hence the variable."""
     _CONTEXT.set_forkserver_preload(["prestarted_imports"])
     folders = filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
@@ -68,12 +109,31 @@ def _start_fork_server() -> None:
 def _run(arguments: list[str], stdout: Path, stderr: Path, environment: dict[str, str], folder: Path) -> None:
     from hangtag.cli.main import main
 
-    for number, path, stream in ((1, stdout, sys.stdout), (2, stderr, sys.stderr)):
-        with path.open("ab") as file:
-            os.dup2(file.fileno(), number)
-        stream.reconfigure(line_buffering=True, write_through=True)
+    _redirect(stdout, stderr)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
     sys.argv = ["hangtag", *arguments]
+    multiprocessing.current_process()._config["daemon"] = False  # it may have child processes
+    if arguments[:1] in (["export"], ["publish"]):
+        verification.start_process = PrestartedVerification
     sys.exit(main())
+
+
+def _redirect(stdout: Path, stderr: Path) -> None:
+    for number, path, stream in ((1, stdout, sys.stdout), (2, stderr, sys.stderr)):
+        with path.open("ab") as file:
+            os.dup2(file.fileno(), number)
+        stream.reconfigure(line_buffering=True, write_through=True)
+
+
+def _run_code(code: str, arguments: list[str], stdout: Path, stderr: Path) -> None:
+    _redirect(stdout, stderr)
+    sys.argv = ["-c", *arguments]
+    exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})  # noqa: S102 - what `python -c` does
+
+
+def _verify(task: str, stderr: Path) -> None:
+    _redirect(Path(os.devnull), stderr)
+    sys.stdin = io.StringIO(task)
+    verification.main()

@@ -26,7 +26,7 @@ from .publishing.atomic import publish, staging
 from .publishing.model_config import ModelConfig
 from .publishing.versions import prune
 from .savedmodel import card, signatures
-from .savedmodel.verification import TOLERANCE, verify
+from .savedmodel.verification import TOLERANCE, Verifier
 from .training.architectures import choose_kernels, recipe
 from .training.fit import Say
 from .training.options import TrainingOptions
@@ -103,13 +103,13 @@ def export(options: ExportOptions, say: Say) -> Exported:
         if options.plots is not None:
             for file in plots.draw_all(options.plots, dataset, evaluation, training.history, options.language):
                 say(f"drew {file}")
-        with _model_kept_on_failure(training, options):
+        with _model_kept_on_failure(training, options), Verifier() as verifier:
             _pass_gates(evaluation, dataset, options)
             signatures.write(signatures.Classifier.of_keras(training.served), dataset.class_names, folder)
             document = _card(options, dataset, training)
             card.write_beside(folder, document, dataset.test_images[:1], options.model_name)
             sample = dataset.test_images[:_CHECKED_IMAGES]
-            verify(folder, sample, evaluation.probabilities[: len(sample)], dataset.class_names)
+            verifier.verify(folder, sample, evaluation.probabilities[: len(sample)], dataset.class_names)
             version = publish(folder, options.base_path)
         _discard_checkpoints(training)
     if options.keep is not None:

@@ -3,55 +3,42 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
 import pytest
+import replay
 from tensorflow_serving.apis import predict_pb2
 
 from hangtag.optional import require
-from support import PATIENCE, serving
+from support import Server, serving
 
 CONFORMANCE = Path(__file__).parent / "conformance"
 DELIBERATE = CONFORMANCE / "deliberate.json"
 CASES = 168 + 85
 
 
-def replay(server) -> str:
-    done = subprocess.run(
-        [
-            *(sys.executable, CONFORMANCE / "replay.py"),
-            *("--rest", server.rest.removeprefix("http://")),
-            *("--grpc", server.grpc),
-            *("--deliberate", DELIBERATE),
-            *(CONFORMANCE / "corpus.jsonl", CONFORMANCE / "edge_cases.jsonl"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
-    return done.stdout + done.stderr
+@pytest.fixture
+def check_replay(capsys) -> Callable[[Server], None]:
+    def check(server: Server) -> None:
+        addresses = "--rest", server.rest.removeprefix("http://"), "--grpc", server.grpc
+        corpora = str(CONFORMANCE / "corpus.jsonl"), str(CONFORMANCE / "edge_cases.jsonl")
+        replay.main([*addresses, "--deliberate", str(DELIBERATE), *corpora])
+        deliberate, output = len(json.loads(DELIBERATE.read_text())), capsys.readouterr().out
+        assert f"{CASES - deliberate} passed, {deliberate} differ deliberately, 0 failed" in output, output
 
-
-def check_replay(server) -> None:
-    deliberate = len(json.loads(DELIBERATE.read_text()))
-    output = replay(server)
-    assert f"{CASES - deliberate} passed, {deliberate} differ deliberately, 0 failed" in output, output
+    return check
 
 
 @pytest.mark.parametrize("server", ["recorded", "careful"])
-def test_recorded_requests_get_the_recorded_answers(server, request):
+def test_recorded_requests_get_the_recorded_answers(server, request, check_replay):
     """From the compiled gRPC server, which is the default on loopback, and from grpcio; over REST from both."""
     check_replay(request.getfixturevalue(server))
 
 
 @pytest.mark.parametrize("front", ["native", "grpcio"])
-def test_the_plain_path_gives_the_same_answers(front, recorded_flags, tmp_path):
+def test_the_plain_path_gives_the_same_answers(front, recorded_flags, tmp_path, check_replay):
     flags = [*recorded_flags, "--fast=off", f"--grpc_front={front}"]
     with serving(CONFORMANCE / "models" / "fashion", tmp_path / "log", *flags, versions=3) as server:
         check_replay(server)

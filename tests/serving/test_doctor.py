@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from hangtag.cli.main import main
 from hangtag_serving.doctor import FAIL, OK, WARN, Finding
 from hangtag_serving.doctor.model_files import examine_base_path, examine_config
 from hangtag_serving.doctor.running_server import examine_server
+from prestarted import run_python
 from support import PATIENCE, ROOT, free_port, run, serving
 
 
@@ -199,7 +198,7 @@ def test_the_canary_overlays_config_is_in_order_once_both_versions_are_there(bas
 def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Base paths with models that load and cannot be served, saved in a process of their own."""
     folder = tmp_path_factory.mktemp("others")
-    subprocess.run([sys.executable, "-c", OTHERS, folder], check=True, capture_output=True)
+    run_python(OTHERS, folder)
     return folder
 
 

@@ -27,7 +27,7 @@ from ..publishing.model_config import ModelConfig
 from ..publishing.versions import prune
 from ..savedmodel import card, signatures
 from ..savedmodel.published import predict
-from ..savedmodel.verification import TOLERANCE, TOLERANCE_16_BITS, verify
+from ..savedmodel.verification import TOLERANCE, TOLERANCE_16_BITS, Verifier
 from .inputs import ImageInput, image_input, pixel_range, size_of
 from .loading import Source, argument_name, load
 from .outputs import ScoreOutput, check_scores, choose_output, last_operation, score_output
@@ -113,7 +113,7 @@ def publish(
     size = size_of(image_size)
     model_name = model_name or Path(realpath(base_path)).name
     model_config = None if config is None or keep is None else ModelConfig(Path(config), model_name)
-    with staging(base_path) as folder:
+    with staging(base_path) as folder, Verifier() as verifier:
         source = load(model, signature, imports)
         taken = pixel_range(source, pixels, say)
         images = image_input(source.shape, size, taken, is_integer=source.dtype.is_integer)
@@ -157,7 +157,7 @@ def publish(
                 gates.check_learned(evaluation)
             document |= {"dataset": labelled.name, "dataset_sha256": labelled.checksum, **evaluation.to_dict()}
         card.write_beside(folder, document, sample[:1], model_name)
-        verify(folder, sample, expected, names, output=scored.signature_output, tolerance=tolerance)
+        verifier.verify(folder, sample, expected, names, output=scored.signature_output, tolerance=tolerance)
         say(f"every signature gives the model's own outputs for {len(sample)} test images")
         version = publish_folder(folder, base_path)
     if keep is not None:

@@ -2,12 +2,13 @@
 
 TensorFlow Serving loads a model in a Session with the MetaGraph's restore op. `tf.saved_model.load` would prove
 nothing: it accepts models that the C++ server cannot serve. And only a new process shows that the files are complete.
-This module is the program of that process: ``python -m hangtag_export.savedmodel.verification FOLDER IMAGES.npy CLASSES
-ANSWERS.npz``.
+This module is the program of that process. It reads its task, ``[folder, images.npy, classes, answers.npz]`` as JSON,
+from standard input.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from hangtag import contract
-from hangtag.optional import hide_notebooks_from_keras, require
+from hangtag.optional import hide_unused_packages, require
 
 from ..errors import ExportError
 from . import warmup
@@ -31,33 +32,53 @@ TOLERANCE_16_BITS = 2e-2
 """The same for a model that computes in float16 or bfloat16, which have 11 and 8 significant bits."""
 
 
-def verify(
-    folder: Path,
-    images: np.ndarray,
-    expected: np.ndarray,
-    class_names: Sequence[str],
-    *,
-    output: str = contract.PROBABILITIES,
-    tolerance: float = TOLERANCE,
-) -> None:
-    """Raise ExportError unless all signatures return `expected` (float [N, C]) and the names for uint8 `images`.
+class Verifier:
+    """Verifies one version in a new process, which imports TensorFlow while the version is written.
 
-    `output` is the name of the probabilities in the signatures.
+    with Verifier() as verifier:
+        ...  # write the version
+        verifier.verify(folder, images, expected, class_names)
     """
-    with tempfile.TemporaryDirectory(prefix="hangtag-verify-") as scratch:
-        images_file, answers_file = Path(scratch, "images.npy"), Path(scratch, "answers.npz")
-        np.save(images_file, images)
-        child = subprocess.run(  # noqa: S603 - this very interpreter
-            [sys.executable, "-m", __name__, str(folder), str(images_file), str(len(class_names)), str(answers_file)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if child.returncode:
-            reason = (child.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise ExportError(f"the written version does not load and run as TensorFlow Serving would: {reason}")
-        with np.load(answers_file) as answers:
-            _compare(dict(answers), expected, np.array(class_names), output, tolerance)
+
+    def __enter__(self) -> Verifier:
+        self._process = start_process()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        with self._process:  # closes its pipes, and waits
+            pass
+
+    def verify(
+        self,
+        folder: Path,
+        images: np.ndarray,
+        expected: np.ndarray,
+        class_names: Sequence[str],
+        *,
+        output: str = contract.PROBABILITIES,
+        tolerance: float = TOLERANCE,
+    ) -> None:
+        """Raise ExportError unless all signatures return `expected` (float [N, C]) and the names for uint8 `images`.
+
+        `output` is the name of the probabilities in the signatures.
+        """
+        with tempfile.TemporaryDirectory(prefix="hangtag-verify-") as scratch:
+            images_file, answers_file = Path(scratch, "images.npy"), Path(scratch, "answers.npz")
+            np.save(images_file, images)
+            task = [str(folder), str(images_file), len(class_names), str(answers_file)]
+            _, stderr = self._process.communicate(json.dumps(task))
+            if self._process.returncode:
+                reason = (stderr.strip().splitlines() or ["no reason given"])[-1]
+                raise ExportError(f"the written version does not load and run as TensorFlow Serving would: {reason}")
+            with np.load(answers_file) as answers:
+                _compare(dict(answers), expected, np.array(class_names), output, tolerance)
+
+
+def start_process() -> subprocess.Popen[str]:
+    """A new process of this very interpreter, which reads its task from standard input."""
+    command, pipe = [sys.executable, "-m", __name__], subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=subprocess.DEVNULL, stderr=pipe, text=True)  # noqa: S603
 
 
 def _compare(
@@ -114,10 +135,14 @@ def _answers(folder: str, images: np.ndarray, classes: int) -> dict[str, np.ndar
     return answers
 
 
-def _main(folder: str, images_file: str, classes: str, answers_file: str) -> None:
-    np.savez(answers_file, **_answers(folder, np.load(images_file), int(classes)))  # type: ignore[arg-type]
+def main() -> None:
+    """The program of the new process."""
+    require("tensorflow", extra="export", what="exporting")
+    if task := sys.stdin.read():  # otherwise there is no version to verify
+        folder, images_file, classes, answers_file = json.loads(task)
+        np.savez(answers_file, **_answers(folder, np.load(images_file), classes))  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
-    hide_notebooks_from_keras()
-    _main(*sys.argv[1:])
+    hide_unused_packages()
+    main()

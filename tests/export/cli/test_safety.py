@@ -11,8 +11,8 @@ from PIL import Image
 
 from hangtag.cli.main import main
 from hangtag.optional import require
-from hangtag_export import pipeline
 from hangtag_export.errors import ExportError
+from hangtag_export.savedmodel.verification import Verifier
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -33,7 +33,7 @@ def pictures(tmp_path_factory) -> Path:
 @pytest.fixture
 def quick(pictures, monkeypatch, tmp_path):
     """Export `pictures` with these further arguments, without the check in a fresh process; the exit code."""
-    monkeypatch.setattr(pipeline, "verify", lambda *_, **__: None)
+    monkeypatch.setattr(Verifier, "verify", lambda *_, **__: None)
     monkeypatch.chdir(tmp_path)
 
     def export(*flags: str, folder: Path = pictures) -> int:
@@ -99,7 +99,7 @@ def test_a_trained_model_that_cannot_be_published_is_kept(quick, tmp_path, monke
     def fail(*_: object, **__: object) -> None:
         raise ExportError("the written version does not load")
 
-    monkeypatch.setattr(pipeline, "verify", fail)
+    monkeypatch.setattr(Verifier, "verify", fail)
     assert quick("--epochs=20", "--learning-rate=0.01") == 1
     (line,) = capsys.readouterr().err.splitlines()
     (kept,) = (tmp_path / "models" / "goods" / "rejected").iterdir()

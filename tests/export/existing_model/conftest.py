@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from hangtag.optional import require
-from hangtag_export.existing_model import pipeline
-from hangtag_export.savedmodel import verification
 
 
 @pytest.fixture(scope="session")
@@ -24,19 +20,6 @@ def keras() -> Any:
 @pytest.fixture(scope="session")
 def tf() -> Any:
     return require("tensorflow", extra="export", what="the test")
-
-
-@pytest.fixture(scope="module")
-def verified_here() -> Any:
-    """Versions are verified in this process, which takes a second; a fresh one takes six."""
-
-    def verify(folder: Path, images: np.ndarray, expected: np.ndarray, names: Any, *, output: str, tolerance: float):
-        answers = verification._answers(str(folder), images, len(names))
-        verification._compare(answers, expected, np.array(names), output, tolerance)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "verify", verify)
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -154,12 +154,10 @@ KINDS = (binary, mobilenet, tf1_graph, keras_2_file, logits, multi_label)
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory, keras, tf, request) -> dict[str, Published]:
-    """All of them, each by one command. The first is verified in a fresh process."""
+def published(tmp_path_factory, keras, tf) -> dict[str, Published]:
+    """All of them, each by one command."""
     found = {}
     for kind in KINDS:
-        if found:
-            request.getfixturevalue("verified_here")
         name = kind.__name__
         arguments, model = kind(tmp_path_factory.mktemp(name), keras, tf)
         base_path = model.base_path / "models" / name

@@ -14,10 +14,7 @@ import pytest
 from hangtag import InvalidInput
 from hangtag_export import publish
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning"),
-    pytest.mark.usefixtures("verified_here"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,7 @@ from hangtag import InvalidInput
 from hangtag_export import Dataset, publish
 from hangtag_export.errors import GateNotMet
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning"),
-    pytest.mark.usefixtures("verified_here"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 
 
 def test_a_model_of_channels_first(keras, small, tmp_path):

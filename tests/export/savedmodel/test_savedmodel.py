@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from hangtag.optional import require
 from hangtag_export.data import image_decoding
 from hangtag_export.errors import ExportError
 from hangtag_export.savedmodel import warmup
-from hangtag_export.savedmodel.verification import verify
+from hangtag_export.savedmodel.verification import Verifier
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -94,27 +95,42 @@ def test_a_published_version_can_be_read_back_into_keras(exported, images, expec
 # ---- verification
 
 
-def test_a_version_that_answers_otherwise_than_keras_is_not_published(exported, images, expected, dataset):
+@pytest.fixture
+def verifier() -> Iterator[Verifier]:
+    with Verifier() as begun:
+        yield begun
+
+
+def test_a_version_that_answers_otherwise_than_keras_is_not_published(verifier, exported, images, expected, dataset):
     """One that answers alike is: every export in these tests is verified."""
     with pytest.raises(ExportError, match=r"signature 'serving_default' .* does not give the outputs of Keras"):
-        verify(exported / "1", images[:32], np.roll(expected, 1, axis=0), dataset.class_names)
+        verifier.verify(exported / "1", images[:32], np.roll(expected, 1, axis=0), dataset.class_names)
+
+
+def test_the_new_process_begins_before_the_version_is_written_and_ends_in_any_case(own_verification_process):
+    with Verifier() as verifier:
+        assert verifier._process.poll() is None
+    assert verifier._process.poll() is not None
+    assert verifier._process.stdin.closed
 
 
 def copied(exported: Path, folder: Path) -> Path:
     return Path(shutil.copytree(exported / "1", folder / "version"))
 
 
-def test_a_version_without_its_variables_is_not_published(exported, images, expected, dataset, tmp_path):
+def test_a_version_without_its_variables_is_not_published(
+    own_verification_process, exported, images, expected, dataset, tmp_path
+):
     """The C++ server calls such a version AVAILABLE and then fails every request."""
     version = copied(exported, tmp_path)
     shutil.rmtree(version / "variables")
-    with pytest.raises(ExportError, match="does not load and run as TensorFlow Serving would"):
-        verify(version, images[:32], expected, dataset.class_names)
+    with Verifier() as verifier, pytest.raises(ExportError, match="does not load and run as TensorFlow Serving would"):
+        verifier.verify(version, images[:32], expected, dataset.class_names)
 
 
-def test_a_version_whose_warmup_fails_is_not_published(exported, images, expected, dataset, tmp_path):
+def test_a_version_whose_warmup_fails_is_not_published(verifier, exported, images, expected, dataset, tmp_path):
     """It would not load either: the server runs the records first."""
     version = copied(exported, tmp_path)
     warmup.write(version, {"serving_default": {"images": np.zeros((1, 28, 27), np.uint8)}}, "fashion")
     with pytest.raises(ExportError, match="does not load and run as TensorFlow Serving would"):
-        verify(version, images[:32], expected, dataset.class_names)
+        verifier.verify(version, images[:32], expected, dataset.class_names)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
+
+from prestarted import run_python
 
 WEIGHT_BYTES = 4 * 4096 * 2048 * 4
 
@@ -61,15 +61,12 @@ print(peak() - before)
 
 
 def grown(folder: Path, how: str) -> int:
-    done = subprocess.run(
-        [sys.executable, "-c", SERVE, str(folder), how], capture_output=True, text=True, check=True, timeout=300
-    )
-    return int(done.stdout.split()[-1])
+    return int(run_python(SERVE, folder, how).split()[-1])
 
 
 def test_no_copy_of_large_weights_is_made_and_every_signature_is_prepared(tmp_path):
     """Peak memory is near that of a plain Session; a constant-folded copy would add the weights."""
     folder = tmp_path / "1"
-    subprocess.run([sys.executable, "-c", MAKE, str(folder)], check=True, capture_output=True, timeout=300)
+    run_python(MAKE, folder)
     plain, ours = grown(folder, "plain"), grown(folder, "servable")
     assert ours < plain + WEIGHT_BYTES / 2, (plain >> 20, ours >> 20)
