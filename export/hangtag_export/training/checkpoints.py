@@ -1,4 +1,6 @@
-"""Checkpoints: a training is saved after each epoch, so that it can be continued after Ctrl-C or a crash.
+"""What a training continues from: its checkpoint after Ctrl-C or a crash, or a Keras model from a file.
+
+A training is saved after each epoch:
 
     BASE_PATH/checkpoints/RUN/run.json                what is being trained
     BASE_PATH/checkpoints/RUN/epoch-0007/             model.keras with its optimizer, state.json, best.npz
@@ -26,6 +28,8 @@ from hangtag.errors import InvalidInput
 from hangtag.optional import require
 
 from ..errors import DataError, ExportError
+from ..keras_files import keras_version, lower_case, reason
+from .architectures import NAMES
 from .callbacks import Best
 
 FOLDER = "checkpoints"
@@ -179,3 +183,54 @@ def _unlocked(base_path: Path) -> list[Run]:
 
 def _epochs(folder: Path) -> list[Path]:
     return sorted(folder.glob("epoch-*"), key=lambda path: path.name)
+
+
+# ---- a model from a file
+
+
+def from_file(path: Path, architecture: str, shape: tuple[int, ...], classes: int) -> Any:
+    """The model in a .keras or .h5 file, with the state of its optimizer. Raises InvalidInput, DataError."""
+    keras = require("keras", extra="export", what="training")
+    if not path.is_file():
+        raise InvalidInput(f"there is no {path} to resume from")
+    try:
+        with lower_case(path) as readable:
+            model = keras.models.load_model(readable)
+        optimizer = getattr(model, "optimizer", None)  # a model that was never compiled has none
+        if path.suffix.lower() == ".h5" and optimizer is not None:
+            optimizer = _optimizer_in_h5(path, model)
+    except Exception as error:  # a damaged file may raise errors of several libraries
+        if keras_version(path).startswith(("1", "2")):
+            hint = "it is a file of Keras 2, whose optimizer Keras 3 does not read: hangtag publish takes it unchanged"
+            raise InvalidInput(f"cannot resume the training of {path}: {hint}") from error
+        raise InvalidInput(f"Keras cannot load {path}: {reason(error, path)}") from error
+    if optimizer is None:
+        raise InvalidInput(f"{path} was saved without its optimizer, so its training cannot be resumed")
+    name = model.name.replace("_", "-")
+    if name in NAMES and name != architecture:
+        raise InvalidInput(f"{path} is of the architecture {name}: give --architecture {name} to train it as such")
+    if len(model.inputs or ()) != 1 or len(model.outputs or ()) != 1:
+        raise DataError(f"{path} is not a model of one input and one output, which training needs")
+    if model.input_shape[1:] != shape:
+        raise DataError(f"{path} takes images of {list(model.input_shape[1:])}, but the data set has {list(shape)}")
+    if model.output_shape[1:] != (classes,):
+        raise DataError(f"{path} has {model.output_shape[-1]} classes, but the data set has {classes}")
+    model.optimizer = optimizer
+    return model
+
+
+def _optimizer_in_h5(path: Path, model: Any) -> Any:
+    """The optimizer with its state from an HDF5 file.
+
+    Keras 3 writes the state, but when it reads a Sequential model, it builds the optimizer before there are variables,
+    and drops the state with a warning.
+    """
+    h5py = require("h5py", extra="export", what="training")
+    optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
+    optimizer.build(model.trainable_variables)
+    with h5py.File(path) as file:
+        group = file["optimizer_weights"]
+        values = [group[name][()] for name in group.attrs["weight_names"]]
+    for variable, value in zip(optimizer.variables, values, strict=True):
+        variable.assign(value)
+    return optimizer

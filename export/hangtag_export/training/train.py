@@ -19,7 +19,7 @@ from ..data import DATASET
 from ..data.dataset import Dataset
 from ..data.image_files import select
 from ..evaluation import Evaluation, compare, evaluate, predict
-from . import architectures, batches, checkpoints, resume
+from . import architectures, batches, checkpoints
 from .callbacks import Best, read_csv
 from .checkpoints import Run, State
 from .fit import Samples, Say, fit, known, set_seed
@@ -161,7 +161,7 @@ def _resumed(
     path: Path, architecture: str, shape: tuple[int, ...], classes: int, samples: Samples, options: TrainingOptions
 ) -> State:
     """The state of a model from a file. The steps of its optimizer show how many epochs it was trained."""
-    model = resume.load(path, architecture, shape, classes)
+    model = checkpoints.from_file(path, architecture, shape, classes)
     each = batches.plan(len(samples.labels), shape, known(options.batch_size), grouped=False).steps
     epoch = max(1, round(int(model.optimizer.iterations) / each))
     history = {} if options.log is None else read_csv(options.log, epoch)

@@ -12,7 +12,7 @@ from hangtag.optional import require
 from hangtag_export.calibration import with_probabilities
 from hangtag_export.errors import DataError
 from hangtag_export.evaluation import as_floats
-from hangtag_export.training import architectures, batches, fit, resume
+from hangtag_export.training import architectures, batches, checkpoints, fit
 from hangtag_export.training.train import Training, train
 
 # Keras 3.15 with TensorFlow 2.21 and numpy 2.4: a fault of theirs.
@@ -132,7 +132,7 @@ def test_resuming_continues_where_the_optimizer_was(some, tmp_path, ending):
     first = trained(some, log=tmp_path / "training.csv")
     file = tmp_path / f"model{ending}"
     first.model.save(file)
-    again = resume.load(file, "dense", (28, 28), 10)
+    again = checkpoints.from_file(file, "dense", (28, 28), 10)
     for mine, saved in zip(first.model.optimizer.variables, again.optimizer.variables, strict=True):
         assert np.array_equal(mine.numpy(), saved.numpy())
     lines = []
@@ -216,16 +216,16 @@ def test_what_cannot_be_resumed_is_one_sentence(few, tmp_path):
     file = tmp_path / "model.keras"
     trained(few).model.save(file)
     with pytest.raises(DataError, match="has 10 classes, but the data set has 3"):
-        resume.load(file, "dense", (28, 28), 3)
+        checkpoints.from_file(file, "dense", (28, 28), 3)
     with pytest.raises(DataError, match=r"takes images of \[28, 28\], but the data set has \[32, 32, 3\]"):
-        resume.load(file, "dense", (32, 32, 3), 10)
+        checkpoints.from_file(file, "dense", (32, 32, 3), 10)
     with pytest.raises(InvalidInput, match="there is no"):
-        resume.load(tmp_path / "no.keras", "dense", (28, 28), 10)
+        checkpoints.from_file(tmp_path / "no.keras", "dense", (28, 28), 10)
     with pytest.raises(InvalidInput, match="give --architecture dense"):
-        resume.load(file, "cnn", (28, 28), 10)
+        checkpoints.from_file(file, "cnn", (28, 28), 10)
     file.write_bytes(b"rubbish")
     with pytest.raises(InvalidInput, match="Keras cannot load"):
-        resume.load(file, "dense", (28, 28), 10)
+        checkpoints.from_file(file, "dense", (28, 28), 10)
 
 
 def test_the_dense_layers_are_those_asked_for():
