@@ -30,6 +30,7 @@ class Recipe:
     validation_split: float = 0.0  # the part of the training images that chooses the best epoch
     patience: int | None = None  # training ends after so many epochs without a better one
     one_cycle: bool = False  # the rate rises for a fifth of the steps and falls to zero over the rest
+    muon: bool = False  # kernels of convolutions are updated by Muon
     augment: str | None = None  # "shift" for small images, "photo" for photos
     hidden: tuple[int, ...] = ()  # units of the dense layers
     head_epochs: int = 0  # with pretrained weights: epochs in which only the new last layer is trained
@@ -37,7 +38,15 @@ class Recipe:
     image_shape: tuple[int, ...] = (28, 28)  # of a folder's images
 
 
-_SMALL = Recipe(epochs=16, batch_size=128, learning_rate=3e-3, validation_split=1 / 12, one_cycle=True, augment="shift")
+_SMALL = Recipe(
+    epochs=16,
+    batch_size=128,
+    learning_rate=3e-3,
+    validation_split=1 / 12,
+    one_cycle=True,
+    muon=True,
+    augment="shift",
+)
 _PRETRAINED = Recipe(
     epochs=20,
     validation_split=0.15,

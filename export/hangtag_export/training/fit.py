@@ -21,6 +21,7 @@ from . import batches, callbacks, transfer
 from .architectures import Recipe
 from .callbacks import Best
 from .checkpoints import Run, State
+from .muon import MOMENTUM, use_muon
 from .options import TrainingOptions
 
 Say = Callable[[str], None]
@@ -120,10 +121,13 @@ def fit(
         if number < state.phase:
             continue
         if continues:  # the layers and the optimizer are already in this phase
-            compile_with(model, model.optimizer, grouped=grouped, compiled=compiled)
+            optimizer = model.optimizer
         else:
             phase.prepare(model)
-            compile_with(model, _optimizer(options, phase), grouped=grouped, compiled=compiled)
+            optimizer = _optimizer(options, recipe, phase)
+        if recipe.muon:
+            use_muon(optimizer)
+        compile_with(model, optimizer, grouped=grouped, compiled=compiled)
         if phase.learning_rate is not None:
             model.optimizer.learning_rate.assign(phase.learning_rate)
         limits = callbacks.stop_when(options.stop_at_loss, options.target_accuracy, say)
@@ -180,12 +184,16 @@ def _is_dense(model: Any) -> bool:
     return all(isinstance(layer, simple) for layer in model.layers)
 
 
-def _optimizer(options: TrainingOptions, phase: Phase) -> Any:
+def _optimizer(options: TrainingOptions, recipe: Recipe, phase: Phase) -> Any:
     keras = require("keras", extra="export", what="training")
     rate = phase.learning_rate or 1e-3
     if options.hidden:
         return keras.optimizers.Adam(learning_rate=rate)
-    return keras.optimizers.AdamW(learning_rate=rate, weight_decay=0.05 if phase.one_cycle else 0.004)
+    return keras.optimizers.AdamW(
+        learning_rate=rate,
+        weight_decay=0.05 if phase.one_cycle else 0.004,
+        beta_1=MOMENTUM if recipe.muon else 0.9,
+    )
 
 
 def compile_with(model: Any, optimizer: Any, *, grouped: bool, compiled: bool) -> None:
