@@ -33,14 +33,17 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("patient")
 Options.__init__.__kwdefaults__["timeout"] = 60.0
 
-SLOWEST_FIRST = ["system", "export", "deploy", "adversarial", "serving", "client"]
+SLOWEST_FIRST = [
+    *("system", "export", "deploy", "adversarial", "serving"),
+    *("client/test_ray_data.py", "client/transports/test_faults.py", "client/transports/test_deadlines.py", "client"),
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes minutes begins first: no test process works on it alone at the end."""
     folder = Path(__file__).parent
     places = {folder / name: place for place, name in enumerate(SLOWEST_FIRST)}
-    items.sort(key=lambda item: min(places.get(parent, len(places)) for parent in item.path.parents))
+    items.sort(key=lambda item: min(places.get(path, len(places)) for path in (item.path, *item.path.parents)))
 
 
 @pytest.fixture(scope="session")

@@ -35,9 +35,7 @@ TOLERANCE_16_BITS = 2e-2
 class Verifier:
     """Verifies one version in a new process, which imports TensorFlow while the version is written.
 
-    with Verifier() as verifier:
-        ...  # write the version
-        verifier.verify(folder, images, expected, class_names)
+    It is a context manager: enter it before the version is written.
     """
 
     def __enter__(self) -> Verifier:

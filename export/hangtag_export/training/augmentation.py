@@ -8,7 +8,8 @@ from typing import Any
 from hangtag.optional import require
 
 # The largest changes:
-SHIFT = 2 / 28  # in each direction, as a part of the size: two pixels of 28
+SHIFT = 2 / 28  # of photos, in each direction, as a part of the size
+SMALL_SHIFT = 1 / 28  # of small images: one pixel of 28
 ROTATION = math.radians(30)  # in both directions
 ZOOM = 1.35  # the size is multiplied or divided by this
 STRETCH = 1.2  # the width is multiplied and the height divided by this, or the reverse
@@ -24,7 +25,7 @@ def shift(images: Any, seed: Any) -> Any:
     """
     tf = require("tensorflow", extra="export", what="training")
     count, (height, width) = tf.shape(images)[0], images.shape[1:3]
-    most = max(1, round(SHIFT * min(height, width)))
+    most = max(1, round(SMALL_SHIFT * min(height, width)))
     images = _mirrored(images, seed)
     edges = [[0, 0], [most, most], [most, most]] + [[0, 0]] * (len(images.shape) - 3)
     images = tf.pad(images, edges, "REFLECT")
