@@ -8,11 +8,13 @@ too.
 from __future__ import annotations
 
 import io
-import multiprocessing
+import multiprocessing.connection
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from multiprocessing import forkserver
 from pathlib import Path
@@ -115,9 +117,16 @@ def _run(arguments: list[str], stdout: Path, stderr: Path, environment: dict[str
     os.chdir(folder)
     sys.argv = ["hangtag", *arguments]
     multiprocessing.current_process()._config["daemon"] = False  # it may have child processes
+    threading.Thread(target=_end_with_the_tests, daemon=True).start()
     if arguments[:1] in (["export"], ["publish"]):
         verification.start_process = PrestartedVerification
     sys.exit(main())
+
+
+def _end_with_the_tests() -> None:
+    """After Ctrl-C or a crash of the tests, no server stays."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _redirect(stdout: Path, stderr: Path) -> None:
