@@ -58,7 +58,7 @@ doctor: $(INSTALLED) ## find problems in models/fashion and in the deployment fi
 	  $(BIN)/hangtag doctor models/$(MODEL) serving/docker/compose.yaml
 
 test: $(DEVELOPMENT) ## run all tests, or those of one package: make test PACKAGE=client
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(if $(PACKAGE),$(wildcard tests/$(PACKAGE) tests/adversarial/$(PACKAGE) $(PACKAGE)))
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(if $(PACKAGE),$(wildcard tests/$(PACKAGE) tests/adversarial/$(PACKAGE) $(PACKAGE)))
 
 conformance: $(DEVELOPMENT) ## compare with recorded responses of TensorFlow Serving: make conformance SERVER=HOST:8500,8501
 ifdef SERVER

@@ -1,4 +1,4 @@
-"""Calibrated probabilities: a softmax for models that return logits, and temperature scaling.
+"""The model to serve: a softmax for models that return logits, temperature scaling, and the mean over mirror images.
 
 Temperature scaling divides the logits by a number that is chosen on validation images. Then a network's confidence
 matches its accuracy, and no prediction changes. Source: Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern
@@ -36,6 +36,17 @@ def with_probabilities(model: Any, temperature: float = 1.0) -> Any:
     if softmax:  # the logarithm of a softmax gives the logits plus a constant, which the next softmax removes
         last.insert(0, _log())
     return keras.Sequential([model, *last], name=f"{model.name}_with_softmax")
+
+
+def with_mirror_images(model: Any) -> Any:
+    """A model whose logits are the mean of those that `model` has for an image and for its mirror image.
+
+    For a network that was trained on mirrored images: its errors on the two differ, and their mean has fewer.
+    """
+    keras = require("keras", extra="export", what="training")
+    images = keras.Input(model.input_shape[1:], name="images")
+    mean = keras.layers.Average()([model(images), model(keras.ops.flip(images, axis=2))])
+    return keras.Model(images, mean, name=model.name)
 
 
 def _log() -> Any:

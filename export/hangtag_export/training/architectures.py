@@ -31,6 +31,7 @@ class Recipe:
     patience: int | None = None  # training ends after so many epochs without a better one
     one_cycle: bool = False  # the rate rises for a fifth of the steps and falls to zero over the rest
     muon: bool = False  # kernels of convolutions are updated by Muon
+    mirrored: bool = False  # the model to serve takes the mean of an image and its mirror image
     augment: str | None = None  # "shift" for small images, "photo" for photos
     hidden: tuple[int, ...] = ()  # units of the dense layers
     head_epochs: int = 0  # with pretrained weights: epochs in which only the new last layer is trained
@@ -45,6 +46,7 @@ _SMALL = Recipe(
     validation_split=1 / 12,
     one_cycle=True,
     muon=True,
+    mirrored=True,
     augment="shift",
 )
 _PRETRAINED = Recipe(

@@ -14,7 +14,7 @@ from hangtag.core.scores import softmax
 from hangtag.errors import InvalidInput
 from hangtag.optional import require
 
-from ..calibration import ends_in_softmax, find_temperature, with_probabilities
+from ..calibration import ends_in_softmax, find_temperature, with_mirror_images, with_probabilities
 from ..data import DATASET
 from ..data.dataset import Dataset
 from ..data.image_files import select
@@ -33,9 +33,9 @@ class Training:
     """The result of a training.
 
     `model` is the Keras model with the weights of the best epoch: float32 images 0..1 [N, *image_shape] in,
-    probabilities or logits [N, C] out. `served` is the same model with a softmax and the temperature, which always
-    returns probabilities. `history` has the figures of each epoch by name ("loss", "accuracy", "val_loss",
-    "val_accuracy"). `evaluation` is the result of `served` on the test images.
+    probabilities or logits [N, C] out. `served` always returns probabilities: it adds a softmax and the temperature,
+    and for the `cnn` the mean of an image and its mirror image. `history` has the figures of each epoch by name
+    ("loss", "accuracy", "val_loss", "val_accuracy"). `evaluation` is the result of `served` on the test images.
     """
 
     model: Any
@@ -114,11 +114,13 @@ def train(
         if mixed:  # a server may have no GPU, and there float16 is slow
             trained, model = model, _build(replace(chosen, weights="none"), shape, classes, "float32")
             model.set_weights(trained.get_weights())
-        temperature = 1.0
+        temperature, final = 1.0, model
+        if recipe.mirrored and not ends_in_softmax(model):
+            final = with_mirror_images(model)
         images, labels = samples.validation_images, samples.validation_labels
         if chosen.calibrate and images is not None and labels is not None and len(labels) >= _ENOUGH:
-            temperature = find_temperature(predict(with_probabilities(model), images), labels)
-        served = with_probabilities(model, temperature)
+            temperature = find_temperature(predict(with_probabilities(final), images), labels)
+        served = with_probabilities(final, temperature)
         evaluation = evaluate(served, dataset.test_images, dataset.test_labels, dataset.class_names)
     except KeyboardInterrupt:
         if run is not None and run.has_epochs():
