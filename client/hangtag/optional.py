@@ -22,7 +22,7 @@ def hide_unused_packages() -> None:
     """Import TensorFlow and Keras from now on without the packages that they do not need for our commands.
 
     Keras uses the first four only in notebooks and with data frames. TensorFlow imports Keras for optimizers of Keras 2
-    in a SavedModel. Where all are installed, they take 3 of the 5 seconds of TensorFlow's import. What was hidden can
+    in a SavedModel. Where all are installed, they take 2 of the 5 seconds of TensorFlow's import. What was hidden can
     be imported afterwards. Only commands call this: a program that imports Hangtag may need Keras with them.
     """
     notebooks = ("IPython", "matplotlib", "pandas", "sklearn")

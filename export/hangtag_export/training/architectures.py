@@ -40,7 +40,7 @@ class Recipe:
 
 
 _SMALL = Recipe(
-    epochs=16,
+    epochs=12,
     batch_size=128,
     learning_rate=8e-3,
     validation_split=1 / 12,
