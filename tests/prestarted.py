@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import forkserver
 from pathlib import Path
 from unittest import mock
@@ -37,7 +37,7 @@ class Prestarted:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        start_fork_server()
+        _start_fork_server()
         inherited = dict(os.environ if env is None else env), cwd or Path.cwd()
         self._process = _CONTEXT.Process(target=_run, args=(list(arguments), stdout, stderr, *inherited), daemon=True)
         self._process.start()
@@ -66,14 +66,9 @@ class Prestarted:
 
 def run_python(code: str, *arguments: object) -> str:
     """Run `code` with these arguments as `python -c` does; returns what it writes to standard output."""
-    start_fork_server()
-    with tempfile.NamedTemporaryFile() as stdout, tempfile.NamedTemporaryFile() as stderr:
-        files = Path(stdout.name), Path(stderr.name)
-        process = _CONTEXT.Process(target=_run_code, args=(code, [str(each) for each in arguments], *files))
-        process.start()
-        process.join()
-        assert process.exitcode == 0, files[1].read_text()
-        return files[0].read_text()
+    exit_code, stdout, stderr = _to_its_end(_run_code, code, [str(each) for each in arguments])
+    assert exit_code == 0, stderr
+    return stdout
 
 
 class PrestartedVerification:
@@ -81,16 +76,9 @@ class PrestartedVerification:
 
     returncode: int | None = None
 
-    def __init__(self) -> None:
-        start_fork_server()
-
     def communicate(self, task: str) -> tuple[None, str]:
-        with tempfile.NamedTemporaryFile() as stderr:
-            process = _CONTEXT.Process(target=_verify, args=(task, Path(stderr.name)))
-            process.start()
-            process.join()
-            self.returncode = process.exitcode
-            return None, Path(stderr.name).read_text()
+        self.returncode, _, stderr = _to_its_end(_verify, task)
+        return None, stderr
 
     def kill(self) -> None:
         """It has ended."""
@@ -100,7 +88,18 @@ class PrestartedVerification:
     def __exit__(self, *_: object) -> None: ...
 
 
-def start_fork_server() -> None:
+def _to_its_end(function: Callable[..., None], *arguments: object) -> tuple[int | None, str, str]:
+    """Run a function in a fork; returns its exit code and what it writes to standard output and standard error."""
+    _start_fork_server()
+    with tempfile.NamedTemporaryFile() as stdout, tempfile.NamedTemporaryFile() as stderr:
+        files = Path(stdout.name), Path(stderr.name)
+        process = _CONTEXT.Process(target=_redirected, args=(files, function, arguments))
+        process.start()
+        process.join()
+        return process.exitcode, files[0].read_text(), files[1].read_text()
+
+
+def _start_fork_server() -> None:
     """Does nothing where it runs. Python passes it no module path of ours, hence the variable."""
     _CONTEXT.set_forkserver_preload(["prestarted_imports"])
     folders = filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
@@ -136,13 +135,16 @@ def _redirect(stdout: Path, stderr: Path) -> None:
         stream.reconfigure(line_buffering=True, write_through=True)
 
 
-def _run_code(code: str, arguments: list[str], stdout: Path, stderr: Path) -> None:
-    _redirect(stdout, stderr)
+def _redirected(files: tuple[Path, Path], function: Callable[..., None], arguments: Sequence[object]) -> None:
+    _redirect(*files)
+    function(*arguments)
+
+
+def _run_code(code: str, arguments: list[str]) -> None:
     sys.argv = ["-c", *arguments]
     exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})  # noqa: S102 - what `python -c` does
 
 
-def _verify(task: str, stderr: Path) -> None:
-    _redirect(Path(os.devnull), stderr)
+def _verify(task: str) -> None:
     sys.stdin = io.StringIO(task)
     verification.main()

@@ -1,11 +1,13 @@
-"""Saves the tests of the export the import of TensorFlow in each process that verifies a version."""
+"""What the tests of the export share; they need no import of TensorFlow in each process that verifies a version."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+from hangtag_export import Dataset
 from hangtag_export.savedmodel import verification
 from prestarted import PrestartedVerification
 
@@ -23,3 +25,15 @@ def _prestarted_verification() -> Iterator[None]:
 def own_verification_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Versions are verified by the process that users have."""
     monkeypatch.setattr(verification, "start_process", _start_process)
+
+
+@pytest.fixture
+def very_few(dataset: Dataset) -> Dataset:
+    """The first 64 training images and 100 test images: the cnn trains on them in seconds."""
+    return replace(
+        dataset,
+        train_images=dataset.train_images[:64],
+        train_labels=dataset.train_labels[:64],
+        test_images=dataset.test_images[:100],
+        test_labels=dataset.test_labels[:100],
+    )

@@ -54,11 +54,9 @@ def test_the_served_model_divides_its_logits(name):
     np.testing.assert_allclose(with_probabilities(model, 2.5)(images).numpy(), expected, atol=1e-6)
 
 
-def test_the_cnn_is_served_as_the_mean_of_an_image_and_its_mirror_image(dataset):
-    few = replace(dataset, train_images=dataset.train_images[:64], train_labels=dataset.train_labels[:64])
-    few = replace(few, test_images=few.test_images[:100], test_labels=few.test_labels[:100])
-    done = train(few, "cnn", epochs=1, batch_size=32, validation_split=0)
-    images = few.test_images[:8] / np.float32(255)
+def test_the_cnn_is_served_as_the_mean_of_an_image_and_its_mirror_image(very_few):
+    done = train(very_few, "cnn", epochs=1, batch_size=32, validation_split=0)
+    images = very_few.test_images[:8] / np.float32(255)
     one, other = done.model(images).numpy(), done.model(images[:, :, ::-1]).numpy()
     assert not np.allclose(one, other, atol=1e-3)
     for given in (images, images[:, :, ::-1]):
