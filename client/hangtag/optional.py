@@ -18,12 +18,15 @@ _importing = threading.RLock()
 _hidden_from: dict[str, tuple[str, ...]] = {}
 
 
-def hide_unused_packages() -> None:
-    """Import TensorFlow and Keras from now on without the packages that they do not need for our commands.
+def import_for_commands() -> None:
+    """From now on `require` imports as suits our commands, which start in half the time.
 
-    Keras uses the first four only in notebooks and with data frames. TensorFlow imports Keras for optimizers of Keras 2
-    in a SavedModel. Where all are installed, they take 2 of the 5 seconds of TensorFlow's import. What was hidden can
-    be imported afterwards. Only commands call this: a program that imports Hangtag may need Keras with them.
+    TensorFlow and Keras are imported without packages that the commands do not need. Keras uses the first four only in
+    notebooks and with data frames. TensorFlow imports Keras for optimizers of Keras 2 in a SavedModel. Where all are
+    installed, they take 2 of the 5 seconds of TensorFlow's import. What was hidden can be imported afterwards.
+
+    What an import has made is never searched for garbage: one search through TensorFlow's objects takes 0.3 seconds,
+    and a command would make several. Other programs that import Hangtag may need all of this.
     """
     notebooks = ("IPython", "matplotlib", "pandas", "sklearn")
     _hidden_from.update(keras=notebooks, tensorflow=(*notebooks, "keras"))
@@ -52,12 +55,14 @@ def require(module: str, *, extra: str, what: str) -> Any:
 
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    """An import makes many objects and no garbage: TensorFlow's is a sixth quicker without searching for some."""
+    """An import makes many objects and little garbage: TensorFlow's is a sixth quicker without searching for it."""
     collects = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        if _hidden_from:  # in a command
+            gc.freeze()
         if collects:
             gc.enable()
 

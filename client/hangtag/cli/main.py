@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from .. import __version__
 from ..errors import HangtagError
-from ..optional import hide_unused_packages
+from ..optional import import_for_commands
 from .parser import Parser, suggestion
 from .terminal import colour, error_line
 
@@ -114,7 +114,7 @@ def build_parser(names: Iterable[str] = tuple(COMMANDS)) -> argparse.ArgumentPar
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     _check_streams()
-    hide_unused_packages()
+    import_for_commands()
     arguments = argparse.Namespace(debug=False)
     try:
         try:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from hangtag import contract
-from hangtag.optional import hide_unused_packages, require
+from hangtag.optional import import_for_commands, require
 
 from ..errors import ExportError
 from . import warmup
@@ -142,5 +142,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    hide_unused_packages()
+    import_for_commands()
     main()
