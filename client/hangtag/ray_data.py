@@ -11,6 +11,7 @@ The machines of the cluster need ``hangtag``, but not TensorFlow. Ray: https://d
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -94,14 +95,18 @@ def classify_to_parquet(
     try:
         with _ray_not_asking_for_an_issue():
             named.write_parquet(output)
+        return
     except BaseException as error:
         with suppress(FileNotFoundError):
             store.delete_dir(folder)
         cause = getattr(error, "cause", None)
         if not isinstance(cause, HangtagError):
             raise
-        cause.args = (str(cause).partition(_RAYS_ADVICE)[0],)
-        raise cause from None  # without Ray's long traceback
+    # Ray's exception holds the job's actors, and they hold CPUs, for which the next job would wait. So ours is raised
+    # when Ray's is gone, and the cycles that it was part of are collected.
+    gc.collect()
+    cause.args = (str(cause).partition(_RAYS_ADVICE)[0],)
+    raise cause
 
 
 class _Classifier:

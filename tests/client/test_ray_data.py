@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import re
 import secrets
 import shutil
@@ -82,6 +83,9 @@ def ray() -> Iterator[object]:
             patch.setenv(name, value)
         import ray
 
+        # Pytest would keep the exceptions that are logged, and these hold the actors of the jobs that failed.
+        patch.setattr(logging.getLogger("ray.data"), "propagate", False)
+
         command = [sys.executable, "-c", CLUSTER, folder]
         with ExitStack() as started:
             for _ in range(3):  # another program may take a port that Ray has chosen, before Ray listens on it
@@ -98,6 +102,13 @@ def ray() -> Iterator[object]:
     gc.collect()  # while ResourceWarnings are still ignored
     eventually(lambda: not processes(folder), "Ray's processes to end")
     shutil.rmtree(folder)
+
+
+@pytest.fixture(autouse=True)
+def _no_actors_are_left() -> Iterator[None]:
+    """The exceptions of a test hold the actors of its jobs, and these hold CPUs, for which the next test would wait."""
+    yield
+    gc.collect()
 
 
 def read(folder: Path) -> dict[str, list]:
@@ -180,10 +191,11 @@ def test_the_guides_code_runs(ray, server, tmp_path, monkeypatch, capsys):
 def test_a_job_whose_server_is_gone_fails_and_leaves_nothing(ray, images, tmp_path, capfd):
     source = ray.data.from_numpy(images[:8])
     target = f"127.0.0.1:{free_port()}"
-    with pytest.raises(ServerUnavailable, match=f"^no answer from {target}: [^\n]*$"):
+    with pytest.raises(ServerUnavailable, match=f"^no answer from {target}: [^\n]*$") as caught:
         classify_to_parquet(source, target, str(tmp_path / "named"), column="data")
     assert list(tmp_path.iterdir()) == []
     assert "open an issue" not in capfd.readouterr().err
+    assert caught.value.__context__ is None, "it would hold the actors of the job"
     with pytest.raises(ServerUnavailable, match=f"no answer from {target}"):
         classify(source, target, column="data").take_all()
 
