@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import re
 import shlex
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
 import numpy as np
 import pytest
+import xdist
 
 import hangtag.async_client  # noqa: F401 - both clients take their signatures from Options before it is changed below
+import hangtag_program
 from hangtag import Client
 from hangtag.config.options import Options
+from hangtag.optional import import_for_commands, require
 from hangtag_export.data.dataset import Dataset
 from hangtag_export.data.fashion_mnist import load_fashion_mnist
 from support import ROOT, Server, run, serving
@@ -37,6 +42,18 @@ SLOWEST_FIRST = [
     *("system", "export", "deploy", "adversarial", "serving"),
     *("client/test_ray_data.py", "client/transports/test_faults.py", "client/transports/test_deadlines.py", "client"),
 ]
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Import TensorFlow as the commands do: without Keras, in half the time, before test modules import all of it."""
+    if not xdist.is_xdist_controller(session):
+        import_for_commands()
+        require("tensorflow", extra="export", what="the tests")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported is not searched for garbage."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -104,6 +121,15 @@ def server(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """`hangtag serve` over `exported`, as a process of its own."""
     with serving(exported, tmp_path_factory.mktemp("server") / "log") as running:
         yield running
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _programs_on_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """PATH has the environment's programs, and before them a `hangtag` that starts at once."""
+    folder = tmp_path_factory.mktemp("programs")
+    with pytest.MonkeyPatch.context() as patch, hangtag_program.answering_in(folder):
+        patch.setenv("PATH", os.pathsep.join([str(folder), str(Path(sys.executable).parent), os.environ["PATH"]]))
+        yield
 
 
 @pytest.fixture(params=["grpc", "rest"])

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import requests
 
-from support import HANGTAG, PATIENCE, ROOT, Server, serving
+from support import PATIENCE, ROOT, Server, serving
 
 MODELS = ROOT / "tests" / "serving" / "conformance" / "models"
 
@@ -66,7 +66,7 @@ class Playground:
 @contextmanager
 def playground(*arguments: str, **environment: str) -> Iterator[Playground]:
     """Run `hangtag playground` until the block ends, on a free port unless `arguments` say otherwise."""
-    command = [*HANGTAG, "playground", "--port=0", *arguments]
+    command = ["hangtag", "playground", "--port=0", *arguments]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | environment
     )

@@ -23,6 +23,7 @@ from unittest import mock
 from hangtag_export.savedmodel import verification
 
 _CONTEXT = multiprocessing.get_context("forkserver")
+_starting, _started = threading.Lock(), threading.Event()
 
 
 class Prestarted:
@@ -34,14 +35,15 @@ class Prestarted:
         stdout: Path,
         stderr: Path,
         *,
+        stdin: Path | None = None,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
         _start_fork_server()
-        inherited = dict(os.environ if env is None else env), cwd or Path.cwd()
+        inherited = stdin, dict(os.environ if env is None else env), cwd or Path.cwd()
         self._process = _CONTEXT.Process(target=_run, args=(list(arguments), stdout, stderr, *inherited), daemon=True)
         self._process.start()
-        self.pid = self._process.pid
+        self.pid, self.sentinel = self._process.pid, self._process.sentinel
 
     def poll(self) -> int | None:
         return self._process.exitcode
@@ -100,17 +102,27 @@ def _to_its_end(function: Callable[..., None], *arguments: object) -> tuple[int 
 
 
 def _start_fork_server() -> None:
-    """Does nothing where it runs. Python passes it no module path of ours, hence the variable."""
-    _CONTEXT.set_forkserver_preload(["prestarted_imports"])
-    folders = filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
-    with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(folders)):
-        forkserver.ensure_running()
+    """Start it once, whatever thread comes first. Python passes it no module path of ours, hence the variable."""
+    with _starting:
+        if _started.is_set():
+            return
+        _CONTEXT.set_forkserver_preload(["prestarted_imports"])
+        folders = filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
+        with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(folders)):
+            forkserver.ensure_running()
+        _started.set()
 
 
-def _run(arguments: list[str], stdout: Path, stderr: Path, environment: dict[str, str], folder: Path) -> None:
+def _run(
+    arguments: list[str], stdout: Path, stderr: Path, stdin: Path | None, environment: dict[str, str], folder: Path
+) -> None:
     from hangtag.cli.main import main
 
     _redirect(stdout, stderr)
+    if stdin is not None:
+        with stdin.open("rb") as file:
+            os.dup2(file.fileno(), 0)
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - multiprocessing has closed it
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
@@ -129,10 +141,12 @@ def _end_with_the_tests() -> None:
 
 
 def _redirect(stdout: Path, stderr: Path) -> None:
-    for number, path, stream in ((1, stdout, sys.stdout), (2, stderr, sys.stderr)):
+    """New objects for the new files: the old ones may take a pipe for a file in which they can seek."""
+    for number, path in ((1, stdout), (2, stderr)):
         with path.open("ab") as file:
             os.dup2(file.fileno(), number)
-        stream.reconfigure(line_buffering=True, write_through=True)
+    sys.stdout = open(1, "w", buffering=1, encoding=sys.stdout.encoding, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, encoding=sys.stderr.encoding, closefd=False)  # noqa: SIM115
 
 
 def _redirected(files: tuple[Path, Path], function: Callable[..., None], arguments: Sequence[object]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import socket
@@ -40,9 +41,6 @@ def run(
         return subprocess.CompletedProcess(["hangtag", *arguments], code, stdout.read_text(), stderr.read_text())
 
 
-_reserved: list[socket.socket] = []
-
-
 def free_port() -> int:
     """A port that refuses connections until a program of the tests listens on it.
 
@@ -54,7 +52,7 @@ def free_port() -> int:
     reserved.bind(("127.0.0.1", 0))
     port = reserved.getsockname()[1]
     if sys.platform == "linux":
-        _reserved.append(reserved)
+        atexit.register(reserved.close)
     else:
         reserved.close()
     return port

@@ -7,14 +7,13 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from support import PATIENCE, ROOT, eventually, free_port
+from support import PATIENCE, ROOT, eventually, free_port, run
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# (\w+\.py)\n")
@@ -31,8 +30,7 @@ class Walkthrough:
         self.ports = {port: str(free_port()) for port in ("8500", "5000", "8000")}
         self.outputs: list[str] = []
         self.processes: list[subprocess.Popen[bytes]] = []
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        self.environment = os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"}
+        self.environment = os.environ | {"PYTHONUNBUFFERED": "1"}
 
     def run(self, language: str, code: str) -> None:
         for port, free in self.ports.items():
@@ -61,8 +59,8 @@ class Walkthrough:
                 subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=file, stderr=file)
             )
         if command[0] == "hangtag":
-            wait = [sys.executable, "-m", "hangtag.cli", "wait", f"--model={self.model}", "--timeout", str(PATIENCE)]
-            subprocess.run([*wait, f"--target=localhost:{self.ports['8500']}"], check=True, capture_output=True)
+            wait = ["wait", f"--model={self.model}", f"--target=localhost:{self.ports['8500']}"]
+            assert run(*wait, f"--timeout={PATIENCE}").returncode == 0
         else:
             port = self.ports["5000" if command[0] == "flask" else "8000"]
             eventually(lambda: self.answers(port), f"{command[0]} to answer")

@@ -47,7 +47,7 @@ for model in models:
             sys.exit(255)
 if "DRY_RUN" in os.environ:
     sys.exit(f"serves {served}")
-os.execv(sys.executable, [sys.executable, "-m", "hangtag.cli", "serve", *sys.argv[1:]])
+os.execvp("hangtag", ["hangtag", "serve", *sys.argv[1:]])
 """
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hangtag import Client
-from support import HANGTAG, PATIENCE, ROOT, Server, eventually, free_port, serving
+from support import PATIENCE, ROOT, Server, eventually, free_port, serving
 
 PAGE = (ROOT / "docs" / "deploy.md").read_text()
 
@@ -64,13 +64,13 @@ esac""",
         f"""case "$1" in
   serve) exit 0 ;;
   export) echo "hangtag $*" >> {log}; cp -r {second} {new}/.2 && mv {new}/.2 {new}/2 ;;
-  *) exec {shlex.join(HANGTAG)} "$@" ;;
+  *) exec {shutil.which("hangtag")} "$@" ;;
 esac""",
     )
 
 
 @pytest.mark.parametrize("model", ["fashion", "goods"])
-def test_the_page_runs_from_top_to_bottom(project, model, exported, two_versions, kubectl, monkeypatch):
+def test_the_page_runs_from_top_to_bottom(project, model, exported, two_versions, kubectl):
     shutil.copytree(exported, project / "models" / model)
     stand_ins(project, model, two_versions / "2", kubectl)
     ports = {"8500": str(free_port()), "8501": str(free_port())}

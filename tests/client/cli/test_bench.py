@@ -15,7 +15,7 @@ from fake_server import FIRST_PIXEL, Model, Refused, model_server
 from hangtag import Client
 from hangtag.cli import bench
 from hangtag.cli.main import main
-from support import HANGTAG, PATIENCE, free_port, run, with_more_time
+from support import PATIENCE, free_port, run, with_more_time
 
 
 def test_bench_measures_closed_and_open_loops(server):
@@ -121,7 +121,7 @@ def test_an_interrupt_ends_a_step(flags):
             may_answer.wait(PATIENCE)
 
     with model_server(Model(FIRST_PIXEL, hook=hook), "grpc") as target:
-        command = [*HANGTAG, "bench", "--target", target, "--duration=600", "--warm-up=0", "--timeout=600", *flags]
+        command = ["hangtag", "bench", "--target", target, "--duration=600", "--warm-up=0", "--timeout=600", *flags]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert asked.wait(PATIENCE)
             process.send_signal(signal.SIGINT)

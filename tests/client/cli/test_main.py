@@ -108,7 +108,7 @@ def test_a_flag_is_never_abbreviated(capsys):
 )
 def test_bash_completes_commands_flags_and_choices(line, expected):
     argv = line.split()
-    script = subprocess.run([*HANGTAG, "completion", "bash"], capture_output=True, text=True, check=True).stdout
+    script = subprocess.run(["hangtag", "completion", "bash"], capture_output=True, text=True, check=True).stdout
     call = f"""
 COMP_WORDS=({" ".join(argv)}); COMP_CWORD={len(argv) - 1}; COMP_LINE={shlex.quote(line)}; COMP_POINT={len(line)}
 $(complete -p hangtag | sed -E 's/.*-F ([^ ]+).*/\\1/') hangtag {argv[-1]} {argv[-2]} 2>/dev/null
@@ -119,7 +119,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 
 
 def test_zsh_gets_a_completion_function_of_every_command():
-    script = subprocess.run([*HANGTAG, "completion", "zsh"], capture_output=True, text=True, check=True).stdout
+    script = subprocess.run(["hangtag", "completion", "zsh"], capture_output=True, text=True, check=True).stdout
     assert script.startswith("#compdef hangtag")
     assert all(f"    {name}:'" in script for name in COMMANDS)
 
@@ -149,7 +149,7 @@ def test_a_terminal_shows_colours_and_what_to_do_next():
         coloured = on_terminal("status", "--target", target)
         plain = on_terminal("status", "--target", target, NO_COLOR="1")
         dumb = on_terminal("status", "--target", target, TERM="dumb")
-        piped = subprocess.run([*HANGTAG, "status", "--target", target], capture_output=True, text=True, check=True)
+        piped = subprocess.run(["hangtag", "status", "--target", target], capture_output=True, text=True, check=True)
     assert "\x1b[32mAVAILABLE\x1b[0m" in coloured
     for shown in (plain, dumb):
         assert "\x1b[" not in shown

@@ -91,17 +91,15 @@ def output(name: str, tensor: bytes) -> bytes:
     return protobuf.block(1, protobuf.block(1, name.encode()) + protobuf.block(2, tensor))
 
 
-def tensor(dtype: int, dims: list[int], rest: bytes = b"") -> bytes:
-    return (
-        protobuf.number(1, dtype)
-        + protobuf.block(2, b"".join(protobuf.block(2, protobuf.number(1, d)) for d in dims))
-        + rest
-    )
+def tensor(dtype: int, dims: list[int], rest: bytes = b"", times: int = 1) -> bytes:
+    """A TensorProto with these dimensions, `times` in a row, and the fields of `rest`."""
+    shape = b"".join(protobuf.block(2, protobuf.number(1, size)) for size in dims)
+    return protobuf.number(1, dtype) + protobuf.block(2, shape * times) + rest
 
 
 GRPC_BOMBS = {
-    "product of dimensions": output("y", tensor(1, [2**62] * 200)),
-    "a million dimensions": output("y", tensor(1, [2**62] * 1_000_000)),
+    "product of dimensions": output("y", tensor(1, [2**62], times=200)),
+    "a million dimensions": output("y", tensor(1, [2**62], times=1_000_000)),
     "dimensions beside a zero": output("y", tensor(1, [0] + [2**40] * 30)),
     "too many for numpy": output("y", tensor(1, [1] * 100, protobuf.block(4, b"\0" * 4))),
     "negative dimension": output("y", tensor(1, [-5])),

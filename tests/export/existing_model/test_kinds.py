@@ -48,7 +48,7 @@ def floats(images: np.ndarray) -> np.ndarray:
 
 def mobilenet(folder: Path, keras: Any, tf: Any) -> tuple[list[str], Published]:
     """Random weights, 1,000 Chinese class names from a text file, pixels -1..1."""
-    model = keras.applications.MobileNetV2((96, 96, 3), alpha=0.35, weights=None)
+    model = keras.applications.MobileNet((96, 96, 3), alpha=0.25, weights=None)
     model.save(folder / "mobilenet.keras")
     (folder / "names.txt").write_text("\n".join(CHINESE) + "\n", encoding="utf-8")
     arguments = [str(folder / "mobilenet.keras"), f"--class-names={folder / 'names.txt'}", "--pixels", "-1..1"]

@@ -16,7 +16,7 @@ from hangtag.optional import require
 from hangtag_export.errors import DataError
 from hangtag_export.training import checkpoints
 from hangtag_export.training.train import train
-from support import HANGTAG, PATIENCE, run
+from support import PATIENCE, run
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -141,12 +141,12 @@ def test_ctrl_c_and_resume_on_the_command_line(dataset, tmp_path):
     """A killed program's checkpoint is used as well; the finished one leaves nothing but the version."""
     base_path, plots = tmp_path / "fashion", tmp_path / "plots"
     options = ["--epochs=3", "--hidden=8", f"--base-path={base_path}", f"--plots={plots}"]
-    with subprocess.Popen([*HANGTAG, "export", *options], stdout=subprocess.PIPE, text=True) as export:
+    with subprocess.Popen(["hangtag", "export", *options], stdout=subprocess.PIPE, text=True) as export:
         for line in export.stdout:
             if line.startswith("epoch 2"):
                 break
         export.send_signal(signal.SIGKILL)
-        export.wait(PATIENCE)
+        export.communicate(timeout=PATIENCE)
     done = run("export", *options, "--resume")
     assert done.returncode == 0, done.stderr
     assert "continuing after epoch" in done.stdout

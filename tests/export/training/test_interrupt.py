@@ -5,12 +5,12 @@ from __future__ import annotations
 import signal
 import subprocess
 
-from support import HANGTAG, PATIENCE
+from support import PATIENCE
 
 
 def test_ctrl_c_in_the_middle_of_a_resumed_training_keeps_a_checkpoint_alone(exported, tmp_path):
     base_path, model = tmp_path / "fashion", exported.parent / "model.keras"
-    command = [*HANGTAG, "export", "--epochs=1000", f"--resume={model}", f"--base-path={base_path}"]
+    command = ["hangtag", "export", "--epochs=1000", f"--resume={model}", f"--base-path={base_path}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as export:
         lines = []
         for line in export.stdout:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from hangtag import Client
-from support import HANGTAG, free_port, run
+from support import free_port, run
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_standard_input(server, folder, expected, what):
     """An image, an array, an archive, or names of files."""
     content = "\n".join(str(folder / f"{n}.png") for n in (0, 1)).encode() if what == "names" else None
     done = subprocess.run(
-        [*HANGTAG, "classify", "-", "--target", server.grpc, "--json"],
+        ["hangtag", "classify", "-", "--target", server.grpc, "--json"],
         input=content or (folder / what).read_bytes(),
         capture_output=True,
         timeout=120,
