@@ -127,7 +127,7 @@ def test_the_deadline_holds_however_the_server_delays(transport, handle):
     with (
         handling(handle) as target,
         transport(target, timeout=0.5) as client,
-        pytest.raises(DeadlineExceeded, match="within the timeout of 0.5 s"),
+        pytest.raises(DeadlineExceeded, match=r"within the timeout of 0\.5 s"),
     ):
         client.status()
 
