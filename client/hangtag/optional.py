@@ -19,14 +19,14 @@ _hidden_from: dict[str, tuple[str, ...]] = {}
 
 
 def import_for_commands() -> None:
-    """From now on `require` imports as suits our commands, which start in half the time.
+    """From now on, `require` imports TensorFlow and Keras without the packages that our commands do not need.
 
-    TensorFlow and Keras are imported without packages that the commands do not need. Keras uses the first four only in
-    notebooks and with data frames. TensorFlow imports Keras for optimizers of Keras 2 in a SavedModel. Where all are
-    installed, they take 2 of the 5 seconds of TensorFlow's import. What was hidden can be imported afterwards.
+    Keras uses the first four only in notebooks and with data frames. TensorFlow imports Keras for optimizers of Keras 2
+    in a SavedModel. Where all are installed, they take 2 of the 5 seconds of TensorFlow's import. What was hidden can
+    be imported afterwards.
 
-    What an import has made is never searched for garbage: one search through TensorFlow's objects takes 0.3 seconds,
-    and a command would make several. Other programs that import Hangtag may need all of this.
+    What TensorFlow's import has made is not searched for garbage later: a search through it takes 0.3 seconds, and a
+    command would make several. Only commands call this: other programs may need the hidden packages.
     """
     notebooks = ("IPython", "matplotlib", "pandas", "sklearn")
     _hidden_from.update(keras=notebooks, tensorflow=(*notebooks, "keras"))
@@ -41,14 +41,18 @@ def require(module: str, *, extra: str, what: str) -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if module in _complete and (loaded := sys.modules.get(module)) is not None:
         return loaded
+    root = module.split(".")[0]
     try:
         # One thread at a time: two threads that redirect standard error would each restore the other's file.
-        with _importing, _stderr_captured(), _hidden(_hidden_from.get(module, ())), _without_garbage_collection():
+        with _importing, _stderr_captured(), _hidden(_hidden_from.get(root, ())), _without_garbage_collection():
+            is_first = root not in sys.modules
             imported = import_module(module)
+            if is_first and root in _hidden_from:  # later imports may find models, whose memory is to be freed
+                gc.freeze()
         _complete.add(module)
         return imported
     except ModuleNotFoundError as error:
-        if error.name and error.name.split(".")[0] == module.split(".")[0]:
+        if error.name and error.name.split(".")[0] == root:
             raise MissingExtra(what, extra) from error
         raise
 
@@ -61,8 +65,6 @@ def _without_garbage_collection() -> Iterator[None]:
     try:
         yield
     finally:
-        if _hidden_from:  # in a command
-            gc.freeze()
         if collects:
             gc.enable()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import logging
 import os
 import signal
@@ -83,8 +82,6 @@ def _serve(options: ServerOptions, listener: socket.socket | None, stop: threadi
         load_options = for_small_models(options.load, [config.base_path for config in options.models])
         options = replace(options, load=load_options)
     require("tensorflow", extra="serving", what="hangtag serve")
-    gc.collect()
-    gc.freeze()  # TensorFlow's objects stay for good; without this each full collection takes a tenth of a second more
     recorder = Recorder(Metrics(), access_log=options.access_log)
     load = Loader(options, recorder.metrics)
 
