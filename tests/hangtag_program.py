@@ -6,6 +6,7 @@ import json
 import multiprocessing.connection
 import socketserver
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,16 +18,27 @@ from prestarted import Prestarted
 _PROGRAM = """#!{python} -IS
 import json, os, signal, socket, sys
 
+SIGNALS = {{signal.SIGINT, signal.SIGTERM}}
+
+def pass_on(number, frame):
+    try:
+        os.kill(command, number)
+    except ProcessLookupError:
+        pass  # it has ended
+
+signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 with socket.socket(socket.AF_UNIX) as tests:
     tests.connect({address!r})
     with tests.makefile("rw") as lines:
         print(json.dumps([os.getpid(), sys.argv[1:], os.getcwd(), dict(os.environ)]), file=lines, flush=True)
         command = int(lines.readline())
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda number, frame: os.kill(command, number))
+        for number in SIGNALS:
+            signal.signal(number, pass_on)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         code = int(lines.readline())
 if code < 0:
-    signal.signal(-code, signal.SIG_DFL)
+    if -code in SIGNALS:
+        signal.signal(-code, signal.SIG_DFL)
     os.kill(os.getpid(), -code)
 sys.exit(code)
 """
@@ -56,11 +68,14 @@ def answering_in(folder: Path) -> Iterator[None]:
     if not Path("/proc/self/fd").exists():
         yield
         return
-    address = str(folder / "socket")
-    program = folder / "hangtag"
-    program.write_text(_PROGRAM.format(python=sys.executable, address=address))
-    program.chmod(0o755)
-    with _Calls(address, _Call) as calls:
-        threading.Thread(target=calls.serve_forever, daemon=True).start()
-        yield
-        calls.shutdown()
+    with tempfile.TemporaryDirectory(prefix="hangtag-") as short:  # addresses have at most 107 characters
+        address = f"{short}/socket"
+        program = folder / "hangtag"
+        program.write_text(_PROGRAM.format(python=sys.executable, address=address))
+        program.chmod(0o755)
+        with _Calls(address, _Call) as calls:
+            threading.Thread(target=calls.serve_forever, daemon=True).start()
+            try:
+                yield
+            finally:
+                calls.shutdown()

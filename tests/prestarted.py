@@ -29,6 +29,8 @@ _starting, _started = threading.Lock(), threading.Event()
 class Prestarted:
     """`hangtag` with these arguments, as much like `subprocess.Popen` as the tests need. Output is added to files."""
 
+    _one_at_a_time = threading.Lock()  # every start looks whether other processes have ended, which is read once
+
     def __init__(
         self,
         arguments: Sequence[str],
@@ -42,14 +44,16 @@ class Prestarted:
         _start_fork_server()
         inherited = stdin, dict(os.environ if env is None else env), cwd or Path.cwd()
         self._process = _CONTEXT.Process(target=_run, args=(list(arguments), stdout, stderr, *inherited), daemon=True)
-        self._process.start()
+        with self._one_at_a_time:
+            self._process.start()
         self.pid, self.sentinel = self._process.pid, self._process.sentinel
 
     def poll(self) -> int | None:
-        return self._process.exitcode
+        with self._one_at_a_time:
+            return self._process.exitcode
 
     def wait(self, timeout: float | None = None) -> int:
-        self._process.join(timeout)
+        multiprocessing.connection.wait([self.sentinel], timeout)
         code = self.poll()
         if code is None:
             raise subprocess.TimeoutExpired("hangtag", timeout)
@@ -128,6 +132,8 @@ def _run(
     os.chdir(folder)
     sys.argv = ["hangtag", *arguments]
     multiprocessing.current_process()._config["daemon"] = False  # it may have child processes
+    forkserver._forkserver.ensure_running = lambda: None  # the server that made this process makes them, too
+    _started.set()
     threading.Thread(target=_end_with_the_tests, daemon=True).start()
     if arguments[:1] in (["export"], ["publish"]):
         verification.start_process = PrestartedVerification
@@ -141,12 +147,12 @@ def _end_with_the_tests() -> None:
 
 
 def _redirect(stdout: Path, stderr: Path) -> None:
-    """New objects for the new files: the old ones may take a pipe for a file in which they can seek."""
+    """The streams are new, too: the old ones know whether their file can seek, and the new file may be a pipe."""
     for number, path in ((1, stdout), (2, stderr)):
         with path.open("ab") as file:
             os.dup2(file.fileno(), number)
     sys.stdout = open(1, "w", buffering=1, encoding=sys.stdout.encoding, closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", buffering=1, encoding=sys.stderr.encoding, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
 def _redirected(files: tuple[Path, Path], function: Callable[..., None], arguments: Sequence[object]) -> None:

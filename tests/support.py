@@ -52,7 +52,7 @@ def free_port() -> int:
     reserved.bind(("127.0.0.1", 0))
     port = reserved.getsockname()[1]
     if sys.platform == "linux":
-        atexit.register(reserved.close)
+        atexit.register(reserved.close)  # bound until then
     else:
         reserved.close()
     return port

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 import re
 import secrets
 import shutil
@@ -83,9 +82,6 @@ def ray() -> Iterator[object]:
             patch.setenv(name, value)
         import ray
 
-        # Pytest would keep the exceptions that are logged, and these hold the actors of the jobs that failed.
-        patch.setattr(logging.getLogger("ray.data"), "propagate", False)
-
         command = [sys.executable, "-c", CLUSTER, folder]
         with ExitStack() as started:
             for _ in range(3):  # another program may take a port that Ray has chosen, before Ray listens on it
@@ -105,8 +101,8 @@ def ray() -> Iterator[object]:
 
 
 @pytest.fixture(autouse=True)
-def _no_actors_are_left() -> Iterator[None]:
-    """The exceptions of a test hold the actors of its jobs, and these hold CPUs, for which the next test would wait."""
+def _actors_end() -> Iterator[None]:
+    """Exceptions that were logged hold the actors of a test's jobs, and these hold CPUs, which the next test needs."""
     yield
     gc.collect()
 

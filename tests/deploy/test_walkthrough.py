@@ -64,7 +64,7 @@ esac""",
         f"""case "$1" in
   serve) exit 0 ;;
   export) echo "hangtag $*" >> {log}; cp -r {second} {new}/.2 && mv {new}/.2 {new}/2 ;;
-  *) exec {shutil.which("hangtag")} "$@" ;;
+  *) exec {shlex.quote(shutil.which("hangtag"))} "$@" ;;
 esac""",
     )
 

@@ -119,7 +119,7 @@ def test_no_request_is_lost_in_restarts_under_load(front, tmp_path):
         load: Load | None = None
         for number in range(RESTARTS + 1):
             log = tmp_path / f"log {number}"
-            prestarted = front != "native"  # the other one is started and ended as users do
+            prestarted = front != "native"  # native is started and ended as users do it
             with serving(FASHION, log, f"--grpc_front={front}", ports=ports, prestarted=prestarted) as server:
                 if load is None:
                     with Client(server.rest) as client:
