@@ -72,7 +72,7 @@ def test_the_commands_of_the_guide_run(server, folder):
     lines = [line for language, code in BLOCKS if language == "bash" for line in code.splitlines()]
     assert len(lines) > 5
     for line in lines:
-        command = local(line.split("  # ")[0], server).replace("--duration 1", "--duration 0.1")
+        command = local(line.split("  # ")[0], server).replace("--duration 1", "--duration 0.1 --warm-up 0")
         if "--target" not in command:
             command += f" --target {server.grpc}"
         done = subprocess.run(

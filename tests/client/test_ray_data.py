@@ -92,7 +92,9 @@ def ray() -> Iterator[object]:
                     break
             assert address, "Ray did not start"
             ray.init(address, log_to_driver=False, logging_level="ERROR")
-            ray.data.DataContext.get_current().enable_progress_bars = False
+            context = ray.data.DataContext.get_current()
+            context.enable_progress_bars = False
+            context.default_hash_shuffle_parallelism = 2  # not 200, for the cores that it has here
             yield ray
             ray.shutdown()
     gc.collect()  # while ResourceWarnings are still ignored
@@ -101,9 +103,8 @@ def ray() -> Iterator[object]:
 
 
 @pytest.fixture(autouse=True)
-def _actors_end() -> Iterator[None]:
-    """Exceptions that were logged hold the actors of a test's jobs, and these hold CPUs, which the next test needs."""
-    yield
+def _no_actors_are_left() -> None:
+    """Exceptions that pytest has kept hold the actors of earlier jobs, and these hold CPUs that the next jobs need."""
     gc.collect()
 
 
