@@ -67,7 +67,7 @@ def _pump(source: socket.socket, sink: socket.socket, kind: str | None = None) -
                 sink.sendall(data[: len(data) // 2])
                 break
             if kind == "delay":
-                time.sleep(0.5)
+                time.sleep(0.2)
             if kind == "dribble":
                 for place in range(len(data)):
                     sink.sendall(data[place : place + 1])

@@ -68,7 +68,7 @@ def test_the_deadline_covers_chunks_and_retries(kind, protocol):
             return True
 
         try:
-            with_more_time(late, 1)
+            with_more_time(late, 0.3)
         finally:
             release.set()
 
