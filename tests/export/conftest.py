@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
 from hangtag_export import Dataset
 from hangtag_export.savedmodel import verification
 from prestarted import PrestartedVerification
+from shortened import shortened
 
 _start_process = verification.start_process
 
@@ -30,10 +30,4 @@ def own_verification_process(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def very_few(dataset: Dataset) -> Dataset:
     """The first 64 training images and 100 test images: the cnn trains on them in seconds."""
-    return replace(
-        dataset,
-        train_images=dataset.train_images[:64],
-        train_labels=dataset.train_labels[:64],
-        test_images=dataset.test_images[:100],
-        test_labels=dataset.test_labels[:100],
-    )
+    return shortened(dataset, train=64, test=100)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -20,6 +19,7 @@ from PIL import Image
 from hangtag import Client, InvalidInput
 from hangtag.fashion_mnist import translate
 from hangtag_export import evaluation, plots
+from shortened import shortened
 from support import run, serving
 
 NAMES = ("包", "短靴", "裤子")
@@ -146,7 +146,7 @@ def test_every_picture_is_drawn_and_every_epoch_logged(colour):
 def test_in_chinese_the_axes_are_too(dataset, tmp_path, monkeypatch):
     """And a font is asked for all that is written, not for the names alone."""
     names = translate(dataset.class_names, "zh")
-    shown = replace(dataset, train_images=dataset.train_images[:25], train_labels=dataset.train_labels[:25])
+    shown = shortened(dataset, train=25)
     found = evaluation.compare(
         np.eye(10, dtype=np.float32)[dataset.test_labels], dataset.test_labels, dataset.class_names
     )

@@ -6,7 +6,6 @@ import csv
 import json
 import signal
 import subprocess
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from hangtag.optional import require
 from hangtag_export.errors import DataError
 from hangtag_export.training import checkpoints
 from hangtag_export.training.train import train
+from shortened import shortened
 from support import PATIENCE, run
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -23,13 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 @pytest.fixture(scope="module")
 def few(dataset):
-    return replace(
-        dataset,
-        train_images=dataset.train_images[:400],
-        train_labels=dataset.train_labels[:400],
-        test_images=dataset.test_images[:100],
-        test_labels=dataset.test_labels[:100],
-    )
+    return shortened(dataset, train=400, test=100)
 
 
 def interrupt_after(epochs: int):
@@ -60,7 +54,7 @@ def interrupt_after(epochs: int):
 def test_a_continued_training_ends_as_if_it_had_not_been_interrupted(few, architecture, options, tmp_path):
     options |= {"epochs": 4, "batch_size": 32, "log": tmp_path / "training.csv"}
     if architecture == "cnn":
-        few = replace(few, train_images=few.train_images[:64], train_labels=few.train_labels[:64])
+        few = shortened(few, train=64)
     whole = train(few, architecture, **options)
     rows = (tmp_path / "training.csv").read_text()
     (tmp_path / "training.csv").unlink()

@@ -14,6 +14,7 @@ from hangtag_export.errors import DataError
 from hangtag_export.evaluation import as_floats
 from hangtag_export.training import architectures, batches, checkpoints, fit
 from hangtag_export.training.train import Training, train
+from shortened import shortened
 
 # Keras 3.15 with TensorFlow 2.21 and numpy 2.4: a fault of theirs.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -22,19 +23,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 @pytest.fixture(scope="module")
 def some(dataset):
     """The first 2,000 training images and 500 test images."""
-    return replace(
-        dataset,
-        train_images=dataset.train_images[:2000],
-        train_labels=dataset.train_labels[:2000],
-        test_images=dataset.test_images[:500],
-        test_labels=dataset.test_labels[:500],
-    )
+    return shortened(dataset, train=2000, test=500)
 
 
 @pytest.fixture(scope="module")
 def few(some):
     """The first 640 training images."""
-    return replace(some, train_images=some.train_images[:640], train_labels=some.train_labels[:640])
+    return shortened(some, train=640)
 
 
 def trained(data, architecture="dense", **options) -> Training:
@@ -63,7 +58,7 @@ def test_another_seed_gives_other_weights(few):
 def test_groups_of_batches_are_trained_on_as_batches_are_one_by_one(few):
     """The same weights as Keras's own train_step gives for the same batches, but for rounding."""
     keras = require("keras", extra="export", what="the test")
-    data = replace(few, train_images=few.train_images[:330], train_labels=few.train_labels[:330])
+    data = shortened(few, train=330)
     ours = trained(data, epochs=2).model
     keras.utils.set_random_seed(7)
     plain = architectures.build("dense", (28, 28), 10)
@@ -148,7 +143,7 @@ def test_resuming_continues_where_the_optimizer_was(some, tmp_path, ending):
 
 def test_the_cnn_has_a_learning_rate_of_one_cycle_and_for_one_seed_one_set_of_weights(few):
     """The rate rises and falls; it is looked at after each epoch."""
-    few = replace(few, train_images=few.train_images[:96], train_labels=few.train_labels[:96])
+    few = shortened(few, train=96)
     keras = require("keras", extra="export", what="the test")
     rates: list[float] = []
 

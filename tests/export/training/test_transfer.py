@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -14,6 +12,7 @@ from hangtag_export.errors import DataError
 from hangtag_export.training import architectures, transfer
 from hangtag_export.training import train as training
 from hangtag_export.training.train import train
+from shortened import shortened
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning", "ignore:.*input_shape.*")
 
@@ -109,9 +108,7 @@ def test_without_a_network_the_file_and_its_place_are_named(monkeypatch, tmp_pat
 
 def test_mixed_precision_trains_in_float16_and_serves_in_float32(bright_or_dark, monkeypatch):
     monkeypatch.setattr(training, "_has_fast_float16", lambda: True)
-    small = replace(
-        bright_or_dark, train_images=bright_or_dark.train_images[:32], train_labels=bright_or_dark.train_labels[:32]
-    )
+    small = shortened(bright_or_dark, train=32)
     seen = []
     keras = require("keras", extra="export", what="the test")
     look = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(epoch))
