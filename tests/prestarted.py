@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from multiprocessing import forkserver
 from pathlib import Path
 from unittest import mock
@@ -23,13 +24,11 @@ from unittest import mock
 from hangtag_export.savedmodel import verification
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_starting, _started = threading.Lock(), threading.Event()
+_one_at_a_time = threading.Lock()  # every start looks whether other processes have ended, which is read once from each
 
 
 class Prestarted:
     """`hangtag` with these arguments, as much like `subprocess.Popen` as the tests need. Output is added to files."""
-
-    _one_at_a_time = threading.Lock()  # every start looks whether other processes have ended, which is read once
 
     def __init__(
         self,
@@ -41,16 +40,13 @@ class Prestarted:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        _start_fork_server()
         inherited = stdin, dict(os.environ if env is None else env), cwd or Path.cwd()
         self._process = _CONTEXT.Process(target=_run, args=(list(arguments), stdout, stderr, *inherited), daemon=True)
-        with self._one_at_a_time:
-            self._process.start()
+        _start(self._process)
         self.pid, self.sentinel = self._process.pid, self._process.sentinel
 
     def poll(self) -> int | None:
-        with self._one_at_a_time:
-            return self._process.exitcode
+        return _exit_code(self._process)
 
     def wait(self, timeout: float | None = None) -> int:
         multiprocessing.connection.wait([self.sentinel], timeout)
@@ -96,25 +92,32 @@ class PrestartedVerification:
 
 def _to_its_end(function: Callable[..., None], *arguments: object) -> tuple[int | None, str, str]:
     """Run a function in a fork; returns its exit code and what it writes to standard output and standard error."""
-    _start_fork_server()
     with tempfile.NamedTemporaryFile() as stdout, tempfile.NamedTemporaryFile() as stderr:
         files = Path(stdout.name), Path(stderr.name)
         process = _CONTEXT.Process(target=_redirected, args=(files, function, arguments))
+        _start(process)
+        multiprocessing.connection.wait([process.sentinel])
+        return _exit_code(process), files[0].read_text(), files[1].read_text()
+
+
+def _start(process: multiprocessing.process.BaseProcess) -> None:
+    with _one_at_a_time:
+        _start_fork_server()
         process.start()
-        process.join()
-        return process.exitcode, files[0].read_text(), files[1].read_text()
 
 
+def _exit_code(process: multiprocessing.process.BaseProcess) -> int | None:
+    with _one_at_a_time:
+        return process.exitcode
+
+
+@cache
 def _start_fork_server() -> None:
-    """Start it once, whatever thread comes first. Python passes it no module path of ours, hence the variable."""
-    with _starting:
-        if _started.is_set():
-            return
-        _CONTEXT.set_forkserver_preload(["prestarted_imports"])
-        folders = filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
-        with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(folders)):
-            forkserver.ensure_running()
-        _started.set()
+    """Start it once. Python passes it no module path of ours, hence the variable."""
+    _CONTEXT.set_forkserver_preload(["prestarted_imports"])
+    folders = filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
+    with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(folders)):
+        forkserver.ensure_running()
 
 
 def _run(
@@ -132,8 +135,8 @@ def _run(
     os.chdir(folder)
     sys.argv = ["hangtag", *arguments]
     multiprocessing.current_process()._config["daemon"] = False  # it may have child processes
-    forkserver._forkserver.ensure_running = lambda: None  # the server that made this process makes them, too
-    _started.set()
+    # The server that made this process makes them, too.
+    forkserver._forkserver.ensure_running = forkserver.ensure_running = lambda: None
     threading.Thread(target=_end_with_the_tests, daemon=True).start()
     if arguments[:1] in (["export"], ["publish"]):
         verification.start_process = PrestartedVerification

@@ -33,6 +33,7 @@ def test_a_block_of_the_readme_runs(language, code, server, tmp_path):
     code = code.replace("localhost:8500", server.grpc).replace("http://localhost:8501", server.rest)
     if code.startswith("hangtag classify"):
         code = code.rstrip() + f" --target {server.grpc}"
+    # The program that users have comes first, not the one of the tests that starts at once.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = ["bash", "-euo", "pipefail", "-c", code] if language == "bash" else [sys.executable, "-c", code]
     done = subprocess.run(
