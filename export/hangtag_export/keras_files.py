@@ -1,19 +1,49 @@
-"""Files of Keras, .keras and .h5: which version wrote a file, and why one does not load."""
+"""Files of Keras, .keras and .h5: how Ctrl-C waits for them, which version wrote one, and why one does not load."""
 
 from __future__ import annotations
 
 import json
 import re
+import signal
 import sys
 import tempfile
+import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from hangtag.optional import require
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"  # the first bytes
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt after this block; a second Ctrl-C raises it at once.
+
+    Keras has `except:` without a class where it reads and writes files. It would lose a KeyboardInterrupt, or raise
+    another error instead.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield  # Ctrl-C raises nothing here
+        return
+    postponed = False
+
+    def postpone(number: int, frame: FrameType | None) -> None:
+        nonlocal postponed
+        postponed = True
+        signal.signal(signal.SIGINT, handler)
+
+    signal.signal(signal.SIGINT, postpone)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if postponed:
+            signal.raise_signal(signal.SIGINT)
 
 
 def keras_version(path: Path) -> str:

@@ -21,6 +21,7 @@ from .data.fashion_mnist import load_fashion_mnist
 from .data.folder import load_images
 from .errors import ExportError
 from .evaluation import Evaluation, as_floats
+from .keras_files import uninterrupted
 from .publishing import gates
 from .publishing.atomic import publish, staging
 from .publishing.model_config import ModelConfig
@@ -148,8 +149,10 @@ def _save_keras(model: Any, images: np.ndarray, path: Path) -> None:
     floats = as_floats(images)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        model.save(path)
-        again = keras.models.load_model(path).predict(floats, verbose=0)
+        with uninterrupted():
+            model.save(path)
+            saved = keras.models.load_model(path)
+        again = saved.predict(floats, verbose=0)
     except OSError as error:
         path.unlink(missing_ok=True)
         raise ExportError(f"cannot write {path}: {error.strerror or error}; nothing was published") from error

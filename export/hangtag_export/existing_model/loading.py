@@ -15,7 +15,7 @@ from typing import Any
 from hangtag.errors import InvalidInput
 from hangtag.optional import require
 
-from ..keras_files import keras_version, kind_of_content, lower_case, reason
+from ..keras_files import keras_version, kind_of_content, lower_case, reason, uninterrupted
 
 _WHAT = "publishing a model"
 _GRAPH_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")  # a name that an operation may have
@@ -117,7 +117,7 @@ def _load_keras(path: Path) -> Any:
     reasons = []
     for loader in loaders:
         try:
-            with lower_case(path) as readable:
+            with lower_case(path) as readable, uninterrupted():
                 return loader(readable, compile=False)
         except Exception as error:  # a damaged file may raise errors of several libraries
             reasons.append(reason(error, path))

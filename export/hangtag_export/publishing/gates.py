@@ -17,6 +17,7 @@ from ..base_path import newest
 from ..data.dataset import Images
 from ..errors import DataError, ExportError, GateNotMet
 from ..evaluation import Evaluation, compare
+from ..keras_files import uninterrupted
 from ..savedmodel import card, published
 
 
@@ -134,7 +135,8 @@ def keep_aside(model: Any, base_path: Path) -> Path:
     path = base_path / "rejected" / f"{now}.keras"
     try:
         path.parent.mkdir(exist_ok=True)
-        model.save(path)
+        with uninterrupted():
+            model.save(path)
     except OSError as error:
         path.unlink(missing_ok=True)
         with suppress(OSError):  # not empty

@@ -28,7 +28,7 @@ from hangtag.errors import InvalidInput
 from hangtag.optional import require
 
 from ..errors import DataError, ExportError
-from ..keras_files import keras_version, lower_case, reason
+from ..keras_files import keras_version, lower_case, reason, uninterrupted
 from .architectures import NAMES
 from .callbacks import Best
 
@@ -56,6 +56,7 @@ class Run:
         self.folder = folder
         self._lock = lock
 
+    @uninterrupted()
     def save(self, state: State) -> None:
         """Replace the saved state by this one. Raises ExportError."""
         final = self.folder / f"epoch-{state.epoch:04}"
@@ -80,6 +81,7 @@ class Run:
         for folder in before:
             shutil.rmtree(folder, ignore_errors=True)
 
+    @uninterrupted()
     def load(self) -> State:
         """The saved state. Raises DataError."""
         keras = require("keras", extra="export", what="training")
@@ -194,7 +196,7 @@ def from_file(path: Path, architecture: str, shape: tuple[int, ...], classes: in
     if not path.is_file():
         raise InvalidInput(f"there is no {path} to resume from")
     try:
-        with lower_case(path) as readable:
+        with lower_case(path) as readable, uninterrupted():
             model = keras.models.load_model(readable)
         optimizer = getattr(model, "optimizer", None)  # a model that was never compiled has none
         if path.suffix.lower() == ".h5" and optimizer is not None:

@@ -84,6 +84,7 @@ def _backbone(name: str, shape: Sequence[int], weights: str | None) -> Any:
         ) from error
 
 
+@keras_files.uninterrupted()
 def _load(model: Any, backbone: Any, file: Path) -> None:
     """Load weights from a file: of the backbone or of a whole model of this architecture, or a saved Keras model."""
     if not file.is_file():
