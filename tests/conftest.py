@@ -20,6 +20,7 @@ import xdist
 
 import hangtag.async_client  # noqa: F401 - both clients take their signatures from Options before it is changed below
 import hangtag_program
+import prestarted
 from hangtag import Client
 from hangtag.config.options import Options
 from hangtag.optional import import_for_commands, require
@@ -42,6 +43,12 @@ SLOWEST_FIRST = [
     *("system", "export", "deploy", "adversarial", "serving"),
     *("client/test_ray_data.py", "client/transports/test_faults.py", "client/transports/test_deadlines.py", "client"),
 ]
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Let all test processes start their commands from one process that has imported TensorFlow."""
+    if xdist.is_xdist_controller(session):
+        prestarted.share_fork_server()
 
 
 def pytest_collection(session: pytest.Session) -> None:

@@ -24,6 +24,7 @@ from unittest import mock
 from hangtag_export.savedmodel import verification
 
 _CONTEXT = multiprocessing.get_context("forkserver")
+_SHARED = "HANGTAG_TESTS_FORK_SERVER"  # the address
 _one_at_a_time = threading.Lock()  # every start looks whether other processes have ended, which is read once from each
 
 
@@ -113,11 +114,28 @@ def _exit_code(process: multiprocessing.process.BaseProcess) -> int | None:
 
 @cache
 def _start_fork_server() -> None:
-    """Start it once. Python passes it no module path of ours, hence the variable."""
+    """Start it once, or take the one that the first test process shares."""
+    server = forkserver._forkserver
+    if address := os.environ.get(_SHARED):
+        server._forkserver_address = address
+        server._forkserver_alive_fd = os.open(os.devnull, os.O_RDONLY)  # it lives as long as the process that began it
+        server.ensure_running = lambda: None
+        return
     _CONTEXT.set_forkserver_preload(["prestarted_imports"])
+    # Python passes it no module path of ours, hence the variable.
     folders = filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
     with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(folders)):
         forkserver.ensure_running()
+
+
+def share_fork_server() -> None:
+    """Start it for this process and all processes that this one starts from now on.
+
+    Their connections would need a key from Python 3.14 on: there, each process starts its own.
+    """
+    if sys.version_info < (3, 14):
+        _start_fork_server()
+        os.environ[_SHARED] = forkserver._forkserver._forkserver_address
 
 
 def _run(

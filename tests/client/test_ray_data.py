@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from hangtag import Client, InvalidInput, ServerUnavailable
+from hangtag import Client, InvalidInput, ServerUnavailable, ray_data
 from hangtag.ray_data import classify, classify_to_parquet
 from support import ROOT, eventually, free_port
 
@@ -80,13 +80,13 @@ def ray() -> Iterator[object]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in own.items():
             patch.setenv(name, value)
-        import ray
-
         command = [sys.executable, "-c", CLUSTER, folder]
         with ExitStack() as started:
             for _ in range(3):  # another program may take a port that Ray has chosen, before Ray listens on it
                 pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
                 cluster = started.enter_context(subprocess.Popen(command, **pipes))
+                import ray  # while it starts
+
                 address = cluster.stdout.readline().strip()
                 if address:
                     break
@@ -167,8 +167,15 @@ def test_a_dataset_stays_one(ray, images, server):
     with Client(server.grpc) as client:
         expected = client.classify(images[:8]).labels
     assert all(row["predicted_label"] == expected[row["label"]] for row in rows)
+
+
+def test_columns_that_do_not_fit_are_named(images, server):
+    """As an actor sees them; that its errors arrive, the test of a server that is gone shows."""
+    classify_batch = ray_data._Classifier(server.grpc, {}, "image", "", probabilities=False)
+    with pytest.raises(InvalidInput, match=r"^the dataset has no column 'image'; it has data, id$"):
+        classify_batch({"data": images[:8], "id": np.arange(8)})
     with pytest.raises(InvalidInput, match="already has a column 'label': give a prefix"):
-        classify(source, server.grpc, column="image").take_all()
+        classify_batch({"image": images[:8], "label": np.arange(8)})
 
 
 def test_the_guides_code_runs(ray, server, tmp_path, monkeypatch, capsys):
@@ -200,8 +207,6 @@ def test_a_job_whose_server_is_gone_fails_and_leaves_nothing(ray, images, tmp_pa
 def test_wrong_arguments_are_named(ray, images, server, tmp_path):
     source = ray.data.from_numpy(images[:8])
     output = str(tmp_path / "named")
-    with pytest.raises(InvalidInput, match=r"^the dataset has no column 'image'; it has data$"):
-        classify_to_parquet(source, server.grpc, output, column="image")
     with pytest.raises(InvalidInput, match="the column with the images"):
         classify_to_parquet(source, server.grpc, output)
     with pytest.raises(InvalidInput, match="column is for a dataset"):
