@@ -84,7 +84,7 @@ def image(dataset: Dataset, index: int = 0, language: str = "en") -> Any:
         axes.set_title(name)
         if pixels.ndim == 2:
             figure.colorbar(drawn, label=texts["pixel value"])
-        return _laid_out(figure)
+        return figure
 
 
 def training_images(dataset: Dataset, language: str = "en") -> Any:
@@ -103,7 +103,7 @@ def training_images(dataset: Dataset, language: str = "en") -> Any:
             axes.set_xlabel(names[dataset.train_labels[place]])
         for axes in figure.axes[count:]:
             axes.set_visible(False)
-        return _laid_out(figure)
+        return figure
 
 
 def training_curves(history: History | Mapping[str, History], language: str = "en") -> Any:
@@ -142,7 +142,7 @@ def training_curves(history: History | Mapping[str, History], language: str = "e
             for side in ("top", "right"):
                 axes.spines[side].set_visible(False)
             axes.legend(frameon=False, fontsize=8 if several else 10)
-        return _laid_out(figure)
+        return figure
 
 
 def prediction(dataset: Dataset, evaluation: Evaluation, index: int, language: str = "en") -> Any:
@@ -155,7 +155,7 @@ def prediction(dataset: Dataset, evaluation: Evaluation, index: int, language: s
         draw_image(picture, dataset.test_images[index], result[index], actual)
         draw_bars(bars, result[index], actual)
         bars.tick_params(labelsize=9)
-        return _laid_out(figure)
+        return figure
 
 
 def predictions(
@@ -217,14 +217,8 @@ def confusion_matrix(evaluation: Evaluation, language: str = "en") -> Any:
                     text = f"{100 * part:.0f}" if part >= 0.01 else "<1"
                     shade = "white" if part > 0.5 else "black"
                     axes.text(column, row, text, ha="center", va="center", color=shade, fontsize=8)
-        return _laid_out(figure)
+        return figure
 
 
 def _texts(language: str) -> dict[str, str]:
     return _CHINESE if language == "zh" else {text: text for text in _CHINESE}
-
-
-def _laid_out(figure: Any) -> Any:
-    """Lay out the figure now, while the fonts of the surrounding block are active."""
-    figure.canvas.draw()
-    return figure

@@ -56,8 +56,6 @@ def draw_predictions(
             draw_bars(bars, row, actual)
         if file is not None:
             save(figure, file)
-        else:
-            figure.canvas.draw()  # lays out the text while the fonts of this block are active
     return figure
 
 

@@ -43,7 +43,7 @@ def same(first, second) -> bool:
 
 @pytest.mark.parametrize("name", ["dense", "compiled"])
 def test_one_seed_gives_one_set_of_weights_bit_for_bit(few, name, monkeypatch):
-    """Of the cnn: below, with its learning rate, for its training takes long."""
+    """Of the cnn: test_checkpoints.py, where a continued training ends with the weights of another."""
     if name == "compiled":  # by XLA, as when there is more to train on
         name = "logits"
         monkeypatch.setattr(fit, "COMPILED_STEPS", 0)
@@ -141,7 +141,7 @@ def test_resuming_continues_where_the_optimizer_was(some, tmp_path, ending):
     assert [row.split(",")[0] for row in rows] == ["epoch", "1", "2", "3"]
 
 
-def test_the_cnn_has_a_learning_rate_of_one_cycle_and_for_one_seed_one_set_of_weights(few):
+def test_the_cnn_has_a_learning_rate_of_one_cycle(few):
     """The rate rises and falls; it is looked at after each epoch."""
     few = shortened(few, train=96)
     keras = require("keras", extra="export", what="the test")
@@ -151,11 +151,9 @@ def test_the_cnn_has_a_learning_rate_of_one_cycle_and_for_one_seed_one_set_of_we
         def on_epoch_end(self, epoch, logs=None):
             rates.append(float(self.model.optimizer.learning_rate))
 
-    first, second = (trained(few, "cnn", epochs=4, learning_rate=0.01, callbacks=[Rates()]).model for _ in range(2))
-    assert rates[:4] == rates[4:]
+    trained(few, "cnn", epochs=4, learning_rate=0.01, callbacks=[Rates()])
     assert rates[0] < 0.0101
     assert rates[0] > rates[1] > rates[2] > rates[3] > 0
-    assert same(first, second)
 
 
 def test_a_learning_rate_is_used(few):
