@@ -76,6 +76,7 @@ def ray() -> Iterator[object]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_gcs_server_port_wait_time_s": "120",  # on a busy machine
+        "RAY_worker_niceness": "0",  # not 15, with which a busy machine gives the workers next to nothing
     }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in own.items():
