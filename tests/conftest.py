@@ -52,10 +52,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_collection(session: pytest.Session) -> None:
-    """Import TensorFlow as the commands do: without Keras, in half the time, before test modules import all of it."""
+    """Import TensorFlow as the commands do: without Keras, in half the time, before test modules import all of it.
+
+    Those of the client import none (oracle.py).
+    """
     if not xdist.is_xdist_controller(session):
         import_for_commands()
-        require("tensorflow", extra="export", what="the tests")
+        if not all("client" in Path(argument).parts for argument in session.config.args):
+            require("tensorflow", extra="export", what="the tests")
 
 
 def pytest_collection_finish() -> None:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from google.protobuf import any_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
-from tensorflow.core.framework import tensor_pb2, types_pb2
-from tensorflow.core.protobuf import error_codes_pb2 as code_pb2
-from tensorflow.core.protobuf import meta_graph_pb2
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
+import oracle
 from hangtag.errors import CODES, server_text
 from hangtag.model import ModelSpec, Signature, TensorSpec, VersionStatus
 from hangtag.protocol import dtypes, grpc_codec, protobuf, tensors
@@ -51,9 +47,9 @@ def arrays(draw: st.DrawFn) -> np.ndarray:
     return draw(npst.arrays(row.numpy, shape))
 
 
-def as_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
+def as_proto(array: np.ndarray) -> oracle.tensor_pb2.TensorProto:
     row = dtypes.of_array(array)
-    proto = tensor_pb2.TensorProto(dtype=row.number)
+    proto = oracle.tensor_pb2.TensorProto(dtype=row.number)
     proto.tensor_shape.SetInParent()
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
@@ -66,9 +62,9 @@ def as_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
 
 def test_every_dtype_has_tensorflows_number_name_and_numpy_dtype():
     for row in ROWS:
-        assert types_pb2.DataType.Value(row.name) == row.number
+        assert oracle.types_pb2.DataType.Value(row.name) == row.number
         if row is not BFLOAT16:
-            assert tf.as_dtype(row.number).as_numpy_dtype == (object if row is STRING else row.numpy)
+            assert oracle.tf.as_dtype(row.number).as_numpy_dtype == (object if row is STRING else row.numpy)
 
 
 @given(
@@ -80,7 +76,7 @@ def test_every_dtype_has_tensorflows_number_name_and_numpy_dtype():
 @quick
 def test_requests_are_byte_for_byte_protobufs(inputs, name, choice, signature):
     """Names, versions and labels, and tensors of every dtype and shape."""
-    request = predict_pb2.PredictRequest()
+    request = oracle.predict_pb2.PredictRequest()
     request.model_spec.SetInParent()
     request.model_spec.name = name
     request.model_spec.signature_name = signature
@@ -106,7 +102,7 @@ def test_requests_are_byte_for_byte_protobufs(inputs, name, choice, signature):
 @quick
 def test_content_is_read_as_make_ndarray_reads_it(array):
     read = tensors.decode(memoryview(as_proto(array).SerializeToString()))
-    expected = tf.make_ndarray(as_proto(array))
+    expected = oracle.tf.make_ndarray(as_proto(array))
     assert_same(read, expected)
 
 
@@ -124,7 +120,7 @@ def test_typed_fields_are_read_as_make_ndarray_reads_them(array, data):
     read = tensors.decode(memoryview(proto.SerializeToString()))
     assert read.shape == array.shape
     if sent:
-        assert_same(read, tf.make_ndarray(proto))
+        assert_same(read, oracle.tf.make_ndarray(proto))
     else:  # zeros and empty strings, as the C++ server has it
         assert not any(read.ravel().tolist())
     assert_same(tensors.decode(memoryview(unpacked(proto, FIELDS[row.field]))), read)
@@ -139,14 +135,14 @@ def typed_values(array: np.ndarray, row: dtypes.DataType) -> list:
     return flat.tolist()
 
 
-def unpacked(proto: tensor_pb2.TensorProto, field: str) -> bytes:
+def unpacked(proto: oracle.tensor_pb2.TensorProto, field: str) -> bytes:
     """The same message with every value in a field of its own, as proto2 senders wrote them."""
-    bare = tensor_pb2.TensorProto()
+    bare = oracle.tensor_pb2.TensorProto()
     bare.CopyFrom(proto)
     bare.ClearField(field)
     parts = [bare.SerializeToString()]
     for value in getattr(proto, field):
-        single = tensor_pb2.TensorProto()
+        single = oracle.tensor_pb2.TensorProto()
         getattr(single, field).append(value)
         ((number, kind, content),) = protobuf.fields(memoryview(single.SerializeToString()))
         if field in ("float_val", "scomplex_val"):
@@ -163,7 +159,7 @@ def unpacked(proto: tensor_pb2.TensorProto, field: str) -> bytes:
 
 def assert_same(read: np.ndarray, expected: np.ndarray) -> None:
     assert read.shape == expected.shape
-    if expected.dtype == tf.bfloat16.as_numpy_dtype:
+    if expected.dtype == oracle.tf.bfloat16.as_numpy_dtype:
         expected = expected.astype("f4")
     if read.dtype == object:
         assert read.ravel().tolist() == expected.ravel().tolist()
@@ -175,7 +171,7 @@ def assert_same(read: np.ndarray, expected: np.ndarray) -> None:
 @given(st.dictionaries(TEXT, arrays(), max_size=3), st.integers(0, 2**63 - 1))
 @quick
 def test_a_predict_answer_is_read_whole(outputs, version):
-    answer = predict_pb2.PredictResponse()
+    answer = oracle.predict_pb2.PredictResponse()
     answer.model_spec.version.value = version
     for name, array in outputs.items():
         answer.outputs[name].CopyFrom(as_proto(array))
@@ -183,7 +179,7 @@ def test_a_predict_answer_is_read_whole(outputs, version):
     assert reply.version == version
     assert reply.outputs.keys() == outputs.keys()
     for name in outputs:
-        assert_same(reply.outputs[name], tf.make_ndarray(answer.outputs[name]))
+        assert_same(reply.outputs[name], oracle.tf.make_ndarray(answer.outputs[name]))
 
 
 @given(npst.arrays("f4", SHAPES))
@@ -191,22 +187,22 @@ def test_a_predict_answer_is_read_whole(outputs, version):
 def test_floats_become_the_bfloat16_that_tensorflow_makes(array):
     ours = dtypes.from_bfloat16(dtypes.to_bfloat16(array))
     with np.errstate(over="ignore", invalid="ignore"):
-        theirs = array.astype(tf.bfloat16.as_numpy_dtype).astype("f4")
+        theirs = array.astype(oracle.tf.bfloat16.as_numpy_dtype).astype("f4")
     assert np.array_equal(ours, theirs, equal_nan=True)
 
 
 @given(st.integers(0, 2**63 - 1), st.sampled_from([10, 20, 30, 40, 50]), st.integers(0, 16), TEXT)
 @quick
 def test_status_is_read(version, state, code, message):
-    answer = get_model_status_pb2.GetModelStatusResponse()
+    answer = oracle.get_model_status_pb2.GetModelStatusResponse()
     entry = answer.model_version_status.add(version=version, state=state)
     entry.status.error_code, entry.status.error_message = code, message
     encoded = grpc_codec.status(ModelSpec("m"))
-    name = get_model_status_pb2.ModelVersionStatus.State.Name(state)
+    name = oracle.get_model_status_pb2.ModelVersionStatus.State.Name(state)
     (read,) = encoded.decode(answer.SerializeToString())
     assert read == VersionStatus(version, name, CODES[code], server_text(message))
-    assert CODES[code] == code_pb2.Code.Name(code)
-    request = get_model_status_pb2.GetModelStatusRequest()
+    assert CODES[code] == oracle.error_codes_pb2.Code.Name(code)
+    request = oracle.get_model_status_pb2.GetModelStatusRequest()
     request.model_spec.name = "m"
     assert encoded.body == request.SerializeToString()
 
@@ -215,15 +211,15 @@ def test_status_is_read(version, state, code, message):
     ("shape", "expected"), [([-1, 28, 28], (None, 28, 28)), ([], ()), (None, None)], ids=["batch", "scalar", "unknown"]
 )
 def test_metadata_is_read(shape, expected):
-    signatures = get_model_metadata_pb2.SignatureDefMap()
-    info = meta_graph_pb2.TensorInfo(name="x:0", dtype=types_pb2.DT_UINT8)
+    signatures = oracle.get_model_metadata_pb2.SignatureDefMap()
+    info = oracle.meta_graph_pb2.TensorInfo(name="x:0", dtype=oracle.types_pb2.DT_UINT8)
     info.tensor_shape.SetInParent()
     info.tensor_shape.unknown_rank = shape is None
     for size in shape or []:
         info.tensor_shape.dim.add(size=size)
     signatures.signature_def["serving_default"].inputs["images"].CopyFrom(info)
     signatures.signature_def["serving_default"].method_name = "tensorflow/serving/predict"
-    answer = get_model_metadata_pb2.GetModelMetadataResponse()
+    answer = oracle.get_model_metadata_pb2.GetModelMetadataResponse()
     answer.model_spec.name, answer.model_spec.version.value = "fashion", 7
     packed = any_pb2.Any()
     packed.Pack(signatures)
@@ -234,7 +230,7 @@ def test_metadata_is_read(shape, expected):
     assert model.signatures["serving_default"] == Signature(
         {"images": TensorSpec("x:0", "DT_UINT8", expected)}, {}, "tensorflow/serving/predict"
     )
-    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    request = oracle.get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     request.model_spec.name, request.model_spec.version.value = "fashion", 7
     assert encoded.body == request.SerializeToString()
 
@@ -242,7 +238,7 @@ def test_metadata_is_read(shape, expected):
 def test_many_class_names_are_not_encoded_one_by_one(monkeypatch):
     """A request of a few bytes may ask for a million, and other calls wait while Python writes them."""
     strings = np.array([b"boot", b"shirt", b"", b"coat", b"x" * 300] * 1000, object)
-    expected = tensor_pb2.TensorProto(dtype=STRING.number, string_val=strings.tolist())
+    expected = oracle.tensor_pb2.TensorProto(dtype=STRING.number, string_val=strings.tolist())
     expected.tensor_shape.dim.add(size=len(strings))
     sizes = []
     prefix = protobuf.prefix

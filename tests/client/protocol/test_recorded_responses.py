@@ -6,9 +6,8 @@ import json
 
 import numpy as np
 import pytest
-import tensorflow as tf
-from tensorflow_serving.apis import get_model_status_pb2, predict_pb2
 
+import oracle
 from hangtag import BadResponse, InvalidInput, ModelNotFound, ServerError, UnknownSignature
 from hangtag.errors import from_http, from_status, server_text
 from hangtag.model import ModelSpec, Signature, TensorSpec
@@ -28,12 +27,12 @@ def the_id(record: Recording) -> str:
 
 @pytest.mark.parametrize("record", [r for r in GRPC if r.call == "Predict" and r.ok], ids=the_id)
 def test_grpc_predictions_are_read_as_tensorflow_reads_them(record):
-    expected = predict_pb2.PredictResponse.FromString(record.body)
+    expected = oracle.predict_pb2.PredictResponse.FromString(record.body)
     reply = grpc_codec.read_predict_response(record.body)
     assert reply.version == expected.model_spec.version.value
     assert reply.outputs.keys() == expected.outputs.keys()
     for name, tensor in expected.outputs.items():
-        assert np.array_equal(reply.outputs[name], tf.make_ndarray(tensor))
+        assert np.array_equal(reply.outputs[name], oracle.tf.make_ndarray(tensor))
 
 
 def test_both_protocols_tell_the_same_of_a_model():
@@ -48,7 +47,7 @@ def test_both_protocols_tell_the_same_of_a_model():
     for name in real:
         assert over_grpc.signatures[name] == over_rest.signatures[name]
     assert grpc_codec.status(spec).decode(grpc["status"].body) == rest_codec.status(spec).decode(rest["status"].body)
-    raw = get_model_status_pb2.GetModelStatusResponse.FromString(grpc["status"].body)
+    raw = oracle.get_model_status_pb2.GetModelStatusResponse.FromString(grpc["status"].body)
     assert len(raw.model_version_status) == len(grpc_codec.status(spec).decode(grpc["status"].body))
 
 
