@@ -14,6 +14,7 @@ from hangtag.errors import CODES, server_text
 from hangtag.model import ModelSpec, Signature, TensorSpec, VersionStatus
 from hangtag.protocol import dtypes, grpc_codec, protobuf, tensors
 from hangtag.protocol.dtypes import BFLOAT16, STRING
+from recorded_responses import recordings
 
 ROWS = sorted(dtypes.BY_NUMBER.values())
 SHAPES = npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
@@ -180,6 +181,18 @@ def test_a_predict_answer_is_read_whole(outputs, version):
     assert reply.outputs.keys() == outputs.keys()
     for name in outputs:
         assert_same(reply.outputs[name], oracle.tf.make_ndarray(answer.outputs[name]))
+
+
+@pytest.mark.parametrize(
+    "record", [each for each in recordings("grpc") if each.call == "Predict" and each.ok], ids=lambda each: each.name
+)
+def test_recorded_predictions_are_read_as_tensorflow_reads_them(record):
+    expected = oracle.predict_pb2.PredictResponse.FromString(record.body)
+    reply = grpc_codec.read_predict_response(record.body)
+    assert reply.version == expected.model_spec.version.value
+    assert reply.outputs.keys() == expected.outputs.keys()
+    for name, tensor in expected.outputs.items():
+        assert np.array_equal(reply.outputs[name], oracle.tf.make_ndarray(tensor))
 
 
 @given(npst.arrays("f4", SHAPES))

@@ -7,11 +7,10 @@ import json
 import numpy as np
 import pytest
 
-import oracle
 from hangtag import BadResponse, InvalidInput, ModelNotFound, ServerError, UnknownSignature
 from hangtag.errors import from_http, from_status, server_text
 from hangtag.model import ModelSpec, Signature, TensorSpec
-from hangtag.protocol import grpc_codec, rest_codec
+from hangtag.protocol import grpc_codec, protobuf, rest_codec
 from recorded_responses import Recording, recordings
 
 GRPC, REST = recordings("grpc"), recordings("rest")
@@ -23,16 +22,6 @@ def named(records: list[Recording]) -> dict[str, Recording]:
 
 def the_id(record: Recording) -> str:
     return f"{record.protocol}-{record.name}"
-
-
-@pytest.mark.parametrize("record", [r for r in GRPC if r.call == "Predict" and r.ok], ids=the_id)
-def test_grpc_predictions_are_read_as_tensorflow_reads_them(record):
-    expected = oracle.predict_pb2.PredictResponse.FromString(record.body)
-    reply = grpc_codec.read_predict_response(record.body)
-    assert reply.version == expected.model_spec.version.value
-    assert reply.outputs.keys() == expected.outputs.keys()
-    for name, tensor in expected.outputs.items():
-        assert np.array_equal(reply.outputs[name], oracle.tf.make_ndarray(tensor))
 
 
 def test_both_protocols_tell_the_same_of_a_model():
@@ -47,8 +36,8 @@ def test_both_protocols_tell_the_same_of_a_model():
     for name in real:
         assert over_grpc.signatures[name] == over_rest.signatures[name]
     assert grpc_codec.status(spec).decode(grpc["status"].body) == rest_codec.status(spec).decode(rest["status"].body)
-    raw = oracle.get_model_status_pb2.GetModelStatusResponse.FromString(grpc["status"].body)
-    assert len(raw.model_version_status) == len(grpc_codec.status(spec).decode(grpc["status"].body))
+    versions = [number for number, _, _ in protobuf.fields(memoryview(grpc["status"].body))]
+    assert len(versions) == len(grpc_codec.status(spec).decode(grpc["status"].body))
 
 
 def read_rest(name: str, **outputs: str) -> dict[str, np.ndarray]:
