@@ -114,7 +114,7 @@ def _exit_code(process: multiprocessing.process.BaseProcess) -> int | None:
 
 @cache
 def _start_fork_server() -> None:
-    """Start it once, or take the one that the first test process shares."""
+    """Start it once, or take the one that another process shares."""
     server = forkserver._forkserver
     if address := os.environ.get(_SHARED):
         server._forkserver_address = address
@@ -153,8 +153,7 @@ def _run(
     os.chdir(folder)
     sys.argv = ["hangtag", *arguments]
     multiprocessing.current_process()._config["daemon"] = False  # it may have child processes
-    # The server that made this process makes them, too.
-    forkserver._forkserver.ensure_running = forkserver.ensure_running = lambda: None
+    os.environ[_SHARED] = forkserver._forkserver._forkserver_address  # which made this process, too
     threading.Thread(target=_end_with_the_tests, daemon=True).start()
     if arguments[:1] in (["export"], ["publish"]):
         verification.start_process = PrestartedVerification
